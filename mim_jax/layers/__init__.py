@@ -1,0 +1,1 @@
+"""Linen blocks that encoders and predictors are built from."""

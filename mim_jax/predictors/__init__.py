@@ -1,0 +1,3 @@
+"""Predict what is masked; predictor(latents, mask, context=None) -> [b g m e]."""
+
+from mim_jax.predictors.transformer import Transformer as Transformer

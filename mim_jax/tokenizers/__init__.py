@@ -1,0 +1,3 @@
+"""Signals to tokens, one file a signal."""
+
+from mim_jax.tokenizers.image import ImagePatches as ImagePatches
