@@ -104,7 +104,9 @@ def weighted_mean(values: Array, weight: Array) -> Array:
   return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1e-12)
 
 
-def split(tokens: Tokens, visible: Array, masked: Array, weight: Array | None = None, valid=None) -> Mask:
+def split(
+  tokens: Tokens, visible: Array, masked: Array, weight: Array | None = None, valid=None
+) -> Mask:
   """The Mask of `tokens` with these index sets: visible [b v], masked [b m] or [b g m]."""
   masked = masked[:, None] if masked.ndim == 2 else masked
   weight = jnp.ones(masked.shape, jnp.float32) if weight is None else weight

@@ -28,7 +28,9 @@ def dense(width: int, dtype: str, name: str | None = None, **settings) -> nn.Den
 
 def norm(dtype: str, name: str | None = None, **settings) -> nn.LayerNorm:
   """LayerNorm with epsilon 1e-6 and the two-pass variance, statistics in float32."""
-  return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=jnp.dtype(dtype), name=name, **settings)
+  return nn.LayerNorm(
+    epsilon=1e-6, use_fast_variance=False, dtype=jnp.dtype(dtype), name=name, **settings
+  )
 
 
 class Attention(nn.Module):
@@ -95,7 +97,9 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x, valid=None, drop=None):
     attend = Attention(self.heads, self.qkv_bias, self.attention, self.dtype, name="attention")
-    x = Residual(self.layer_scale, name="residual1")(x, attend(norm(self.dtype, "norm1")(x), valid), drop)
+    x = Residual(self.layer_scale, name="residual1")(
+      x, attend(norm(self.dtype, "norm1")(x), valid), drop
+    )
     mlp = Mlp(self.mlp_ratio, self.dtype, name="mlp")
     return Residual(self.layer_scale, name="residual2")(x, mlp(norm(self.dtype, "norm2")(x)), drop)
 
@@ -171,5 +175,7 @@ class Stack(nn.Module):
 def check_layer(layer: int, depth: int) -> int:
   """A layer number in 1..depth; negative ones count from the end (-1 is the last)."""
   if not (1 <= layer <= depth or -depth <= layer <= -1):
-    raise InputError(f"layer {layer} does not exist: allowed are 1..{depth}, or -1..-{depth} from the end")
+    raise InputError(
+      f"layer {layer} does not exist: allowed are 1..{depth}, or -1..-{depth} from the end"
+    )
   return layer if layer > 0 else depth + 1 + layer

@@ -13,14 +13,18 @@ def inverse(order: Int[Array, "b n"]) -> Int[Array, "b n"]:
   return jnp.zeros_like(order).at[rows, order].set(iota, unique_indices=True)
 
 
-def member(index: Int[Array, "b m"], n: int, valid: Bool[Array, "b m"] | None = None) -> Bool[Array, "b n"]:
+def member(
+  index: Int[Array, "b m"], n: int, valid: Bool[Array, "b m"] | None = None
+) -> Bool[Array, "b n"]:
   """Which of n tokens are listed in `index` (and valid): [b m] -> [b n]."""
   rows = jnp.arange(index.shape[0])[:, None]
   listed = jnp.ones(index.shape, bool) if valid is None else valid
   return jnp.zeros((index.shape[0], n), bool).at[rows, index].max(listed)
 
 
-def place(values: Float[Array, "b m e"], index: Int[Array, "b m"], base: Float[Array, "b n e"]) -> Array:
+def place(
+  values: Float[Array, "b m e"], index: Int[Array, "b m"], base: Float[Array, "b n e"]
+) -> Array:
   """A copy of `base` [b n e] with `values` [b m e] at `index` [b m]."""
   rows = jnp.arange(index.shape[0])[:, None]
   return base.at[rows, index].set(values.astype(base.dtype))

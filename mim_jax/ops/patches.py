@@ -12,7 +12,9 @@ def patch_grid(shape: tuple[int, ...], patch: int | tuple[int, ...]) -> tuple[in
   """Patches along each spatial axis of `shape` (without batch and channels); InputError where none fits."""
   sizes = (patch,) * len(shape) if isinstance(patch, int) else tuple(patch)
   if len(sizes) != len(shape):
-    raise InputError(f"patch: {sizes} has {len(sizes)} numbers for a signal with {len(shape)} spatial axes")
+    raise InputError(
+      f"patch: {sizes} has {len(sizes)} numbers for a signal with {len(shape)} spatial axes"
+    )
   for length, size in zip(shape, sizes, strict=True):
     if size < 1 or length % size:
       fits = [p for p in range(1, length + 1) if length % p == 0]
@@ -24,7 +26,9 @@ def patch_grid(shape: tuple[int, ...], patch: int | tuple[int, ...]) -> tuple[in
   return tuple(length // size for length, size in zip(shape, sizes, strict=True))
 
 
-def patchify(signal: Shaped[Array, "b *s c"], patch: int | tuple[int, ...]) -> Shaped[Array, "b n e"]:
+def patchify(
+  signal: Shaped[Array, "b *s c"], patch: int | tuple[int, ...]
+) -> Shaped[Array, "b n e"]:
   """Cuts [b *s c] into patches [b n e]; both the patches and the values in one go row by row.
 
   A patch vector is ordered (axes of s, then channel), as in MAE (models_mae.py of its reference).
@@ -45,7 +49,9 @@ def unpatchify(
   sizes = (patch,) * len(grid) if isinstance(patch, int) else tuple(patch)
   b, n, e = patches.shape
   if n != math.prod(grid) or e % math.prod(sizes):
-    raise InputError(f"unpatchify: patches {patches.shape} do not lie on grid {grid} with patch {sizes}")
+    raise InputError(
+      f"unpatchify: patches {patches.shape} do not lie on grid {grid} with patch {sizes}"
+    )
   k = len(grid)
   cut = patches.reshape(b, *grid, *sizes, e // math.prod(sizes))
   order = [x for i in range(k) for x in (1 + i, 1 + k + i)]

@@ -22,7 +22,9 @@ def sincos(positions: Float[Array, "*n p"], width: int) -> Float[Array, "*n d"]:
   """
   p = positions.shape[-1]
   if width % (2 * p):
-    raise InputError(f"sincos positions: width {width} must be a multiple of {2 * p} for {p} coordinates")
+    raise InputError(
+      f"sincos positions: width {width} must be a multiple of {2 * p} for {p} coordinates"
+    )
   half = width // p // 2
   rates = jnp.asarray(10000.0 ** (-np.arange(half) / half), jnp.float32)
   angles = positions[..., ::-1, None] * rates.reshape((1,) * positions.ndim + (-1,))

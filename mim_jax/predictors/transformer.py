@@ -29,7 +29,9 @@ class Transformer(nn.Module):
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, latents: core.Latents, mask: core.Mask, context=None) -> Float[Array, "b g m e"]:
+  def __call__(
+    self, latents: core.Latents, mask: core.Mask, context=None
+  ) -> Float[Array, "b g m e"]:
     b, g, m = mask.masked.shape
     k, v = latents.prefix.shape[1], latents.values.shape[1]
     embed = transformer.dense(self.width, self.dtype, "embed")

@@ -1,3 +1,3 @@
 """What should have been predicted; target(batch, teachers) -> [b n e], no gradient."""
 
-from mim_jax.targets.pixels import pixels as pixels
+from mim_jax.targets.pixel import pixels as pixels

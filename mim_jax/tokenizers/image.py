@@ -26,7 +26,9 @@ class ImagePatches(nn.Module):
   def __call__(self, image: Float[Array, "b h w c"]) -> core.Tokens:
     grid = patches.patch_grid(image.shape[1:-1], self.patch)
     cut = patches.patchify(image, self.patch)
-    embed = transformer.dense(self.width, self.dtype, "embed", bias_init=uniform_bias(cut.shape[-1]))
+    embed = transformer.dense(
+      self.width, self.dtype, "embed", bias_init=uniform_bias(cut.shape[-1])
+    )
     where = jnp.broadcast_to(positions.grid_positions(grid), (*cut.shape[:2], len(grid)))
     return core.Tokens(embed(cut), where, grid=grid)
 

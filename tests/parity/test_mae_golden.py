@@ -77,11 +77,17 @@ class Parts(nn.Module):
   def setup(self):
     self.tokenizer = tokenizers.ImagePatches(patch=PATCH, width=48)
     self.encoder = encoders.ViT(depth=DEPTH, heads=4)
-    self.predictor = predictors.Transformer(width=32, depth=DECODER_DEPTH, heads=4, target_width=PATCH**2 * 3)
+    self.predictor = predictors.Transformer(
+      width=32, depth=DECODER_DEPTH, heads=4, target_width=PATCH**2 * 3
+    )
 
 
 def run(golden, method, params=None):
-  params = ours({k[6:]: v for k, v in golden.items() if k.startswith("param/")}) if params is None else params
+  params = (
+    ours({k[6:]: v for k, v in golden.items() if k.startswith("param/")})
+    if params is None
+    else params
+  )
   return Parts().apply({"params": params}, method=method)
 
 
@@ -112,7 +118,9 @@ def loss_of(golden, normalize):
 def near(found, expected, relative=1e-4):
   """Within `relative` of the largest recorded value."""
   expected = np.asarray(expected)
-  np.testing.assert_allclose(found, expected, rtol=0, atol=relative * max(np.abs(expected).max(), 1e-6))
+  np.testing.assert_allclose(
+    found, expected, rtol=0, atol=relative * max(np.abs(expected).max(), 1e-6)
+  )
 
 
 def test_patch_order_is_row_column_channel(golden):
@@ -125,7 +133,9 @@ def test_normalised_target_uses_the_unbiased_variance(golden):
   near(found, golden["targets_norm"], 1e-6)
   cut = golden["patches"]
   biased = (cut - cut.mean(-1, keepdims=True)) / np.sqrt(cut.var(-1, keepdims=True) + 1e-6)
-  assert np.abs(biased - golden["targets_norm"]).max() > 1e-3  # the tolerance would notice the other one
+  assert (
+    np.abs(biased - golden["targets_norm"]).max() > 1e-3
+  )  # the tolerance would notice the other one
 
 
 @pytest.mark.parametrize(("name", "width"), [("encoder_pos_embed", 48), ("decoder_pos_embed", 32)])
@@ -145,7 +155,10 @@ def test_encoder_and_predictor_outputs(golden):
   mask, latents, predictions = run(golden, look)
   np.testing.assert_array_equal(mask.visible, golden["ids_keep"])
   near(np.concatenate([latents.prefix, latents.values], 1), golden["encoder_last_hidden_state"])
-  near(predictions[:, 0], np.take_along_axis(golden["logits"], np.asarray(mask.masked[:, 0])[..., None], 1))
+  near(
+    predictions[:, 0],
+    np.take_along_axis(golden["logits"], np.asarray(mask.masked[:, 0])[..., None], 1),
+  )
 
 
 def test_inverse_is_the_recorded_one(golden):

@@ -4,10 +4,13 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from mim_jax.errors import InputError
 from mim_jax.ops import patches
 
 
-def pixels(batch, teachers=None, *, patch: int, normalize: bool = True, signal: str = "image") -> Array:
+def pixels(
+  batch, teachers=None, *, patch: int, normalize: bool = True, signal: str = "image"
+) -> Array:
   """The pixels of every patch, [b n e] float32; with `normalize` each patch has mean 0, deviation 1.
 
   MAE section 4.1 (normalised targets): unbiased variance plus 1e-6, as in its reference.
@@ -18,6 +21,11 @@ def pixels(batch, teachers=None, *, patch: int, normalize: bool = True, signal: 
 
 def normalize_patches(cut: Float[Array, "*n e"]) -> tuple[Array, Array, Array]:
   """(normalised, mean, deviation) of each patch vector: [... e], [... 1], [... 1]."""
+  if cut.shape[-1] < 2:
+    raise InputError(
+      "normalised targets: a patch of one value has no deviation. Use a larger `patch`, or "
+      "objective.target.normalize=False."
+    )
   mean = jnp.mean(cut, -1, keepdims=True)
   deviation = jnp.sqrt(jnp.var(cut, -1, keepdims=True, ddof=1) + 1e-6)
   return (cut - mean) / deviation, mean, deviation

@@ -6,7 +6,15 @@ from mim_jax.core import Step, take, weighted_mean
 
 
 def predict_masked(
-  parts, batch, step: Step, teachers, *, mask: Callable, target: Callable, loss: Callable, signal: str = "image"
+  parts,
+  batch,
+  step: Step,
+  teachers,
+  *,
+  mask: Callable,
+  target: Callable,
+  loss: Callable,
+  signal: str = "image",
 ):
   """Encode what is visible, predict what is masked, compare token by token: (loss, metrics)."""
   tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]

@@ -1,0 +1,1 @@
+"""The configs, one file a method; installed as `mim_jax.configs`."""

@@ -1,0 +1,146 @@
+"""What many configs share: arguments, sizes, data sets, evaluations. Numbers come from where the line says."""
+
+import ml_collections
+from ml_collections import config_dict
+
+from mim_jax import errors, objectives
+from mim_jax.config import part
+from mim_jax.data import augment, sources
+from mim_jax.evaluate import knn, linear_probe
+
+# width, depth, heads: ViT (arXiv 2010.11929) table 1, DeiT for S; nano (tests) and tiny (laptops) are ours.
+SIZES = dict(
+  nano=dict(width=24, depth=2, heads=2),
+  tiny=dict(width=96, depth=4, heads=3),
+  S=dict(width=384, depth=12, heads=6),
+  B=dict(width=768, depth=12, heads=12),
+  L=dict(width=1024, depth=24, heads=16),
+  H=dict(width=1280, depth=32, heads=16),
+)
+LAPTOP = ("nano", "tiny")
+IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+# Every config takes these: `--config=configs/mae.py:size=S,dataset=folder,path=photos,image=64`.
+ARGUMENTS = dict(
+  size="",  # nano tiny S B L H; "" is B, or tiny for the embedded data
+  dataset="imagenet2012",  # digits, folder, arrays, or the name of a TFDS data set
+  path="",  # of a folder, or of a .npz file
+  image=0,  # side in pixels; 0 is what the data set has or 224
+  patch=0,  # side in pixels; 0 follows from the image
+  channels=3,  # of the images in a folder or TFDS set
+  epochs=0,  # 0 is the published number
+)
+
+
+def arguments(arg: str, **defaults) -> ml_collections.ConfigDict:
+  """The text after the colon, 'size=S,dataset=digits', as a typed ConfigDict."""
+  a = ml_collections.ConfigDict(ARGUMENTS | defaults)
+  for item in filter(None, arg.split(",")):
+    name, equals, value = item.partition("=")
+    if name not in a or not equals:
+      raise errors.unknown("config argument", name, a.keys(), "Write name=value,name=value.")
+    try:
+      a[name] = type(a[name])(value)
+    except ValueError as error:
+      kind = type(a[name]).__name__
+      raise errors.InputError(
+        f"config argument {name}: {value!r} is not of type {kind}."
+      ) from error
+  embedded = a.dataset == "digits"
+  a.size = a.size or ("tiny" if embedded else "B")
+  if a.size not in SIZES:
+    raise errors.unknown("config argument size", a.size, SIZES)
+  a.image = a.image or (8 if embedded else 224)
+  a.channels = 1 if embedded else a.channels
+  a.patch = a.patch or default_patch(a.size, a.image)
+  return a
+
+
+def default_patch(size: str, image: int) -> int:
+  """16 (14 for H) at 224 pixels; for smaller images an eighth of the side, but at least 2 pixels."""
+  if image >= 128:
+    return 14 if size == "H" else 16
+  return max(2, image // 8)
+
+
+def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """What every method starts from: seed, data, train, encode, evaluations; parts and the rest are its own."""
+  c = ml_collections.ConfigDict()
+  c.seed = 0
+  c.patch = config_dict.FieldReference(a.patch)
+  c.data = data(a)
+  c.teachers = ml_collections.ConfigDict()
+  c.encode = part(objectives.encode)
+  c.train = ml_collections.ConfigDict(
+    dict(
+      steps=config_dict.placeholder(int),
+      epochs=config_dict.placeholder(float),
+      batch_size=config_dict.FieldReference(4096),
+      dtype=config_dict.FieldReference("float32"),
+      log_every=50,
+      checkpoint_every=1000,
+      keep=2,
+      threads=2,
+      mesh=dict(data=-1, fsdp=1, tensor=1),
+      sharding=((r"kernel$", "fsdp"), (".*", "replicate")),
+    )
+  )
+  c.train.update(budget(a))
+  c.evaluations = evaluations()
+  return c
+
+
+def budget(a: ml_collections.ConfigDict) -> dict:
+  """How long and in which batches: the published budget, or one for a laptop at sizes nano and tiny."""
+  if a.dataset == "digits":
+    return dict(steps=1500, batch_size=256)
+  if a.size in LAPTOP:
+    return dict(epochs=float(a.epochs or 20), batch_size=256, checkpoint_every=200)
+  return dict(epochs=float(a.epochs))
+
+
+def data(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Sources and views of a data set, by name."""
+  norm = statistics(a.channels)
+  size = (a.image, a.image)
+  if a.dataset == "digits":
+    norm = dict(mean=(0.305,), std=(0.376,))  # of the training split
+    splits = [part(sources.digits, split=s) for s in ("train", "test")]
+  elif a.dataset == "folder":
+    settings = dict(path=a.path, canvas=2 * a.image, channels=a.channels)
+    splits = [part(sources.folder, split=s, **settings) for s in ("train", "test")]
+  elif a.dataset == "arrays":
+    splits = [part(sources.arrays, split=s, path=a.path) for s in ("train", "test")]
+  else:
+    settings = dict(name=a.dataset, canvas=2 * a.image, channels=a.channels)
+    test = "validation" if a.dataset.startswith("imagenet") else "test"
+    splits = [part(sources.tfds, split=s, **settings) for s in ("train", test)]
+  crop = dict(scale=(0.6, 1.0), flip=False) if a.dataset == "digits" else {}
+  return ml_collections.ConfigDict(
+    dict(
+      train=splits[0],
+      test=splits[1],
+      augment=part(augment.crop_and_flip, size=size, **crop, **norm),
+      view=part(
+        augment.center_crop, size=size, resize=256 / 224 if a.image >= 128 else 1.0, **norm
+      ),
+    )
+  )
+
+
+def statistics(channels: int) -> dict:
+  """Mean and deviation of pixels: ImageNet's for colour, the middle of the range otherwise."""
+  return IMAGENET if channels == 3 else dict(mean=(0.5,) * channels, std=(0.25,) * channels)
+
+
+def evaluations() -> ml_collections.ConfigDict:
+  """Nearest neighbours and linear probes on frozen features, with all labels and with ten a class."""
+  return ml_collections.ConfigDict(
+    dict(
+      seeds=3,
+      baselines=("random", "pixels"),
+      knn=part(knn.knn),
+      linear=part(linear_probe.linear_probe),
+      linear_10=part(linear_probe.linear_probe, per_class=10),
+    )
+  )

@@ -1,0 +1,34 @@
+"""`mim-jax COMMAND`: finds the command, shows mistakes as one message."""
+
+import importlib
+import sys
+
+from mim_jax import errors
+
+COMMANDS = {
+  "train": "pre-train a method, evaluate it, write the report",
+  "evaluate": "run evaluations on a run folder",
+  "reconstruct": "draw what a run predicts for your images",
+  "methods": "list the methods with paper, objective and numbers",
+  "doctor": "show versions, devices, data folders, and what would fail",
+}
+USAGE = (
+  "usage: mim-jax COMMAND [--help] ...\n\n"
+  + "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())
+  + "\n\nexample: mim-jax train --config=configs/mae.py:dataset=digits --workdir=runs/digits"
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs one command; returns the exit code: 0 done, 1 failed, 2 wrong input, 128 + n stopped by signal n."""
+  argv = sys.argv[1:] if argv is None else argv
+  if not argv or argv[0] in ("-h", "--help"):
+    print(USAGE)
+    return 0
+  try:
+    if argv[0] not in COMMANDS:
+      raise errors.unknown("mim-jax: command", argv[0], COMMANDS)
+    return importlib.import_module(f"mim_jax.cli.{argv[0]}").main(argv[1:])
+  except errors.InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2

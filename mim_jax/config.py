@@ -1,0 +1,202 @@
+"""Configs as calls: `part` writes a node, `build` makes it real, `get_config` finds a config by name.
+
+A node holds the dotted name of a function or class and every setting of it. The rule of the star: in a
+function's signature, what stands before the star is given at run time; what stands after it is a
+setting. All fields of a class are settings.
+"""
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import json
+import pathlib
+import types
+import typing
+
+import ml_collections
+from beartype.door import is_bearable
+from ml_collections import config_dict
+
+from mim_jax import errors
+
+KEY = "part"
+_NOT_SETTINGS = ("parent", "name")
+
+
+def part(thing: typing.Callable, **settings) -> ml_collections.ConfigDict:
+  """A config node naming `thing` with all its settings, defaults included, checked here.
+
+  Errors: InputError for an unknown, missing or wrongly typed setting, with the nearest name.
+  """
+  dotted = f"{thing.__module__}.{thing.__qualname__}"
+  values = complete(thing, dotted, settings)
+  hints = _hints(thing)
+  node = ml_collections.ConfigDict({KEY: dotted})
+  for name, value in values.items():
+    node[name] = _typed_none(hints.get(name)) if value is None else value
+  return node
+
+
+def complete(thing, where: str, settings: dict) -> dict:
+  """`settings` with defaults filled in; InputError for unknown, missing or wrongly typed ones."""
+  allowed = _settings(thing)
+  for name in settings:
+    if name not in allowed:
+      raise errors.unknown(f"{where}: setting", name, allowed)
+  values = {name: settings.get(name, p.default) for name, p in allowed.items()}
+  missing = [name for name, value in values.items() if value is inspect.Parameter.empty]
+  if missing:
+    raise errors.InputError(
+      f"{where}: setting {', '.join(map(repr, missing))} is missing. It has no default: "
+      f"write part({where.rpartition('.')[2]}, {missing[0]}=...)."
+    )
+  for name, value in values.items():
+    _check_type(f"{where}.{name}", value, _hints(thing).get(name))
+  return values
+
+
+def _settings(thing) -> dict[str, inspect.Parameter]:
+  parameters = inspect.signature(thing).parameters
+  if inspect.isclass(thing):
+    return {k: p for k, p in parameters.items() if k not in _NOT_SETTINGS}
+  return {k: p for k, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+@functools.cache
+def _hints(thing) -> dict:
+  try:
+    return typing.get_type_hints(thing)
+  except (NameError, TypeError):
+    return {}
+
+
+def _check_type(where: str, value, hint):
+  value = value.get() if isinstance(value, config_dict.FieldReference) else value
+  if hint is None or value is None or isinstance(value, ml_collections.ConfigDict):
+    return
+  is_float = hint is float or (float in typing.get_args(hint))
+  if is_float and isinstance(value, int) and not isinstance(value, bool):
+    return
+  if not is_bearable(_tuples(value), hint):
+    shown = getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint)
+    raise errors.InputError(
+      f"{where}: {value!r} is a {type(value).__name__}, but a {shown} is needed."
+    )
+
+
+def _typed_none(hint):
+  """None that an override of the command line can still replace by a value of the right type."""
+  options = [t for t in typing.get_args(hint) if t is not types.NoneType]
+  simple = len(options) == 1 and options[0] in (int, float, str, bool)
+  return config_dict.placeholder(options[0]) if simple else None
+
+
+def _tuples(value):
+  """Lists (as JSON has them) as tuples, all the way down."""
+  return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def is_node(value) -> bool:
+  """Whether `value` is a node that `build` can make real."""
+  return isinstance(value, ml_collections.ConfigDict) and KEY in value
+
+
+def build(value, allow: tuple[str, ...] = (), where: str = "config"):
+  """Makes nodes real: classes to instances, functions to partials; other values as they are.
+
+  Errors: InputError for a name outside `mim_jax` (or the packages in `allow`), a name that does not
+  exist, and everything that `part` refuses.
+  """
+  if is_node(value):
+    thing = _find(value[KEY], allow, where)
+    settings = {k: v for k, v in value.items() if k != KEY}
+    settings = complete(thing, f"{where} ({value[KEY]})", settings)
+    made = {k: build(v, allow, f"{where}.{k}") for k, v in settings.items()}
+    return thing(**made) if inspect.isclass(thing) else functools.partial(thing, **made)
+  if isinstance(value, ml_collections.ConfigDict):
+    return {k: build(v, allow, f"{where}.{k}") for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return tuple(build(v, allow, f"{where}[{i}]") for i, v in enumerate(value))
+  return value
+
+
+def _find(dotted: str, allow: tuple[str, ...], where: str):
+  root = dotted.partition(".")[0]
+  if root not in ("mim_jax", *allow):
+    raise errors.InputError(
+      f"{where}: {dotted!r} lies outside mim_jax. If you trust that package, list it: "
+      f"config.allow_modules = ({root!r},)."
+    )
+  module, _, name = dotted.rpartition(".")
+  try:
+    found = importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    raise errors.InputError(f"{where}: there is no module {module!r} ({error}).") from error
+  if not hasattr(found, name):
+    public = [n for n in vars(found) if not n.startswith("_")]
+    raise errors.unknown(f"{where}: {module} has no", name, public)
+  return getattr(found, name)
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+  """The whole config as JSON, references resolved."""
+  return config.to_json(indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+  """The config that `to_json` wrote: data only, no code is run."""
+
+  def revive(value):
+    if isinstance(value, dict):
+      return ml_collections.ConfigDict({k: revive(v) for k, v in value.items()})
+    return _tuples(value)
+
+  return revive(json.loads(text))
+
+
+def flatten(config, prefix: str = "") -> dict[str, object]:
+  """{'objective.mask.ratio': 0.75, ...} of a ConfigDict."""
+  flat = {}
+  for key, value in config.items():
+    inner = isinstance(value, ml_collections.ConfigDict)
+    flat.update(flatten(value, f"{prefix}{key}.") if inner else {prefix + key: _tuples(value)})
+  return flat
+
+
+def folder() -> pathlib.Path:
+  """Where the configs lie: beside the modules in an installation, at the top of a checkout."""
+  package = pathlib.Path(__file__).parent
+  installed = package / "configs"
+  return installed if installed.is_dir() else package.parent / "configs"
+
+
+def names() -> list[str]:
+  """The names of all configs that come with mim_jax."""
+  shared = ("__init__", "common")
+  return sorted(p.stem for p in folder().glob("*.py") if p.stem not in shared)
+
+
+def get_config(name: str, arg: str = "") -> ml_collections.ConfigDict:
+  """The config `name` (a config of mim_jax, or the path of a .py file), called with `arg`.
+
+  >>> get_config("mae", "dataset=digits").train.batch_size > 0
+  True
+  """
+  path = pathlib.Path(name)
+  if path.suffix != ".py":
+    if name not in names():
+      raise errors.unknown("config", name, names())
+    path = folder() / f"{name}.py"
+  elif not path.exists() and (folder() / path.name).exists():
+    path = folder() / path.name
+  if not path.exists():
+    raise errors.unknown("config file", name, [f"configs/{n}.py" for n in names()])
+  spec = importlib.util.spec_from_file_location(f"mim_jax_config_{path.stem}", path)
+  if spec is None or spec.loader is None:
+    raise errors.InputError(f"{path} can't be read as a Python file.")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  made = module.get_config(arg)
+  made.method = path.stem  # a label for people; no code asks for it
+  return made

@@ -1,0 +1,1 @@
+"""Sources, decoding, the Grain pipeline, augmentation on the device."""

@@ -1,0 +1,180 @@
+"""A folder of images as a Source."""
+
+import collections
+import dataclasses
+import functools
+import hashlib
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from mim_jax import errors
+from mim_jax.data import decode, splits
+
+_TEST_NAMES = ("test", "val", "validation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+  """Images in files, read when they are asked for.
+
+  Attributes:
+    root: the folder.
+    files: names relative to it, with forward slashes.
+    label: int32 [n], -1 where there is none.
+    classes: names of the labels.
+    decoder: how a file becomes an array.
+  """
+
+  root: str
+  files: tuple[str, ...]
+  label: np.ndarray
+  classes: tuple[str, ...]
+  decoder: decode.Decoder
+
+  def __len__(self) -> int:
+    """Images."""
+    return len(self.files)
+
+  def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    """Reads a batch: see sources.Source. InputError names a file that cannot be read."""
+    images = [self._read(int(index)) for index in indices]
+    batch = decode.pack(images, self.decoder.canvas, self.decoder.channels)
+    return {**batch, "label": self.label[indices]}
+
+  def names(self, indices: np.ndarray) -> list[str]:
+    """The files' relative names."""
+    return [self.files[index] for index in indices]
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """Hash of the names, file sizes and labels."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, label in zip(self.files, self.label, strict=True):
+      path = os.path.join(self.root, name)
+      try:
+        size = os.path.getsize(path)
+      except OSError as error:
+        raise _lost(path, error) from error
+      digest.update(f"{name}\0{size}\0{label}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+  def _read(self, index: int) -> np.ndarray:
+    """One image, uint8 [h w c]; the place to decide what becomes of an unreadable one."""
+    path = os.path.join(self.root, self.files[index])
+    try:
+      if path.lower().endswith(".npy"):
+        return self.decoder.array(path)
+      with open(path, "rb") as file:
+        return self.decoder.picture(file, path)
+    except OSError as error:
+      raise _lost(path, error) from error
+
+
+def folder(
+  *,
+  path: str,
+  split: str = "train",
+  canvas: int = 256,
+  channels: int = 3,
+  holdout: float = 0.1,
+  limits: tuple[int, int] = decode.LIMITS,
+) -> Folder:
+  """A folder of JPEG, PNG, WebP or .npy (uint8 [h w c]) images of any size.
+
+  Sub-folders `train` and `test` (or `val`, `validation`) are the splits; without them a file goes
+  to test with probability `holdout`, by a hash of its name. "all" is both. The sub-folders of a
+  split are the classes; without any, images are unlabelled. Hidden files are passed over.
+
+  canvas, channels, limits: see decode.Decoder. InputError where there are no images.
+  """
+  root = os.path.expanduser(path)
+  decoder = decode.Decoder(canvas, channels, tuple(limits))
+  groups = _group(_scan(root), holdout)
+  name, start, stop = splits.resolve(split, {key: len(value) for key, value in groups.items()})
+  # label names come from all splits, so that the same class has the same number in each
+  classes = sorted({_class(key) for key in groups["all"]} - {""})
+  numbers = {"": -1} | {key: number for number, key in enumerate(classes)}
+  chosen = [groups[name][index] for index in splits.draw(len(groups[name]), start, stop)]
+  label = np.array([numbers[_class(key)] for key in chosen], np.int32)
+  files = tuple("/".join(part for part in key if part) for key in chosen)
+  return Folder(root, files, label, tuple(classes), decoder)
+
+
+def _class(key: tuple[str, str]) -> str:
+  return key[1].rpartition("/")[0].partition("/")[0]
+
+
+def _scan(root: str) -> list[str]:
+  """Relative names of all images under `root`, sorted."""
+  if not os.path.isdir(root):
+    parent, name = os.path.split(os.path.abspath(root))
+    near = errors.nearest(name, os.listdir(parent)) if os.path.isdir(parent) else ""
+    raise errors.InputError(
+      f"data.path: there is no folder {root!r}{near or '.'} Name a folder of images."
+    )
+  images, others = [], collections.Counter()
+  for name in _walk(root):
+    extension = os.path.splitext(name)[1].lower()
+    if extension in decode.EXTENSIONS:
+      images.append(name)
+    else:
+      others[extension or "without extension"] += 1
+  if not images:
+    found = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5)) or "no files"
+    raise errors.InputError(
+      f"data.path: {root!r} holds no images. Looked for {', '.join(decode.EXTENSIONS)}; "
+      f"found {found}. Name a folder of images, or convert them."
+    )
+  return sorted(images)
+
+
+def _walk(root: str, inside: str = "", above: frozenset[str] = frozenset()) -> Iterator[str]:
+  """Relative names of the files below root/inside; links are followed unless they lead back up."""
+  place = os.path.join(root, inside)
+  real = os.path.realpath(place)
+  if real in above:
+    return
+  with os.scandir(place) as entries:
+    for entry in entries:
+      name = f"{inside}/{entry.name}" if inside else entry.name
+      if entry.name.startswith("."):
+        continue
+      if entry.is_dir():
+        yield from _walk(root, name, above | {real})
+      else:
+        yield name
+
+
+def _group(files: list[str], holdout: float) -> dict[str, list[tuple[str, str]]]:
+  """Each split's files as (sub-folder of the split or "", name below it)."""
+  top = {file.partition("/")[0] for file in files if "/" in file}
+  tests = [name for name in _TEST_NAMES if name in top]
+  if "train" in top and tests:
+    keys = [(first, rest) for first, _, rest in (file.partition("/") for file in files)]
+    groups = {name: [key for key in keys if key[0] == name] for name in ("train", *tests)}
+    every = [key for group in groups.values() for key in group]
+    return {"test": groups[tests[0]], "all": every, **groups}
+  prefix = "train" if top == {"train"} and all("/" in file for file in files) else ""
+  keys = [(prefix, file.removeprefix(f"{prefix}/")) for file in files]
+  test = _held_out([rest for _, rest in keys], holdout)
+  groups = {"train": [], "test": [], "all": keys}
+  for key, held in zip(keys, test, strict=True):
+    groups["test" if held else "train"].append(key)
+  return groups
+
+
+def _held_out(names: list[str], holdout: float) -> np.ndarray:
+  """Which names are for testing, bool [n]: by their hash, so that a new file moves no old one."""
+  splits.check_fraction(holdout)
+  hashes = [hashlib.blake2b(n.encode("utf-8", "surrogateescape"), digest_size=8) for n in names]
+  draws = np.array([int.from_bytes(h.digest(), "big") / 2**64 for h in hashes])
+  test = draws < holdout
+  if holdout and not test.any() and len(names) > 1:
+    test[draws.argmin()] = True  # a small folder still has something to test on
+  return test
+
+
+def _lost(path: str, error: OSError) -> errors.InputError:
+  return errors.InputError(f"data: {path} cannot be opened ({error}). Restore or remove the file.")

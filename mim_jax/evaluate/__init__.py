@@ -1,0 +1,1 @@
+"""What the encoder is good for; evaluation(encode, data) -> {name: number}."""

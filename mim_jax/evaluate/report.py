@@ -1,0 +1,232 @@
+"""report.html of a run folder: one file that needs nothing else, made from the folder alone."""
+
+import base64
+import json
+import math
+import pathlib
+
+from mim_jax.errors import InputError
+from mim_jax.evaluate import curves, runner
+
+FIRST = ("loss", "learning_rate", "gradient_norm", "images_per_second")
+BASELINES = {
+  "pretrained": "this run",
+  "random": "same network, untrained",
+  "pixels": "no network",
+}
+
+
+def report(workdir) -> pathlib.Path:
+  """Writes report.html from config, metrics, results and pictures of a run folder; its path.
+
+  Whatever is missing is said to be missing. The same files give the same report, byte for byte.
+  InputError where the folder does not exist or a file is not JSON.
+  """
+  folder = pathlib.Path(workdir)
+  if not folder.is_dir():
+    raise InputError(
+      f"report: there is no run folder {folder}. Train first, or give another --workdir."
+    )
+  half = folder / "report.html.part"
+  half.write_text(render(folder), encoding="utf-8")
+  return half.replace(folder / "report.html")
+
+
+def render(folder: pathlib.Path) -> str:
+  """The report of `folder` as HTML; every text of the run is escaped."""
+  import jinja2  # late: the command line should start fast
+
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  config, results = _json(folder / "config.json"), _json(folder / "results.json")
+  lines = read_metrics(folder / "metrics.jsonl")
+  evaluations = _dict(results, "evaluations")
+  return environment.get_template("report.html.j2").render(
+    title=title(config, results),
+    facts=headline(config, results, lines),
+    tiles=tiles(results),
+    columns=columns(evaluations),
+    rows=rows(evaluations),
+    protocols=protocols(evaluations),
+    charts=charts(lines),
+    axes=curves,
+    pictures=pictures(folder / "reconstructions"),
+    note=_dict(results, "reconstruction").get("note"),
+    config=config,
+    surroundings=surroundings(config, results),
+  )
+
+
+def read_metrics(file: pathlib.Path) -> list[dict]:
+  """One dict a step, in order; of a step written twice (a resumed run) the later one counts."""
+  steps = {}
+  for text in (
+    file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ()
+  ):
+    try:
+      line = json.loads(text)
+    except ValueError:
+      continue  # cut short by a crash
+    if isinstance(line, dict) and curves.number(line.get("step")) != "–":
+      steps[line["step"]] = line
+  return [steps[step] for step in sorted(steps)]
+
+
+def title(config: dict, results: dict) -> str:
+  """'mae on digits', from the config, else what there is."""
+  method = config.get("method") or _short(_dict(config, "objective").get("part"))
+  data = _dict(_dict(config, "data"), "train")
+  name = data.get("name") or _short(data.get("part"))
+  if data.get("path"):
+    name = pathlib.PurePath(str(data["path"])).name or name
+  return " on ".join(str(x) for x in (method or "A run", name) if x)
+
+
+def headline(config: dict, results: dict, lines: list[dict]) -> list[str]:
+  """The line under the title: step, seed, training images."""
+  step = results.get("step", lines[-1]["step"] if lines else None)
+  data = _dict(results, "dataset")
+  seed = results.get("seed", config.get("seed"))
+  said = (
+    step is not None and f"step {curves.number(step)}",
+    seed is not None and f"seed {seed}",
+    "train" in data and f"{curves.number(data['train'])} training images",
+    "test" in data and f"{curves.number(data['test'])} test images",
+  )
+  return [text for text in said if text]
+
+
+def tiles(results: dict) -> list[tuple[str, str, str]]:
+  """(name, number, small print) of what the run cost."""
+  cost = _dict(results, "cost")
+  sizes, seconds = _dict(cost, "parameters"), _dict(cost, "seconds")
+  encoder = sizes.get("encoder", sum(sizes.values()) if sizes else None)
+  formula = curves.scaled(cost.get("flops_per_image_formula"), "FLOP")
+  other = [
+    f"{name} {curves.duration(seconds[name])}" for name in sorted(seconds) if name != "train"
+  ]
+  return [
+    ("Images a second", curves.scaled(cost.get("images_per_second")), "in training"),
+    (
+      "Work an image",
+      curves.scaled(cost.get("flops_per_image"), "FLOP"),
+      "in training, as compiled" + (f"; {formula} by formula" if formula != "–" else ""),
+    ),
+    (
+      "Encoder" if "encoder" in sizes else "Network",
+      curves.scaled(encoder),
+      "parameters"
+      + "".join(f"; {k} {curves.scaled(v)}" for k, v in sizes.items() if k != "encoder"),
+    ),
+    ("Training", curves.duration(seconds.get("train")), "; ".join(other)),
+  ]
+
+
+def columns(evaluations: dict) -> list[tuple[str, str]]:
+  """(evaluation, number) of every column; one without a number for what has no results."""
+  found = []
+  for name, entry in evaluations.items():
+    numbers = dict.fromkeys(key for result in _dict(entry, "results").values() for key in result)
+    found += [(name, key) for key in numbers or [""]]
+  return found
+
+
+def rows(evaluations: dict) -> list[dict]:
+  """{name, about, cells} an encoder; a cell is None or {text, each, best, share or None}."""
+  names = dict.fromkeys(n for entry in evaluations.values() for n in _dict(entry, "results"))
+  table = []
+  for name in names:
+    cells = [_cell(_dict(evaluations[e], "results"), name, key) for e, key in columns(evaluations)]
+    table.append({"name": name, "about": BASELINES.get(name, ""), "cells": cells})
+  return table
+
+
+def _cell(results: dict, name: str, key: str):
+  """One number of one encoder, and whether it is the highest among the encoders."""
+  number = _dict(results, name).get(key)
+  if not number:
+    return None
+  means = [r[key]["mean"] for r in results.values() if key in r]
+  mean = number["mean"]
+  return {
+    "text": runner.in_words(number),
+    "each": ", ".join(curves.number(value) for value in number.get("values", ())),
+    "best": len(means) > 1 and mean == max((m for m in means if math.isfinite(m)), default=None),
+    "share": mean if 0 <= mean <= 1 else None,
+  }
+
+
+def protocols(evaluations: dict) -> list[tuple[str, str, list]]:
+  """(evaluation, its protocol in words, reasons why numbers are missing)."""
+  found = []
+  for name, entry in evaluations.items():
+    words = [f"{k} {_plain(v)}" for k, v in _dict(entry, "protocol").items() if k != "part"]
+    why = [(kind, str(entry[kind])) for kind in ("skipped", "failed") if kind in entry]
+    found.append((name, ", ".join(words), why))
+  return found
+
+
+def charts(lines: list[dict]) -> list[curves.Chart]:
+  """A chart for each number that was logged, the usual ones first."""
+  names = dict.fromkeys([*FIRST, *(key for line in lines for key in line)])
+  found = []
+  for name in names:
+    points = [
+      (line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)
+    ]
+    if points and name not in ("step", "seconds"):
+      steps, values = zip(*points, strict=True)
+      smooth = name != "learning_rate"
+      found.append(curves.chart(name.replace("_", " "), steps, values, smooth))
+  return found
+
+
+def pictures(folder: pathlib.Path, limit: int = 8) -> list[str]:
+  """data: addresses of the strips NN.png, else of whatever PNG files there are."""
+  files = sorted(folder.glob("[0-9]*.png")) or sorted(folder.glob("*.png"))
+  raw = [file.read_bytes() for file in files[:limit]]
+  return [f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in raw]
+
+
+def surroundings(config: dict, results: dict) -> list[tuple[str, dict]]:
+  """(heading, {name: text}) of data, hardware and versions, as far as they are known."""
+  groups = {name: _dict(results, name) for name in ("dataset", "hardware", "versions")}
+  seed = results.get("seed", config.get("seed"))
+  if seed is not None:
+    groups["dataset"] = {**groups["dataset"], "seed": seed}
+  shown = {"dataset": "Data and seed", "hardware": "Hardware", "versions": "Versions"}
+  return [
+    (shown[k], {n: _plain(v) for n, v in group.items()}) for k, group in groups.items() if group
+  ]
+
+
+def _plain(value) -> str:
+  if isinstance(value, list | tuple):
+    return "[" + ", ".join(map(_plain, value)) + "]"
+  if isinstance(value, bool) or value is None:
+    return str(value).lower() if value is not None else "none"
+  return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _short(dotted) -> str:
+  return str(dotted).rpartition(".")[2] if dotted else ""
+
+
+def _dict(parent: dict, key: str) -> dict:
+  value = parent.get(key)
+  return value if isinstance(value, dict) else {}
+
+
+def _json(file: pathlib.Path) -> dict:
+  if not file.exists():
+    return {}
+  try:
+    found = json.loads(file.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise InputError(f"{file}: not JSON ({error}). Mend it or remove it.") from error
+  return found if isinstance(found, dict) else {}

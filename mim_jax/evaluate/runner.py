@@ -1,0 +1,110 @@
+"""Runs evaluations on encoders, over seeds, and puts the numbers together."""
+
+import math
+import statistics
+
+from absl import logging
+
+from mim_jax.errors import InputError
+from mim_jax.evaluate import features
+
+
+def run(evaluations: dict, encoders: dict, data, seeds) -> dict:
+  """Every evaluation on every encoder with every seed, as JSON-able numbers.
+
+  evaluations: {name: (function, protocol)}; encoders: {name: one encode per seed, repeated where
+  the seed changes nothing}; function(encode, data, seed) -> {name: number}. Returns {evaluation:
+  {"protocol", "results": {encoder: {number: {"mean", "spread", "values"}}}}}, spread being the
+  sample standard deviation over seeds (None with one seed). What needs labels that do not exist
+  gets "skipped", what raised gets "failed", each with the reason; neither stops the others.
+  """
+  table = {
+    name: {"protocol": {**protocol, "seeds": list(seeds)}, "results": {}}
+    for name, (_, protocol) in evaluations.items()
+  }
+  for encoder, encodes in encoders.items():
+    scores: dict = {name: [] for name in evaluations}
+    closed = set()
+    for encode, seed in zip(_cached(encodes), seeds, strict=True):
+      for name, (function, _) in evaluations.items():
+        if name not in closed and "skipped" not in table[name]:
+          found = _attempt(function, encode, data, seed)
+          if isinstance(found, Exception):
+            closed.add(name)
+            _note(table[name], name, encoder, found)
+          else:
+            scores[name].append(found)
+    for name in evaluations:
+      if name not in closed and scores[name]:
+        table[name]["results"][encoder] = _over_seeds(scores[name])
+  return table
+
+
+def _cached(encodes):
+  """Each encode with its memory; an encode that comes again keeps it, others let go of theirs."""
+  last = None
+  for encode in encodes:
+    if last is None or last.encode is not encode:
+      last = features.Cached(encode)
+    yield last
+
+
+def _attempt(function, encode, data, seed):
+  try:
+    return function(encode, data, seed)
+  except Exception as error:  # one evaluation must not take the others with it
+    return error
+
+
+def _note(entry, name, encoder, error):
+  """Writes why `entry` lacks numbers."""
+  if isinstance(error, features.NoLabels):
+    entry["skipped"] = str(error)
+    return
+  logging.warning("evaluation %s of %s failed", name, encoder, exc_info=error)
+  text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+  entry["failed"] = "; ".join([*filter(None, [entry.get("failed")]), f"{encoder}: {text}"])
+
+
+def _over_seeds(scores: list[dict]) -> dict:
+  """{number: {"mean", "spread", "values"}} from one {number: value} a seed."""
+  values = {key: [float(score[key]) for score in scores] for key in scores[0]}
+  return {
+    key: {
+      "mean": statistics.fmean(numbers),
+      "spread": statistics.stdev(numbers) if len(numbers) > 1 else None,
+      "values": numbers,
+    }
+    for key, numbers in values.items()
+  }
+
+
+def table(evaluations: dict) -> str:
+  """What `run` returned as text: one line an encoder, one column a number, reasons below."""
+  columns = sorted(
+    {(e, key) for e, entry in evaluations.items() for r in entry["results"].values() for key in r}
+  )
+  names = list(dict.fromkeys(n for entry in evaluations.values() for n in entry["results"]))
+  rows = [["", *(f"{evaluation} {key}" for evaluation, key in columns)]] if columns else []
+  for name in names:
+    cells = (evaluations[e]["results"].get(name, {}).get(key) for e, key in columns)
+    rows.append([name, *map(in_words, cells)])
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+  for evaluation, entry in evaluations.items():
+    lines += [f"{evaluation} {why}: {entry[why]}" for why in ("skipped", "failed") if why in entry]
+  return "\n".join(lines)
+
+
+def in_words(number: dict | None) -> str:
+  """'93.1 ± 0.4 %' for a share with its spread, '12.5' for what is no share, '' for None."""
+  if number is None:
+    return ""
+  mean, spread = number["mean"], number.get("spread")
+  if not math.isfinite(mean):
+    return "not finite"
+  share = abs(mean) <= 1
+  text = f"{100 * mean:.1f}" if share else f"{mean:.4g}"
+  if spread is not None:
+    text += f" ± {100 * spread:.1f}" if share else f" ± {spread:.2g}"
+  return text + (" %" if share else "")

@@ -1,0 +1,251 @@
+"""The config made real: parts, objective, optimizer, data, and the pure functions made of them."""
+
+import functools
+import pathlib
+import types
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mim_jax import config as config_lib
+from mim_jax import core
+from mim_jax.data import pipeline
+from mim_jax.errors import InputError
+from mim_jax.train import loop, mesh, update
+from mim_jax.train import state as state_lib
+
+# A step's key is split by use, so that an objective may draw from `step.key` as it likes.
+_AUGMENT, _DROPOUT = 1, 2
+
+
+class Experiment:
+  """A config made real. Everything here is a function of its arguments; nothing is remembered.
+
+  Attributes:
+    config: what it was built from.
+    parts: the Linen module that holds all parts; `parts.bind({"params": params})` gives the student.
+    mesh: the devices (data, fsdp, tensor).
+  """
+
+  def __init__(self, config, devices=None):
+    """Builds all nodes of `config`; `devices` defaults to all there are."""
+    build = functools.partial(config_lib.build, allow=tuple(config.get("allow_modules", ())))
+    self.config = config
+    self.parts = gather_parts(build(config.parts, where="parts"))
+    self.objective = build(config.objective, where="objective")
+    self.mesh = mesh.make(**config.train.mesh, devices=devices)
+    mesh.check_batch(config.train.batch_size, self.mesh)
+    self._encode = build(config.encode, where="encode")
+    self._pictures = build(config.get("pictures"), where="pictures")
+    self._data = build(config.data, where="data")
+    self._teachers = build(config.teachers, where="teachers")
+    self._make_optimizer = build(config.optimizer, where="optimizer")
+    self.evaluations = build(config.evaluations, where="evaluations")
+
+  # Data.
+
+  @functools.cached_property
+  def data(self) -> types.SimpleNamespace:
+    """The sources, `.train` and `.test`, opened on first use."""
+    return types.SimpleNamespace(train=self._data["train"](), test=self._data["test"]())
+
+  def view(self, batch: dict) -> dict:
+    """A raw batch as evaluations see it: centre crop, normalised."""
+    return self._data["view"]({k: jnp.asarray(v) for k, v in batch.items()})
+
+  def batches(self):
+    """Endless training batches of this process, from the first."""
+    shard = (jax.process_index(), jax.process_count())
+    settings = self.config.train
+    return pipeline.batches(
+      self.data.train, settings.batch_size, self.config.seed, shard=shard, threads=settings.threads
+    )
+
+  def fingerprint(self) -> str:
+    """Tells this training set from others."""
+    return self.data.train.fingerprint
+
+  @functools.cached_property
+  def total_steps(self) -> int:
+    """Updates of the whole run, from `train.steps` or `train.epochs`."""
+    settings = self.config.train
+    if (settings.steps is None) == (settings.epochs is None):
+      raise InputError(
+        f"train: steps={settings.steps}, epochs={settings.epochs}. Give one of them and leave the other None."
+      )
+    if settings.steps is not None:
+      return settings.steps
+    return max(1, round(settings.epochs * len(self.data.train) / settings.batch_size))
+
+  # Training.
+
+  @functools.cached_property
+  def optimizer(self):
+    """The Optax transformation."""
+    return self._make_optimizer(self.total_steps)
+
+  def init(self, key) -> state_lib.TrainState:
+    """The state before the first step, placed on the mesh."""
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state())
+    return jax.jit(self._init, out_shardings=shardings)(key)
+
+  @functools.cache  # noqa: B019 - an experiment lives as long as its run
+  def abstract_state(self):
+    """Shapes and places of the state, without making it."""
+    shapes = jax.eval_shape(self._init, jax.random.key(0))
+    places = mesh.state_sharding(shapes, self.mesh, self.config.train.sharding)
+    return jax.tree.map(
+      lambda x, p: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=p), shapes, places
+    )
+
+  def _init(self, key) -> state_lib.TrainState:
+    """Parameters come into being by running the objective once, on a batch of two."""
+    rows = self.data.train[np.arange(2) % len(self.data.train)]
+    step = self.step(0)
+    batch = self._data["augment"](key, {k: jnp.asarray(v) for k, v in rows.items()})
+
+    def run(parts):
+      return self.objective(
+        parts, batch, step, self._bound(dict.fromkeys(self._teachers), {}, parts)
+      )
+
+    variables = dict(self.parts.init({"params": key, "dropout": key}, method=run))
+    params = variables.pop("params")
+    return state_lib.TrainState(
+      step=jnp.zeros([], jnp.int32),
+      params=params,
+      opt_state=self.optimizer.init(params),
+      teacher={name: teacher.start(params) for name, teacher in self._teachers.items()},
+      stats=variables,
+      bad_step=jnp.full([], -1, jnp.int32),
+    )
+
+  def _bound(self, teacher: dict, stats: dict, student=None) -> types.SimpleNamespace:
+    """Teachers ready to be called; while parameters are being made, the student stands in for them."""
+    bound = {
+      name: student if params is None else self.parts.bind({"params": params, **stats})
+      for name, params in teacher.items()
+    }
+    return types.SimpleNamespace(**bound)
+
+  def step(self, index) -> core.Step:
+    """The Step number `index` (updates done before it)."""
+    index = jnp.asarray(index, jnp.int32)
+    key = jax.random.fold_in(jax.random.key(self.config.seed), index)
+    return core.Step(key, index, index.astype(jnp.float32) / self.total_steps)
+
+  def loss(self, params, batch: dict, step, teacher=None, stats=None):
+    """Pure: (loss, metrics) of raw host or device arrays `batch` at `step` (a Step, or its index)."""
+    step = step if isinstance(step, core.Step) else self.step(step)
+    teacher = dict.fromkeys(self._teachers, params) if teacher is None else teacher
+    loss, (metrics, _) = self._forward(params, stats or {}, teacher, batch, step)
+    return loss, metrics
+
+  def _forward(self, params, stats, teacher, batch, step):
+    batch = self._data["augment"](jax.random.fold_in(step.key, _AUGMENT), batch)
+    teachers = self._bound(teacher, stats)
+    (loss, metrics), changed = self.parts.apply(
+      {"params": params, **stats},
+      method=lambda parts: self.objective(parts, batch, step, teachers),
+      rngs={"dropout": jax.random.fold_in(step.key, _DROPOUT)},
+      mutable=list(stats),
+    )
+    return loss, (metrics, dict(changed))
+
+  def update(self, state: state_lib.TrainState, batch: dict):
+    """Pure: (state, metrics) after one training step."""
+    rules = update.Rules(
+      self._forward, self.optimizer, self._teachers, self._make_optimizer.keywords["learning_rate"]
+    )
+    return update.update(rules, state, batch, self.step(state.step))
+
+  def train(self, workdir: pathlib.Path, stop_at: int | None = None):
+    """Trains to the end, to step `stop_at`, or to the first signal: (state, facts)."""
+    return loop.train(self, workdir, stop_at)
+
+  # What was learnt.
+
+  def encode(self, params, images, layer: int | None = None, pool: str | None = None, stats=None):
+    """Latents of uint8 (or 0..1 float) images [b h w c], unmasked.
+
+    `pool`: None [b n d], "mean" over patches [b d], "class" token [b d], "both" [b 2d].
+    `layer`: 1 = after the first block, -1 or None = the last.
+    """
+    if jnp.issubdtype(images.dtype, jnp.floating):
+      images = jnp.round(images * 255.0).astype(jnp.uint8)
+    size = jnp.broadcast_to(jnp.asarray(images.shape[1:3], jnp.int32), (images.shape[0], 2))
+    return self.features(params, stats or {}, {"image": images, "size": size}, layer, pool)
+
+  def features(self, params, stats: dict, batch: dict, layer=None, pool=None):
+    """`encode` for a raw batch of a Source."""
+    layers = None if layer is None else (layer,)
+    latents = self.parts.apply(
+      {"params": params, **stats},
+      method=lambda parts: self._encode(parts, self.view(batch), layers=layers),
+    )
+    return pooled(latents[0] if layers else latents, pool)
+
+  @functools.cached_property
+  def _compiled_features(self):
+    return jax.jit(self.features, static_argnames=("layer", "pool"))
+
+  def encoder(self, params, stats: dict):
+    """encode(batch, layer=None, pool="mean") -> numpy features [b e]; compiled once for all parameters."""
+
+    def encode(batch, layer=None, pool="mean"):
+      return np.asarray(self._compiled_features(params, stats, batch, layer=layer, pool=pool))
+
+    return encode
+
+  def pixels(self):
+    """The baseline that learns nothing: encode(batch) -> the viewed image as one vector [b e]."""
+    view = jax.jit(lambda batch: self.view(batch)["image"])
+
+    def encode(batch, layer=None, pool=None):
+      return np.asarray(view(batch)).reshape(len(batch["image"]), -1)
+
+    return encode
+
+  def pictures(self, state: state_lib.TrainState, batch: dict, step=0) -> dict | None:
+    """The config's pictures of a raw batch, e.g. original, masked, reconstruction; None if it has none."""
+    if self._pictures is None:
+      return None
+
+    def run(state, batch, step):
+      teachers = self._bound(state.teacher, state.stats)
+      return self.parts.apply(
+        {"params": state.params, **state.stats},
+        method=lambda parts: self._pictures(parts, self.view(batch), self.step(step), teachers),
+      )
+
+    return jax.jit(run)(state, batch, step)
+
+
+def gather_parts(modules: dict[str, nn.Module]) -> nn.Module:
+  """One Linen module with the given ones as attributes, so that parameters lie under their names."""
+  kind = type("Parts", (nn.Module,), {"__annotations__": dict.fromkeys(modules, nn.Module)})
+  return kind(**modules)
+
+
+def pooled(latents: core.Latents, pool: str | None):
+  """[b n d] of all patches, or one vector an image: "mean", "class" or "both"."""
+  if pool in ("class", "both") and latents.prefix.shape[1] == 0:
+    raise InputError(
+      f"pool: {pool!r} needs a class token, and this encoder has none. Use pool='mean'."
+    )
+  choices = {
+    None: lambda: latents.values,
+    "mean": lambda: jnp.mean(latents.values, 1),
+    "class": lambda: latents.prefix[:, 0],
+    "both": lambda: jnp.concatenate([latents.prefix[:, 0], jnp.mean(latents.values, 1)], -1),
+  }
+  if pool not in choices:
+    raise InputError(f"pool: {pool!r} is unknown. Allowed: None, 'mean', 'class', 'both'.")
+  return choices[pool]()
+
+
+def build(config) -> Experiment:
+  """The experiment that `config` describes."""
+  return Experiment(config)

@@ -1,0 +1,192 @@
+"""A run told as one story: train, probe what was learnt, draw it, write the report."""
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import statistics
+import time
+
+import jax
+import numpy as np
+
+from mim_jax import config as config_lib
+from mim_jax import errors
+from mim_jax import experiment as experiment_lib
+from mim_jax.data import folder as folder_lib
+from mim_jax.evaluate import reconstruction, report, runner
+from mim_jax.train import checkpoint, folder, metrics
+from mim_jax.train import state as state_lib
+
+LIBRARIES = ("mim_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def run(config, workdir) -> dict:
+  """Trains (or resumes) in `workdir`, evaluates, writes the report: the facts of this call.
+
+  Stopped by a signal it saves and returns early, with facts["signal"] set.
+  """
+  experiment = experiment_lib.build(config)
+  with folder.opened(workdir, config) as path:
+    say(f"{path}: {describe(experiment)}")
+    state, facts = experiment.train(path)
+    if facts["signal"]:
+      say(f"stopped at step {facts['step']}, saved; the same command goes on from there.")
+      return facts
+    assess(experiment, state, path, facts)
+  return facts
+
+
+def assess(experiment, state, path: pathlib.Path, facts: dict | None = None, only=None) -> dict:
+  """Evaluations, pictures and report of a state, into the run folder: the results."""
+  began = time.monotonic()
+  results = read_results(path)
+  draw(experiment, state, path, results)
+  evaluate(experiment, state, results, only)
+  describe_run(experiment, state, path, results, facts, time.monotonic() - began)
+  scratch = path / "results.tmp"
+  scratch.write_text(json.dumps(results, indent=2) + "\n")
+  scratch.replace(path / "results.json")
+  report.report(path)
+  return results
+
+
+def restored(workdir):
+  """(experiment, state) of a run folder, from its config.json and newest checkpoint."""
+  path = pathlib.Path(workdir)
+  experiment = experiment_lib.build(folder.read_config(path))
+  saves = checkpoint.Checkpoints(path / "checkpoints")
+  state, _ = saves.restore(experiment.abstract_state())
+  saves.close()
+  return experiment, state
+
+
+def evaluate(experiment, state, results: dict, only=None) -> None:
+  """Runs the config's evaluations (those named in `only`, or all) on the state and the baselines."""
+  entries = dict(experiment.evaluations)
+  seeds, baselines = range(entries.pop("seeds")), entries.pop("baselines")
+  if only:
+    for name in only:
+      if name not in entries:
+        raise errors.unknown("--evals", name, entries)
+    entries = {name: entries[name] for name in only}
+  say(f"evaluating: {', '.join(entries)}")
+  encoders = {"pretrained": [experiment.encoder(state.params, state.stats)] * len(seeds)}
+  if "random" in baselines:
+    encoders["random"] = [random_encoder(experiment, seed) for seed in seeds]
+  if "pixels" in baselines:
+    encoders["pixels"] = [experiment.pixels()] * len(seeds)
+  protocols = {
+    name: (entry, config_lib.flatten(experiment.config.evaluations[name]))
+    for name, entry in entries.items()
+  }
+  found = runner.run(protocols, encoders, experiment.data, list(seeds))
+  results.setdefault("evaluations", {}).update(found)
+
+
+def random_encoder(experiment, seed: int):
+  """The encoder as it was before training, drawn with a seed that no run uses."""
+  state = experiment.init(jax.random.key(10_000 + seed))
+  return experiment.encoder(state.params, state.stats)
+
+
+def draw(experiment, state, path: pathlib.Path, results: dict) -> None:
+  """Pictures of eight held-out images, if the method has pictures."""
+  source = experiment.data.test
+  index = np.linspace(0, len(source) - 1, 8).astype(int)
+  panels = experiment.pictures(state, source[index])
+  if panels is not None:
+    view = experiment.config.data.view
+    results["reconstruction"] = reconstruction.save(path, panels, mean=view.mean, std=view.std)
+
+
+def reconstruct(workdir, images: str | None, out: str, count: int = 8, seed: int = 0) -> str:
+  """Draws what a run predicts for the first images of a folder (or its test set): an honest note on how."""
+  experiment, state = restored(workdir)
+  source = experiment.data.test
+  if images:
+    data = experiment.config.data
+    side = max(data.view.size)
+    source = folder_lib.folder(
+      path=images, split="all", canvas=2 * side, channels=len(data.view.mean)
+    )
+  index = np.arange(min(count, len(source)))
+  panels = experiment.pictures(state, source[index], seed)
+  if panels is None:
+    raise errors.InputError(
+      f"{workdir}: this method predicts no pictures (its config has no `pictures`)."
+    )
+  view = experiment.config.data.view
+  shown = reconstruction.denormalize(panels, view.mean, view.std)
+  reconstruction.picture_grid(shown, limit=count).save(out, "PNG")
+  return reconstruction.note(bool(panels["normalized_target"]))
+
+
+def describe(experiment) -> str:
+  """One line: parameters, data, steps, devices."""
+  state = experiment.abstract_state()
+  sizes = ", ".join(f"{k} {state_lib.count(v) / 1e6:.2f} M" for k, v in state.params.items())
+  return (
+    f"parameters {sizes}; {len(experiment.data.train):,} training images; {experiment.total_steps:,} steps of "
+    f"{experiment.config.train.batch_size} images; {jax.device_count()} x {jax.devices()[0].device_kind}"
+  )
+
+
+def describe_run(
+  experiment, state, path, results: dict, facts: dict | None, seconds: float
+) -> None:
+  """Fills in step, cost, hardware, versions and data of the run."""
+  lines = metrics.read(path / "metrics.jsonl")
+  data, batch = experiment.data, experiment.config.train.batch_size
+  cost = results.setdefault("cost", {})
+  cost["parameters"] = {k: state_lib.count(v) for k, v in state.params.items()}
+  if lines:
+    cost["images_per_second"] = statistics.median(line["images_per_second"] for line in lines)
+  times = cost.setdefault("seconds", {})
+  times["evaluate"] = seconds
+  if facts and facts["flops"]:
+    cost["flops_per_image"] = facts["flops"] / batch
+    times.update(train=facts["train_seconds"], compile=facts["compile_seconds"])
+  device = jax.devices()[0]
+  results.update(
+    step=int(state.step),
+    hardware=dict(devices=jax.device_count(), kind=device.device_kind, machine=platform.machine()),
+    versions=versions(),
+    seed=experiment.config.seed,
+    dataset=dict(train=len(data.train), test=len(data.test), fingerprint=data.train.fingerprint),
+  )
+
+
+def versions() -> dict[str, str]:
+  """Versions of Python and of the libraries that numbers depend on."""
+  found = {"python": platform.python_version()}
+  for name in LIBRARIES:
+    try:
+      found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      found[name] = "not installed"
+  return found
+
+
+def read_results(path: pathlib.Path) -> dict:
+  """results.json of a run folder, {} before the first evaluation."""
+  file = path / "results.json"
+  return json.loads(file.read_text()) if file.exists() else {}
+
+
+def written(path: pathlib.Path) -> list[pathlib.Path]:
+  """What a user may want to open, the report first."""
+  wanted = (
+    "report.html",
+    "results.json",
+    "metrics.jsonl",
+    "config.json",
+    "reconstructions",
+    "checkpoints",
+  )
+  return [path / name for name in wanted if (path / name).exists()]
+
+
+def say(text: str) -> None:
+  """A line for the person at the terminal."""
+  print(text, flush=True)

@@ -1,0 +1,60 @@
+"""One step of training as one pure function."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mim_jax import core
+from mim_jax.train import state as state_lib
+
+
+class Rules(NamedTuple):
+  """What `update` needs besides state and batch.
+
+  Attributes:
+    forward: (params, stats, teacher, batch, step) -> (loss, (metrics, stats)).
+    optimizer: an Optax transformation.
+    followers: {name: teacher with `follow`}.
+    learning_rate: schedule of progress, for the metrics.
+  """
+
+  forward: Callable
+  optimizer: optax.GradientTransformation
+  followers: dict
+  learning_rate: Callable
+
+
+def update(rules: Rules, state: state_lib.TrainState, batch: dict, step: core.Step):
+  """(state, metrics) after one step; a non-finite loss or gradient leaves all but `bad_step` unchanged."""
+  lossy = jax.value_and_grad(rules.forward, has_aux=True)
+  (loss, (metrics, stats)), grads = lossy(state.params, state.stats, state.teacher, batch, step)
+  updates, opt_state = rules.optimizer.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  teacher = {
+    name: follower.follow(state.teacher[name], params, step.progress)
+    for name, follower in rules.followers.items()
+  }
+  gradient_norm = optax.tree.norm(grads)
+  metrics = dict(
+    loss=loss,
+    learning_rate=rules.learning_rate(step.progress),
+    gradient_norm=gradient_norm,
+    **metrics,
+  )
+  after = state_lib.TrainState(state.step + 1, params, opt_state, teacher, stats, state.bad_step)
+  state = guard(state, after, jnp.isfinite(loss) & jnp.isfinite(gradient_norm))
+  return state, dict(metrics, bad_step=state.bad_step)
+
+
+def guard(
+  before: state_lib.TrainState, after: state_lib.TrainState, finite
+) -> state_lib.TrainState:
+  """`after` where the step was finite and no earlier one was not; else `before` with `bad_step` set."""
+  healthy = before.bad_step < 0
+  bad_step = jnp.where(finite | ~healthy, before.bad_step, before.step)
+  kept = jax.tree.map(lambda new, old: jnp.where(finite & healthy, new, old), after, before)
+  return dataclasses.replace(kept, bad_step=bad_step)

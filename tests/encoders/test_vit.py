@@ -1,0 +1,169 @@
+"""What every ViT must keep, whatever its settings."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mim_jax import core, encoders, masks
+from mim_jax.errors import InputError
+from mim_jax.layers import transformer
+from mim_jax.ops import positions
+
+
+def tokens_of(seed=0, b=2, grid=(4, 4), d=24):
+  n = grid[0] * grid[1]
+  values = jax.random.normal(jax.random.key(seed), (b, n, d))
+  return core.Tokens(values, jnp.broadcast_to(positions.grid_positions(grid), (b, n, 2)), grid=grid)
+
+
+def vit(**settings):
+  return encoders.ViT(**(dict(depth=3, heads=4) | settings))
+
+
+def run(model, tokens, mask=None, **call):
+  params = model.init(jax.random.key(1), tokens, mask)
+  return model.apply(params, tokens, mask, **call)
+
+
+@pytest.mark.parametrize("hidden", ["drop", "token"])
+def test_masked_tokens_cannot_be_seen(hidden):
+  tokens = tokens_of()
+  mask = masks.random(jax.random.key(2), tokens, ratio=0.5)
+  noise = jax.random.normal(jax.random.key(3), tokens.values.shape)
+  hidden_values = core.take(noise, mask.masked[:, 0])
+  rows = jnp.arange(2)[:, None]
+  other = core.Tokens(
+    tokens.values.at[rows, mask.masked[:, 0]].set(hidden_values), tokens.positions, grid=tokens.grid
+  )
+  model = vit(hidden=hidden)
+  params = model.init(jax.random.key(1), tokens, mask)
+  first, second = (model.apply(params, t, mask) for t in (tokens, other))
+  np.testing.assert_array_equal(first.values, second.values)
+  np.testing.assert_array_equal(first.prefix, second.prefix)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 1000))
+def test_a_permutation_of_tokens_permutes_the_latents(seed):
+  tokens = tokens_of()
+  order = np.random.default_rng(seed).permutation(16)
+  moved = core.Tokens(tokens.values[:, order], tokens.positions[:, order], grid=tokens.grid)
+  first, second = run(vit(), tokens), run(vit(), moved)
+  np.testing.assert_allclose(first.values[:, order], second.values, atol=2e-5)
+  np.testing.assert_allclose(first.prefix, second.prefix, atol=2e-5)
+
+
+def test_padding_is_as_if_it_were_not_there():
+  tokens = tokens_of()
+  whole = masks.random(jax.random.key(2), tokens, ratio=0.5)
+  padded = core.split(
+    tokens,
+    jnp.concatenate([whole.visible, whole.masked[:, 0, :3]], 1),
+    whole.masked,
+    valid=jnp.arange(11)[None] < jnp.full((2, 1), 8),
+  )
+  model = vit()
+  params = model.init(jax.random.key(1), tokens, whole)
+  first, second = model.apply(params, tokens, whole), model.apply(params, tokens, padded)
+  np.testing.assert_allclose(first.values, second.values[:, :8], atol=2e-5)
+
+
+def test_scan_and_remat_change_no_number():
+  tokens = tokens_of()
+  model = vit()
+  params = model.init(jax.random.key(1), tokens)["params"]
+  stacked = dict(
+    params, stack={"blocks": jax.tree.map(lambda *x: jnp.stack(x), *params["stack"].values())}
+  )
+
+  def loss(model, params):
+    return jnp.sum(jnp.square(model.apply({"params": params}, tokens).values))
+
+  plain = jax.grad(lambda p: loss(model, p))(params)
+  for settings in (
+    dict(scan=True),
+    dict(scan=True, unroll=3, remat="full"),
+    dict(scan=True, remat="dots"),
+  ):
+    scanned = jax.grad(lambda p, s=settings: loss(vit(**s), p))(stacked)
+    for i, name in enumerate(sorted(plain["stack"])):
+      for a, b in zip(
+        jax.tree.leaves(plain["stack"][name]),
+        jax.tree.leaves(scanned["stack"]["blocks"]),
+        strict=True,
+      ):
+        np.testing.assert_allclose(a, b[i], rtol=1e-4, atol=1e-3)
+  remat = jax.grad(lambda p: loss(vit(remat="full"), p))(params)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), plain, remat)
+
+
+def test_scanned_layers_start_different_and_with_the_same_spread():
+  tokens = tokens_of(d=48)
+  kernel = vit(scan=True).init(jax.random.key(1), tokens)["params"]["stack"]["blocks"]["mlp"]["up"][
+    "kernel"
+  ]
+  assert kernel.shape == (3, 48, 192)
+  assert not np.allclose(kernel[0], kernel[1])
+  np.testing.assert_allclose(np.std(kernel, (1, 2)), np.sqrt(2 / (48 + 192)), rtol=0.05)
+
+
+def test_layers_are_the_outputs_on_the_way():
+  tokens = tokens_of()
+  for scan in (False, True):
+    model = vit(scan=scan)
+    params = model.init(jax.random.key(1), tokens)
+    first, last = model.apply(params, tokens, layers=(1, -1))
+    np.testing.assert_array_equal(last.values, model.apply(params, tokens).values)
+    assert not np.allclose(first.values, last.values)
+    with pytest.raises(InputError, match=r"layer 4 does not exist.*1\.\.3"):
+      model.apply(params, tokens, layers=(4,))
+
+
+@jax.numpy_dtype_promotion("standard")  # Flax's own norms mix bfloat16 and float32
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
+  tokens = tokens_of()
+  model = vit(dtype="bfloat16")
+  half = core.Tokens(tokens.values.astype(jnp.bfloat16), tokens.positions, grid=tokens.grid)
+  params = model.init(jax.random.key(1), half)
+  assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {"float32"}
+  found = model.apply(params, half).values
+  assert found.dtype == jnp.bfloat16
+  exact = vit().apply(params, tokens).values
+  np.testing.assert_allclose(found.astype(jnp.float32), exact, atol=0.1)
+  text = jax.jit(model.apply).lower(params, half).as_text()
+  dots = [line for line in text.splitlines() if "dot_general" in line]
+  operands = [line.split(" : ")[1] for line in dots]
+  assert operands and all(
+    "bf16" in o.split("->")[0] and "f32" not in o.split("->")[0] for o in operands
+  )
+
+
+def test_settings_that_do_not_exist_are_refused():
+  tokens = tokens_of()
+  with pytest.raises(InputError, match="'dropp' is unknown; did you mean 'drop'"):
+    run(vit(hidden="dropp"), tokens)
+  with pytest.raises(InputError, match="'dot' is unknown; did you mean 'dots'"):
+    run(vit(remat="dot"), tokens)
+  with pytest.raises(InputError, match="width 24 is not a multiple of 5 heads"):
+    run(vit(heads=5), tokens)
+
+
+def test_initial_distributions_are_the_published_ones():
+  """MAE's initialiser: Xavier over the fused qkv, zero biases, tokens normal(0.02)."""
+  tokens = tokens_of(d=192)
+  params = vit(heads=3).init(jax.random.key(1), tokens)["params"]
+  block = params["stack"]["block_00"]
+  for kernel, fans in (
+    (block["attention"]["qkv"]["kernel"], 192 + 3 * 192),
+    (block["attention"]["out"]["kernel"], 2 * 192),
+    (block["mlp"]["up"]["kernel"], 5 * 192),
+  ):
+    bound = np.sqrt(6 / fans)
+    assert np.abs(kernel).max() <= bound
+    np.testing.assert_allclose(np.std(kernel), bound / np.sqrt(3), rtol=0.02)
+  np.testing.assert_array_equal(block["attention"]["qkv"]["bias"], 0)
+  np.testing.assert_allclose(np.std(params["class_token"]), 0.02, rtol=0.2)
+  assert transformer.norm("float32").epsilon == 1e-6

@@ -1,0 +1,99 @@
+"""The runner: numbers over seeds, one evaluation's trouble is not another's."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+
+from mim_jax import errors
+from mim_jax.data import sources
+from mim_jax.evaluate import features, knn, runner
+
+
+def share(encode, data, seed):
+  return {"accuracy": [0.2, 0.4, 0.9][seed] / encode.encode.scale}
+
+
+def broken(encode, data, seed):
+  if encode.encode.scale == 2:
+    raise errors.InputError("too large. Halve it.")
+  return {"accuracy": 1.0}
+
+
+def crashing(encode, data, seed):
+  raise KeyError("deep")
+
+
+def unlabelled(encode, data, seed):
+  raise features.NoLabels("needs labels")
+
+
+class Encode:
+  def __init__(self, scale=1):
+    self.scale, self.calls = scale, 0
+
+  def __call__(self, batch, layer=None, pool="mean"):
+    self.calls += 1
+    return batch["image"].reshape(len(batch["image"]), -1).astype(np.float32)
+
+
+def test_numbers_over_seeds():
+  encoders = {"pretrained": [Encode()] * 3, "random": [Encode(2), Encode(2), Encode(2)]}
+  found = runner.run({"share": (share, {"k": 3})}, encoders, None, [0, 1, 2])
+  assert json.loads(json.dumps(found)) == found
+  assert found["share"]["protocol"] == {"k": 3, "seeds": [0, 1, 2]}
+  number = found["share"]["results"]["pretrained"]["accuracy"]
+  assert number["mean"] == pytest.approx(0.5)
+  assert number["spread"] == pytest.approx(np.std([0.2, 0.4, 0.9], ddof=1))
+  assert number["values"] == [0.2, 0.4, 0.9]
+  assert found["share"]["results"]["random"]["accuracy"]["mean"] == pytest.approx(0.25)
+  assert "share accuracy" in runner.table(found)
+  assert "50.0 ± 36.1 %" in runner.table(found)
+
+
+def test_one_seed_has_no_spread():
+  found = runner.run({"share": (share, {})}, {"pretrained": [Encode()]}, None, [0])
+  assert found["share"]["results"]["pretrained"]["accuracy"]["spread"] is None
+  assert "20.0 %" in runner.table(found)
+
+
+def test_trouble_is_reported_and_stops_nothing():
+  evaluations = {f.__name__: (f, {}) for f in (broken, crashing, unlabelled, share)}
+  encoders = {"pretrained": [Encode()] * 2, "random": [Encode(2)] * 2}
+  found = runner.run(evaluations, encoders, None, [0, 1])
+  assert found["broken"]["failed"] == "random: too large. Halve it."
+  assert list(found["broken"]["results"]) == ["pretrained"]
+  assert found["crashing"]["failed"] == "pretrained: KeyError: 'deep'; random: KeyError: 'deep'"
+  assert found["crashing"]["results"] == {} == found["unlabelled"]["results"]
+  assert found["unlabelled"]["skipped"] == "needs labels"
+  assert "failed" not in found["unlabelled"]
+  assert set(found["share"]["results"]) == {"pretrained", "random"}
+  text = runner.table(found)
+  assert "unlabelled skipped: needs labels" in text
+  assert "broken failed: random: too large" in text
+
+
+def test_every_source_is_encoded_once_an_encoder():
+  image = np.random.default_rng(0).integers(0, 256, (24, 2, 2)).astype(np.uint8)
+  make = lambda: sources.Arrays(image, np.arange(24) % 3, ("a", "b", "c"))
+  data = types.SimpleNamespace(train=make(), test=make())
+  evaluations = {
+    "one": (lambda *a: knn.knn(*a, k=1), {}),
+    "three": (lambda *a: knn.knn(*a, k=3), {}),
+  }
+  same, drawn = Encode(), [Encode(), Encode()]
+  found = runner.run(evaluations, {"pretrained": [same] * 2, "random": drawn}, data, [0, 1])
+  assert [same.calls, *(encode.calls for encode in drawn)] == [2, 2, 2]
+  assert found["one"]["results"]["pretrained"]["accuracy"]["values"] == [1.0, 1.0]
+
+
+def test_needs_one_encoder_a_seed():
+  with pytest.raises(ValueError, match="zip"):
+    runner.run({"share": (share, {})}, {"pretrained": [Encode()]}, None, [0, 1])
+
+
+def test_in_words():
+  assert runner.in_words(None) == ""
+  assert runner.in_words({"mean": 12.345, "spread": 0.5}) == "12.35 ± 0.5"
+  assert runner.in_words({"mean": float("nan"), "spread": None}) == "not finite"

@@ -1,0 +1,121 @@
+"""Optimizer and schedules against torch.optim.AdamW under MAE's recipe; see parity/golden/README.md."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mim_jax.errors import InputError
+from mim_jax.train import mesh, names, optimizer, schedules
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "parity" / "golden" / "adamw.npz"
+
+
+@pytest.fixture(scope="module")
+def golden():
+  return dict(np.load(GOLDEN))
+
+
+def mae_rate(golden, prefix):
+  get = lambda key: float(golden[f"{prefix}/{key}"])
+  total = round(get("epochs") * get("iters_per_epoch"))
+  settings = dict(
+    peak=get("peak_lr"), end=get("min_lr"), warmup=get("warmup_epochs") / get("epochs")
+  )
+  return total, lambda progress: schedules.cosine(progress, **settings)
+
+
+@pytest.mark.parametrize(("prefix", "recorded"), [("schedule", "lr"), ("long", "long/lr")])
+def test_learning_rate_step_by_step(golden, prefix, recorded):
+  total, rate = mae_rate(golden, prefix)
+  expected = golden[recorded]
+  found = np.asarray([rate(i / total) for i in range(len(expected))])
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
+  assert found[0] == 0
+
+
+def test_parameters_after_each_step(golden):
+  leaves = {"weight": "layer/kernel", "bias": "layer/bias", "cls_token": "class_token"}
+  total, rate = mae_rate(golden, "schedule")
+  transform = optimizer.adamw(
+    total, learning_rate=rate, weight_decay=lambda p: jnp.float32(0.05), b2=0.95
+  )
+  params = {leaves[k]: jnp.asarray(golden[f"params/{k}"][0]) for k in leaves}
+  state = transform.init(params)
+  for step in range(5):
+    grads = {leaves[k]: jnp.asarray(golden[f"grads/{k}"][step]) for k in leaves}
+    updates, state = transform.update(grads, state, params)
+    params = optax.apply_updates(params, updates)
+    for key, name in leaves.items():
+      np.testing.assert_allclose(
+        params[name], golden[f"params/{key}"][step + 1], rtol=1e-5, atol=1e-7
+      )
+
+
+def test_no_decay_on_biases_and_norms_even_when_stacked():
+  params = {
+    "stack": {
+      "blocks": {
+        "norm1": {"scale": jnp.ones((3, 4))},
+        "up": {"kernel": jnp.ones((3, 4, 4)), "bias": jnp.ones((3, 4))},
+      }
+    }
+  }
+  transform = optimizer.decayed_weights(lambda count: jnp.float32(0.1), optimizer.DECAY)
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  found = {
+    n: float(x.max())
+    for n, x in names.named_leaves(transform.update(zeros, transform.init(params), params)[0])
+  }
+  assert found == {
+    "stack/blocks/norm1/scale": 0.0,
+    "stack/blocks/up/bias": 0.0,
+    "stack/blocks/up/kernel": pytest.approx(0.1),
+  }
+
+
+def test_a_parameter_without_a_rule_is_an_error():
+  with pytest.raises(
+    InputError, match=r"optimizer.decay: no rule covers the parameter 'odd'.*kernel"
+  ):
+    optimizer.decayed_weights(lambda count: 0.1, optimizer.DECAY).init({"odd": jnp.ones(2)})
+  with pytest.raises(InputError, match=r"train.sharding: no rule covers the parameter 'odd'"):
+    mesh.state_sharding({"odd": jnp.ones(2)}, mesh.make(), (("kernel$", "fsdp"),))
+
+
+def test_clip_bounds_the_global_norm():
+  transform = optimizer.adamw(
+    10,
+    learning_rate=lambda p: 1.0,
+    weight_decay=lambda p: jnp.float32(0.0),
+    clip=1.0,
+    b1=0.0,
+    b2=0.0,
+    epsilon=1e3,
+  )
+  params = {"kernel": jnp.zeros(4)}
+  updates, _ = transform.update({"kernel": jnp.full(4, 100.0)}, transform.init(params), params)
+  # With epsilon far above the gradient Adam divides by a constant, so that the clipped gradient is seen.
+  np.testing.assert_allclose(updates["kernel"], -0.5 / (0.5 + 1e3), rtol=1e-4)
+
+
+def test_mesh_sizes_and_batches_that_do_not_fit():
+  assert dict(mesh.make(data=-1, fsdp=2).shape) == {"data": 4, "fsdp": 2, "tensor": 1}
+  with pytest.raises(InputError, match="data=3, fsdp=1, tensor=1 do not multiply to the 8 devices"):
+    mesh.make(data=3)
+  with pytest.raises(InputError, match=r"batch_size: 20 does not divide over 8 devices.*16, 24"):
+    mesh.check_batch(20, mesh.make())
+
+
+def test_fsdp_splits_kernels_and_their_moments():
+  state = {"params": {"up": {"kernel": jnp.zeros((6, 16)), "bias": jnp.zeros(16)}}}
+  state["mu"] = state["params"]
+  found = mesh.state_sharding(
+    state, mesh.make(data=2, fsdp=4), (("kernel$", "fsdp"), (".*", "replicate"))
+  )
+  for tree in (found["params"], found["mu"]):
+    assert tree["up"]["kernel"].spec == jax.P(None, "fsdp")
+    assert tree["up"]["bias"].spec == jax.P()
