@@ -58,7 +58,7 @@ class Decoder:
         f"data.limits: {self.limits[0]} pixels; allowed: 1 to {_MOST_PIXELS} (Pillow's own limit)."
       )
 
-  def picture(self, file: io.BufferedIOBase, name: str) -> np.ndarray:
+  def picture(self, file: io.BytesIO | io.BufferedReader, name: str) -> np.ndarray:
     """A JPEG, PNG or WebP file as uint8 [h w c] that fits the canvas; `name` is for messages."""
     self._check_bytes(file.seek(0, os.SEEK_END), name)
     file.seek(0)
@@ -102,7 +102,8 @@ class Decoder:
 
   def _pixels(self, image: Image.Image, name: str) -> np.ndarray:
     # A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves twice the size that is wanted.
-    image.draft(None, tuple(2 * side for side in self._fit(image.width, image.height)))
+    width, height = self._fit(image.width, image.height)
+    image.draft(None, (2 * width, 2 * height))
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):
@@ -121,7 +122,8 @@ class Decoder:
     longer = max(width, height)
     if longer <= self.canvas:
       return width, height
-    return tuple(max(1, round(side * self.canvas / longer)) for side in (width, height))
+    factor = self.canvas / longer
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
   def _check_bytes(self, count: int, name: str) -> None:
     if count > self.limits[1]:

@@ -90,7 +90,7 @@ def folder(
   canvas, channels, limits: see decode.Decoder. InputError where there are no images.
   """
   root = os.path.expanduser(path)
-  decoder = decode.Decoder(canvas, channels, tuple(limits))
+  decoder = decode.Decoder(canvas, channels, limits)
   groups = _group(_scan(root), holdout)
   name, start, stop = splits.resolve(split, {key: len(value) for key, value in groups.items()})
   # label names come from all splits, so that the same class has the same number in each
@@ -136,15 +136,18 @@ def _walk(root: str, inside: str = "", above: frozenset[str] = frozenset()) -> I
   real = os.path.realpath(place)
   if real in above:
     return
-  with os.scandir(place) as entries:
-    for entry in entries:
-      name = f"{inside}/{entry.name}" if inside else entry.name
-      if entry.name.startswith("."):
-        continue
-      if entry.is_dir():
-        yield from _walk(root, name, above | {real})
-      else:
-        yield name
+  try:
+    entries = list(os.scandir(place))
+  except OSError as error:
+    raise _lost(place, error) from error
+  for entry in entries:
+    name = f"{inside}/{entry.name}" if inside else entry.name
+    if entry.name.startswith("."):
+      continue
+    if entry.is_dir():
+      yield from _walk(root, name, above | {real})
+    else:
+      yield name
 
 
 def _group(files: list[str], holdout: float) -> dict[str, list[tuple[str, str]]]:
@@ -177,4 +180,4 @@ def _held_out(names: list[str], holdout: float) -> np.ndarray:
 
 
 def _lost(path: str, error: OSError) -> errors.InputError:
-  return errors.InputError(f"data: {path} cannot be opened ({error}). Restore or remove the file.")
+  return errors.InputError(f"data: {path} cannot be opened ({error}). Restore or remove it.")

@@ -1,5 +1,6 @@
 """From a source to batches on the host, on Grain. Letters: b batch, n images of the source."""
 
+import contextlib
 import functools
 import os
 import sys
@@ -18,6 +19,9 @@ Batch = dict[str, np.ndarray]
 
 class Batches:
   """An endless iterator over batches whose state is one number, whatever reads them."""
+
+  _reader: Iterator[Batch]
+  _stop: weakref.finalize
 
   def __init__(self, dataset: grain.MapDataset, threads: int, workers: int):
     """dataset: batch i of the run at index i."""
@@ -51,7 +55,7 @@ class Batches:
   def _start(self, batch: int) -> None:
     self._next = batch
     reader = _read_ahead(self._dataset[batch:], self._threads, self._workers)
-    self._reader: Iterator[Batch] = reader
+    self._reader = reader
     # Also when the program ends: Grain's own clean-up comes so late then that it complains.
     self._stop = weakref.finalize(self, reader.close)
 
@@ -100,8 +104,9 @@ def in_order(source: sources.Source, batch_size: int) -> Iterator[tuple[Batch, i
   dataset = grain.MapDataset.range(0, n, batch_size).map(
     lambda start: source[np.minimum(np.arange(start, start + batch_size), n - 1)]
   )
-  for start, batch in enumerate(_read_ahead(dataset, _threads(None), 0)):
-    yield batch, min(batch_size, n - start * batch_size)
+  with contextlib.closing(_read_ahead(dataset, _threads(None), 0)) as reader:
+    for number, batch in enumerate(reader):
+      yield batch, min(batch_size, n - number * batch_size)
 
 
 def order(positions: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -47,7 +47,12 @@ class Source(Protocol):
 
 
 class Arrays:
-  """A Source in memory."""
+  """A Source in memory.
+
+  Attributes:
+    label: int32 [n], -1 where there is none.
+    name: what messages call it.
+  """
 
   def __init__(
     self,
@@ -79,7 +84,7 @@ class Arrays:
       )
     size = np.broadcast_to(np.array(image.shape[1:3]), (n, 2)) if size is None else size
     self._batch = {"image": image, "size": size.astype(np.int32), "label": label.astype(np.int32)}
-    self._name = name
+    self.label, self.name = self._batch["label"], name
     self.classes = classes or tuple(str(i) for i in range(int(label.max()) + 1))
 
   def __len__(self) -> int:
@@ -90,9 +95,14 @@ class Arrays:
     """See Source."""
     return {key: np.asarray(value[indices]) for key, value in self._batch.items()}
 
+  def take(self, rows: np.ndarray, name: str) -> "Arrays":
+    """The Source of these rows, with the same classes."""
+    batch = self[rows]
+    return Arrays(batch["image"], batch["label"], self.classes, size=batch["size"], name=name)
+
   def names(self, indices: np.ndarray) -> list[str]:
     """See Source."""
-    return [f"{self._name} {index}" for index in indices]
+    return [f"{self.name} {index}" for index in indices]
 
   @functools.cached_property
   def fingerprint(self) -> str:
@@ -114,7 +124,7 @@ def digits(*, split: str = "train") -> Arrays:
 
   data = datasets.load_digits()
   image = (data.images.astype(np.int64) * 255 + 8) // 16
-  return _part(image.astype(np.uint8), data.target, split, 0.2, "digits")
+  return _part(Arrays(image.astype(np.uint8), data.target, name="digits"), split, 0.2)
 
 
 def arrays(*, path: str, split: str = "train", holdout: float = 0.1) -> Arrays:
@@ -122,11 +132,14 @@ def arrays(*, path: str, split: str = "train", holdout: float = 0.1) -> Arrays:
 
   Keys such as train_images, train_labels, test_images give the splits. Without such a prefix a
   fixed draw of `holdout` of each class is "test", the rest "train", and "all" is both. Nothing is
-  unpickled.
-  InputError when the file cannot be read or holds no images.
+  unpickled. InputError when the file cannot be read or holds no usable images.
   """
   stored = _load(os.path.expanduser(path))
-  groups = {found[1] or "": found[0] for key in stored if (found := _IMAGES.fullmatch(key))}
+  groups = {
+    found[1] or "": Arrays(stored[key], _labels(stored, found[1]), name=path)
+    for key in stored
+    if (found := _IMAGES.fullmatch(key))
+  }
   if not groups:
     keys = ", ".join(sorted(stored)) or "none"
     raise errors.InputError(
@@ -134,29 +147,30 @@ def arrays(*, path: str, split: str = "train", holdout: float = 0.1) -> Arrays:
       "train_images, train_labels, test_images, test_labels."
     )
   if "" in groups:
-    return _part(stored[groups[""]], _labels(stored, ""), split, holdout, path)
-  counts = {prefix: len(stored[key]) for prefix, key in groups.items()}
-  name, start, stop = splits.resolve(split, counts)
-  rows, label = splits.draw(counts[name], start, stop), _labels(stored, f"{name}_")
-  return Arrays(stored[groups[name]][rows], None if label is None else label[rows], name=path)
+    return _part(groups[""], split, holdout)
+  name, start, stop = splits.resolve(split, {key: len(value) for key, value in groups.items()})
+  chosen = groups[name]
+  chosen.classes = max((group.classes for group in groups.values()), key=len)
+  return chosen.take(splits.draw(len(chosen), start, stop), f"{path} {name}")
 
 
-def _part(image, label, split: str, holdout: float, name: str) -> Arrays:
+def _part(whole: Arrays, split: str, holdout: float) -> Arrays:
   """The entries of `split`, where a fixed draw of `holdout` of each class is the test split."""
-  test = splits.held_out(np.zeros(len(image)) if label is None else label.reshape(-1), holdout)
-  rows = {"train": np.flatnonzero(~test), "test": np.flatnonzero(test), "all": np.arange(len(test))}
-  key, start, stop = splits.resolve(split, {key: len(value) for key, value in rows.items()})
-  chosen = rows[key][splits.draw(len(rows[key]), start, stop)]
-  return Arrays(image[chosen], None if label is None else label[chosen], name=f"{name} {key}")
+  every = np.arange(len(whole))
+  test = splits.held_out(whole.label, holdout)
+  rows = {"train": every[~test], "test": every[test], "all": every}
+  name, start, stop = splits.resolve(split, {key: len(value) for key, value in rows.items()})
+  return whole.take(rows[name][splits.draw(len(rows[name]), start, stop)], f"{whole.name} {name}")
 
 
-def _labels(stored: dict[str, np.ndarray], prefix: str) -> np.ndarray | None:
-  return next((stored[k] for k in (f"{prefix}labels", f"{prefix}label") if k in stored), None)
+def _labels(stored: dict[str, np.ndarray], split: str | None) -> np.ndarray | None:
+  names = [f"{split}_{key}" if split else key for key in ("labels", "label")]
+  return next((stored[name] for name in names if name in stored), None)
 
 
 def _load(path: str) -> dict[str, np.ndarray]:
   try:
-    # A .npy file stays on disk and is read where it is needed.
+    # Mapped, so that of a .npy file only the rows of the split are read.
     stored = np.load(path, mmap_mode="r", allow_pickle=False)
     if isinstance(stored, np.ndarray):
       return {"images": stored}

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ class Records:
   """Records with the features `image` and, optionally, `label`.
 
   Attributes:
-    records: what tfds reads; its images are still encoded.
+    records: a data source of tfds whose images are still encoded.
     name: data set, version and split.
     start, stop: which records.
     classes: names of the labels.
@@ -26,7 +25,7 @@ class Records:
     decoder: how an encoded image becomes an array.
   """
 
-  records: Sequence[dict[str, Any]]
+  records: Any
   name: str
   start: int
   stop: int
@@ -74,7 +73,7 @@ def tfds(
   """
   import tensorflow_datasets  # here, because it takes a second and only this source needs it
 
-  decoder = decode.Decoder(canvas, channels, tuple(limits))
+  decoder = decode.Decoder(canvas, channels, limits)
   builder = _builder(name, data_dir)
   features = dict(getattr(builder.info.features, "items", dict)())
   if not isinstance(features.get("image"), tensorflow_datasets.features.Image):

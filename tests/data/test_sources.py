@@ -125,7 +125,7 @@ def test_arrays_with_named_splits(tmp_path):
   np.testing.assert_array_equal(chosen["image"], pictures(9)[chosen["label"]])
   np.testing.assert_array_equal(everything(val)["image"], pictures(3, 1))
   assert set(everything(val)["label"]) == {-1}
-  assert val.classes == ()
+  assert val.classes == train.classes == tuple("012345678")
   with pytest.raises(errors.InputError, match="'train'"):
     sources.arrays(path=path, split="trains")
 
@@ -144,6 +144,9 @@ def test_array_files_that_cannot_be_used_are_explained(tmp_path):
   with pytest.raises(errors.InputError, match="plain arrays"):
     sources.arrays(path=pickled)
   with pytest.raises(errors.InputError, match=r"Its keys: x; wanted: images"):
+    sources.arrays(path=other)
+  np.savez(other, images=pictures(4), labels=np.arange(3))
+  with pytest.raises(errors.InputError, match=r"integers \[4\] are wanted"):
     sources.arrays(path=other)
   with pytest.raises(errors.InputError, match=r"FileNotFoundError.*missing\.npz"):
     sources.arrays(path=missing)
