@@ -1,4 +1,7 @@
-"""What many configs share: arguments, sizes, data sets, evaluations. Numbers come from where the line says."""
+"""What many configs share: arguments, sizes, data sets, evaluations. Numbers come from where the
+line says."""
+
+import math
 
 import ml_collections
 from ml_collections import config_dict
@@ -8,7 +11,8 @@ from mim_jax.config import part
 from mim_jax.data import augment, sources
 from mim_jax.evaluate import knn, linear_probe
 
-# width, depth, heads: ViT (arXiv 2010.11929) table 1, DeiT for S; nano (tests) and tiny (laptops) are ours.
+# width, depth, heads: ViT (arXiv 2010.11929) table 1, DeiT for S; nano (tests) and tiny (laptops)
+# are ours.
 SIZES = dict(
   nano=dict(width=24, depth=2, heads=2),
   tiny=dict(width=96, depth=4, heads=3),
@@ -50,6 +54,8 @@ def arguments(arg: str, **defaults) -> ml_collections.ConfigDict:
   a.size = a.size or ("tiny" if embedded else "B")
   if a.size not in SIZES:
     raise errors.unknown("config argument size", a.size, SIZES)
+  if a.size in LAPTOP and "epochs=" not in arg:
+    a.epochs = 20
   a.image = a.image or (8 if embedded else 224)
   a.channels = 1 if embedded else a.channels
   a.patch = a.patch or default_patch(a.size, a.image)
@@ -57,14 +63,14 @@ def arguments(arg: str, **defaults) -> ml_collections.ConfigDict:
 
 
 def default_patch(size: str, image: int) -> int:
-  """16 (14 for H) at 224 pixels; for smaller images an eighth of the side, but at least 2 pixels."""
+  """16 (14 for H) at 224 pixels; of smaller images an eighth of the side, at least 2 pixels."""
   if image >= 128:
     return 14 if size == "H" else 16
   return max(2, image // 8)
 
 
 def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """What every method starts from: seed, data, train, encode, evaluations; parts and the rest are its own."""
+  """What every method starts from: seed, data, train, encode, evaluations."""
   c = ml_collections.ConfigDict()
   c.seed = 0
   c.patch = config_dict.FieldReference(a.patch)
@@ -91,18 +97,23 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def budget(a: ml_collections.ConfigDict) -> dict:
-  """How long and in which batches: the published budget, or one for a laptop at sizes nano and tiny."""
+  """How long and in which batches: as published, or for a laptop at sizes nano and tiny."""
   if a.dataset == "digits":
-    return dict(steps=1500, batch_size=256)
+    return dict(steps=2000, batch_size=256)
   if a.size in LAPTOP:
-    return dict(epochs=float(a.epochs or 20), batch_size=256, checkpoint_every=200)
+    return dict(epochs=float(a.epochs), batch_size=256, checkpoint_every=200)
   return dict(epochs=float(a.epochs))
+
+
+def tokens(c: ml_collections.ConfigDict) -> int:
+  """Patches of an image as the networks of `c` see it."""
+  return math.prod(side // c.patch for side in c.data.augment.size)
 
 
 def data(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Sources and views of a data set, by name."""
   norm = statistics(a.channels)
-  size = (a.image, a.image)
+  size = config_dict.FieldReference((a.image, a.image))
   if a.dataset == "digits":
     norm = dict(mean=(0.305,), std=(0.376,))  # of the training split
     splits = [part(sources.digits, split=s) for s in ("train", "test")]
@@ -134,7 +145,8 @@ def statistics(channels: int) -> dict:
 
 
 def evaluations() -> ml_collections.ConfigDict:
-  """Nearest neighbours and linear probes on frozen features, with all labels and with ten a class."""
+  """Nearest neighbours and linear probes on frozen features, with all labels and with ten a
+  class."""
   return ml_collections.ConfigDict(
     dict(
       seeds=3,

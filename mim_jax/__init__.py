@@ -9,7 +9,7 @@ _HOMES = {"build": "mim_jax.experiment", "get_config": "mim_jax.config", "part":
 
 
 def __getattr__(name: str) -> Any:
-  """`mim_jax.build` and the like, imported when first asked for, so that importing costs nothing."""
+  """`mim_jax.build` and the like, imported when first asked for: importing costs nothing."""
   import importlib
 
   if name in _HOMES:

@@ -1,6 +1,8 @@
-"""Configs as calls: `part` writes a node, `build` makes it real, `get_config` finds a config by name.
+"""Configs as calls: `part` writes a node, `build` makes it real, `get_config` finds a config by
+name.
 
-A node holds the dotted name of a function or class and every setting of it. The rule of the star: in a
+A node holds the dotted name of a function or class and every setting of it. The rule of the star:
+in a
 function's signature, what stands before the star is given at run time; what stands after it is a
 setting. All fields of a class are settings.
 """
@@ -183,6 +185,21 @@ def get_config(name: str, arg: str = "") -> ml_collections.ConfigDict:
   >>> get_config("mae", "dataset=digits").train.batch_size > 0
   True
   """
+  path = _path(name)
+  made = _module(path).get_config(arg)
+  made.method = path.stem  # a label for people; no objective, part or loop asks for it
+  return made
+
+
+def flops(config) -> float | None:
+  """FLOPs of one training image by the formula that the config's own file states; None without."""
+  if config.get("method") not in names():
+    return None
+  formula = getattr(_module(_path(config.method)), "flops", None)
+  return float(formula(config)) if formula else None
+
+
+def _path(name: str) -> pathlib.Path:
   path = pathlib.Path(name)
   if path.suffix != ".py":
     if name not in names():
@@ -192,11 +209,13 @@ def get_config(name: str, arg: str = "") -> ml_collections.ConfigDict:
     path = folder() / path.name
   if not path.exists():
     raise errors.unknown("config file", name, [f"configs/{n}.py" for n in names()])
+  return path
+
+
+def _module(path: pathlib.Path):
   spec = importlib.util.spec_from_file_location(f"mim_jax_config_{path.stem}", path)
   if spec is None or spec.loader is None:
     raise errors.InputError(f"{path} can't be read as a Python file.")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  made = module.get_config(arg)
-  made.method = path.stem  # a label for people; no code asks for it
-  return made
+  return module

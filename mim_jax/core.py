@@ -1,6 +1,7 @@
 """The words every room shares: Tokens, Mask, Latents, Step, and the two functions that join them.
 
-Axis letters, the same in every file: b batch, n tokens, v visible, g groups of targets, m masked per
+Axis letters, the same in every file: b batch, n tokens, v visible, g groups of targets, m masked
+per
 group, d width, e target width, p position coordinates, k prefix (class and register) tokens,
 h w c t height, width, channels, time.
 """
@@ -88,7 +89,7 @@ class Step:
 
 
 def take(values: Array, index: Array) -> Array:
-  """The tokens at `index`: values [b n e], index [b ...] -> [b ... e]. Indices must lie in [0, n)."""
+  """The tokens at `index`, each in [0, n): values [b n e], index [b ...] -> [b ... e]."""
   if index.shape[0] != values.shape[0]:
     raise ValueError(f"take: {values.shape[0]} rows of values but {index.shape[0]} of indices")
   flat = index.reshape(index.shape[0], -1, 1)

@@ -9,14 +9,14 @@ class InputError(ValueError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-  """The allowed name most like `name`, as a phrase ('; did you mean x?'), or an empty string."""
+  """The allowed name most like `name`, as the end of a sentence."""
   close = difflib.get_close_matches(str(name), [str(a) for a in allowed], n=1, cutoff=0.5)
-  return f"; did you mean {close[0]!r}?" if close else ""
+  return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def unknown(what: str, name: str, allowed: Iterable[str], remedy: str = "") -> InputError:
   """The error for a name that is not among the allowed ones."""
   allowed = sorted(str(a) for a in allowed)
   return InputError(
-    f"{what}: {name!r} is unknown{nearest(name, allowed)} Allowed: {', '.join(allowed)}. {remedy}".rstrip()
+    f"{what}: {name!r} is unknown{nearest(name, allowed)} Allowed: {', '.join(allowed)}. {remedy}"
   )

@@ -3,8 +3,8 @@
 import functools
 import pathlib
 import types
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,7 @@ from mim_jax import config as config_lib
 from mim_jax import core
 from mim_jax.data import pipeline
 from mim_jax.errors import InputError
+from mim_jax.teachers import frozen
 from mim_jax.train import loop, mesh, update
 from mim_jax.train import state as state_lib
 
@@ -25,7 +26,8 @@ class Experiment:
 
   Attributes:
     config: what it was built from.
-    parts: the Linen module that holds all parts; `parts.bind({"params": params})` gives the student.
+    parts: the Linen module that holds all parts; `parts.bind({"params": params})` gives the
+    student.
     mesh: the devices (data, fsdp, tensor).
   """
 
@@ -33,7 +35,7 @@ class Experiment:
     """Builds all nodes of `config`; `devices` defaults to all there are."""
     build = functools.partial(config_lib.build, allow=tuple(config.get("allow_modules", ())))
     self.config = config
-    self.parts = gather_parts(build(config.parts, where="parts"))
+    self.parts = frozen.parts_of(config)
     self.objective = build(config.objective, where="objective")
     self.mesh = mesh.make(**config.train.mesh, devices=devices)
     mesh.check_batch(config.train.batch_size, self.mesh)
@@ -73,7 +75,7 @@ class Experiment:
     settings = self.config.train
     if (settings.steps is None) == (settings.epochs is None):
       raise InputError(
-        f"train: steps={settings.steps}, epochs={settings.epochs}. Give one of them and leave the other None."
+        f"train: steps={settings.steps}, epochs={settings.epochs}. Give one, leave the other None."
       )
     if settings.steps is not None:
       return settings.steps
@@ -106,10 +108,10 @@ class Experiment:
     step = self.step(0)
     batch = self._data["augment"](key, {k: jnp.asarray(v) for k, v in rows.items()})
 
+    unborn = {name: teacher.start(None) for name, teacher in self._teachers.items()}
+
     def run(parts):
-      return self.objective(
-        parts, batch, step, self._bound(dict.fromkeys(self._teachers), {}, parts)
-      )
+      return self.objective(parts, batch, step, self._bound(unborn, {}, parts))
 
     variables = dict(self.parts.init({"params": key, "dropout": key}, method=run))
     params = variables.pop("params")
@@ -122,12 +124,10 @@ class Experiment:
       bad_step=jnp.full([], -1, jnp.int32),
     )
 
-  def _bound(self, teacher: dict, stats: dict, student=None) -> types.SimpleNamespace:
-    """Teachers ready to be called; while parameters are being made, the student stands in for them."""
-    bound = {
-      name: student if params is None else self.parts.bind({"params": params, **stats})
-      for name, params in teacher.items()
-    }
+  def _bound(self, trees: dict, stats: dict, parts=None) -> types.SimpleNamespace:
+    """Teachers ready to be called by an objective."""
+    parts = self.parts if parts is None else parts
+    bound = {name: self._teachers[name].bound(parts, tree, stats) for name, tree in trees.items()}
     return types.SimpleNamespace(**bound)
 
   def step(self, index) -> core.Step:
@@ -137,7 +137,9 @@ class Experiment:
     return core.Step(key, index, index.astype(jnp.float32) / self.total_steps)
 
   def loss(self, params, batch: dict, step, teacher=None, stats=None):
-    """Pure: (loss, metrics) of raw host or device arrays `batch` at `step` (a Step, or its index)."""
+    """Pure: (loss, metrics) of raw host or device arrays `batch` at `step` (a Step, or its
+    index).
+    """
     step = step if isinstance(step, core.Step) else self.step(step)
     teacher = dict.fromkeys(self._teachers, params) if teacher is None else teacher
     loss, (metrics, _) = self._forward(params, stats or {}, teacher, batch, step)
@@ -181,7 +183,7 @@ class Experiment:
   def features(self, params, stats: dict, batch: dict, layer=None, pool=None):
     """`encode` for a raw batch of a Source."""
     layers = None if layer is None else (layer,)
-    latents = self.parts.apply(
+    latents: Any = self.parts.apply(
       {"params": params, **stats},
       method=lambda parts: self._encode(parts, self.view(batch), layers=layers),
     )
@@ -192,7 +194,9 @@ class Experiment:
     return jax.jit(self.features, static_argnames=("layer", "pool"))
 
   def encoder(self, params, stats: dict):
-    """encode(batch, layer=None, pool="mean") -> numpy features [b e]; compiled once for all parameters."""
+    """encode(batch, layer=None, pool="mean") -> numpy features [b e]; compiled once for all
+    parameters.
+    """
 
     def encode(batch, layer=None, pool="mean"):
       return np.asarray(self._compiled_features(params, stats, batch, layer=layer, pool=pool))
@@ -209,7 +213,9 @@ class Experiment:
     return encode
 
   def pictures(self, state: state_lib.TrainState, batch: dict, step=0) -> dict | None:
-    """The config's pictures of a raw batch, e.g. original, masked, reconstruction; None if it has none."""
+    """The config's pictures of a raw batch, e.g. original, masked, reconstruction; None if it has
+    none.
+    """
     if self._pictures is None:
       return None
 
@@ -221,12 +227,6 @@ class Experiment:
       )
 
     return jax.jit(run)(state, batch, step)
-
-
-def gather_parts(modules: dict[str, nn.Module]) -> nn.Module:
-  """One Linen module with the given ones as attributes, so that parameters lie under their names."""
-  kind = type("Parts", (nn.Module,), {"__annotations__": dict.fromkeys(modules, nn.Module)})
-  return kind(**modules)
 
 
 def pooled(latents: core.Latents, pool: str | None):

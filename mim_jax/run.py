@@ -17,6 +17,7 @@ from mim_jax.data import folder as folder_lib
 from mim_jax.evaluate import reconstruction, report, runner
 from mim_jax.train import checkpoint, folder, metrics
 from mim_jax.train import state as state_lib
+from mim_jax.weights import native
 
 LIBRARIES = ("mim_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -33,6 +34,8 @@ def run(config, workdir) -> dict:
     if facts["signal"]:
       say(f"stopped at step {facts['step']}, saved; the same command goes on from there.")
       return facts
+    weights = {"params": state.params, **state.stats}
+    native.save(path / native.FILE, weights, config)
     assess(experiment, state, path, facts)
   return facts
 
@@ -62,7 +65,7 @@ def restored(workdir):
 
 
 def evaluate(experiment, state, results: dict, only=None) -> None:
-  """Runs the config's evaluations (those named in `only`, or all) on the state and the baselines."""
+  """Runs the config's evaluations (all, or those in `only`) on the state and the baselines."""
   entries = dict(experiment.evaluations)
   seeds, baselines = range(entries.pop("seeds")), entries.pop("baselines")
   if only:
@@ -94,14 +97,14 @@ def draw(experiment, state, path: pathlib.Path, results: dict) -> None:
   """Pictures of eight held-out images, if the method has pictures."""
   source = experiment.data.test
   index = np.linspace(0, len(source) - 1, 8).astype(int)
-  panels = experiment.pictures(state, source[index])
-  if panels is not None:
+  pictures = experiment.pictures(state, source[index])
+  if pictures is not None:
     view = experiment.config.data.view
-    results["reconstruction"] = reconstruction.save(path, panels, mean=view.mean, std=view.std)
+    results["reconstruction"] = reconstruction.save(path, pictures, mean=view.mean, std=view.std)
 
 
 def reconstruct(workdir, images: str | None, out: str, count: int = 8, seed: int = 0) -> str:
-  """Draws what a run predicts for the first images of a folder (or its test set): an honest note on how."""
+  """Draws what a run predicts for a folder's images (or its test set): an honest note on how."""
   experiment, state = restored(workdir)
   source = experiment.data.test
   if images:
@@ -111,15 +114,15 @@ def reconstruct(workdir, images: str | None, out: str, count: int = 8, seed: int
       path=images, split="all", canvas=2 * side, channels=len(data.view.mean)
     )
   index = np.arange(min(count, len(source)))
-  panels = experiment.pictures(state, source[index], seed)
-  if panels is None:
+  pictures = experiment.pictures(state, source[index], seed)
+  if pictures is None:
     raise errors.InputError(
       f"{workdir}: this method predicts no pictures (its config has no `pictures`)."
     )
   view = experiment.config.data.view
-  shown = reconstruction.denormalize(panels, view.mean, view.std)
+  shown = reconstruction.denormalize(pictures.panels, view.mean, view.std)
   reconstruction.picture_grid(shown, limit=count).save(out, "PNG")
-  return reconstruction.note(bool(panels["normalized_target"]))
+  return pictures.note
 
 
 def describe(experiment) -> str:
@@ -127,8 +130,9 @@ def describe(experiment) -> str:
   state = experiment.abstract_state()
   sizes = ", ".join(f"{k} {state_lib.count(v) / 1e6:.2f} M" for k, v in state.params.items())
   return (
-    f"parameters {sizes}; {len(experiment.data.train):,} training images; {experiment.total_steps:,} steps of "
-    f"{experiment.config.train.batch_size} images; {jax.device_count()} x {jax.devices()[0].device_kind}"
+    f"parameters {sizes}; {len(experiment.data.train):,} training images; "
+    f"{experiment.total_steps:,} steps of {experiment.config.train.batch_size} images; "
+    f"{jax.device_count()} x {jax.devices()[0].device_kind}"
   )
 
 
@@ -139,6 +143,7 @@ def describe_run(
   lines = metrics.read(path / "metrics.jsonl")
   data, batch = experiment.data, experiment.config.train.batch_size
   cost = results.setdefault("cost", {})
+  cost["flops_per_image_formula"] = config_lib.flops(experiment.config)
   cost["parameters"] = {k: state_lib.count(v) for k, v in state.params.items()}
   if lines:
     cost["images_per_second"] = statistics.median(line["images_per_second"] for line in lines)
@@ -179,6 +184,7 @@ def written(path: pathlib.Path) -> list[pathlib.Path]:
   wanted = (
     "report.html",
     "results.json",
+    native.FILE,
     "metrics.jsonl",
     "config.json",
     "reconstructions",

@@ -1,4 +1,5 @@
-"""Strict rules for every test, 8 simulated devices, and shapes in signatures checked while testing."""
+"""Strict rules for every test, 8 simulated devices, and shapes in signatures checked while
+testing."""
 
 import os
 

@@ -13,7 +13,9 @@ from mim_jax.errors import InputError
 def test_a_node_holds_every_setting_defaults_included():
   node = config.part(predictors.Transformer, width=8, depth=1, heads=2, target_width=4)
   assert node.part == "mim_jax.predictors.transformer.Transformer"
-  assert node.mlp_ratio == 4.0 and node.remat == "none" and "name" not in node
+  assert node.mlp_ratio == 4.0
+  assert node.remat == "none"
+  assert "name" not in node
 
 
 def test_what_stands_before_the_star_is_no_setting():
@@ -57,13 +59,13 @@ def test_build_makes_partials_and_instances_all_the_way_down():
   )
   made = config.build(node)
   assert made.func is objectives.predict_masked
-  assert isinstance(made.keywords["mask"], functools.partial) and made.keywords[
-    "mask"
-  ].keywords == {"ratio": 0.5}
+  assert isinstance(made.keywords["mask"], functools.partial)
+  assert made.keywords["mask"].keywords == {"ratio": 0.5}
   module = config.build(
     config.part(predictors.Transformer, width=8, depth=1, heads=2, target_width=4)
   )
-  assert isinstance(module, predictors.Transformer) and module.width == 8
+  assert isinstance(module, predictors.Transformer)
+  assert module.width == 8
 
 
 def test_build_refuses_code_from_elsewhere_unless_allowed():
@@ -78,7 +80,7 @@ def test_build_refuses_code_from_elsewhere_unless_allowed():
 def test_build_names_what_does_not_exist():
   with pytest.raises(InputError, match="'randon' is unknown; did you mean 'random'"):
     config.build(ml_collections.ConfigDict({"part": "mim_jax.masks.uniform.randon"}))
-  with pytest.raises(InputError, match="no module 'mim_jax.maskz'"):
+  with pytest.raises(InputError, match=r"no module 'mim_jax.maskz'"):
     config.build(ml_collections.ConfigDict({"part": "mim_jax.maskz.random"}))
   with pytest.raises(InputError, match=r"objective.mask .*: setting: 'ratioo' is unknown"):
     config.build(
@@ -108,6 +110,11 @@ def test_shared_numbers_follow():
   assert made.optimizer.learning_rate.peak == pytest.approx(2 * half.optimizer.learning_rate.peak)
 
 
+def test_one_image_size_for_training_and_evaluation():
+  made = arguments.config("mae:dataset=digits", ["--config.data.augment.size=(8, 12)"])
+  assert made.data.view.size == (8, 12)
+
+
 def test_an_override_reaches_every_place_that_shares_the_node():
   made = arguments.config("mae:dataset=digits", ["--config.objective.mask.ratio=0.5"])
   assert made.objective.mask.ratio == made.pictures.mask.ratio == 0.5
@@ -131,6 +138,13 @@ def test_mistakes_on_the_command_line(spec, overrides, message):
     arguments.config(spec, overrides)
 
 
+def test_epochs_can_be_said_in_the_argument():
+  assert config.get_config("mae", "size=B,epochs=800").train.epochs == 800
+  assert config.get_config("mae", "size=B,epochs=800").optimizer.learning_rate.warmup == 0.05
+  assert config.get_config("mae", "size=tiny,dataset=folder,path=x").train.epochs == 20
+  assert config.get_config("mae", "size=tiny,dataset=folder,path=x,epochs=5").train.epochs == 5
+
+
 def test_the_published_recipe():
   made = config.get_config("mae", "size=L")
   assert (made.parts.encoder.depth, made.parts.tokenizer.width, made.parts.encoder.heads) == (
@@ -143,11 +157,9 @@ def test_the_published_recipe():
     8,
     16,
   )
-  assert (
-    made.train.batch_size == 4096
-    and made.train.epochs == 1600
-    and made.objective.mask.ratio == 0.75
-  )
+  assert made.train.batch_size == 4096
+  assert made.train.epochs == 1600
+  assert made.objective.mask.ratio == 0.75
   assert made.optimizer.learning_rate.peak == pytest.approx(2.4e-3)
   assert made.optimizer.learning_rate.warmup == pytest.approx(40 / 1600)
   assert (made.optimizer.b1, made.optimizer.b2, made.optimizer.weight_decay.value) == (
@@ -155,4 +167,5 @@ def test_the_published_recipe():
     0.95,
     0.05,
   )
-  assert made.patch == 16 and config.get_config("mae", "size=H").patch == 14
+  assert made.patch == 16
+  assert config.get_config("mae", "size=H").patch == 14

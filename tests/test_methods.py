@@ -78,7 +78,8 @@ def test_gradient_reaches_every_student_parameter_and_no_teacher(method):
 
   student, teacher = jax.jit(jax.grad(loss, argnums=(0, 1)))(state.params, state.teacher)
   still = [n for n, g in names.named_leaves(student) if not np.abs(g).max() > 0]
-  # A key's bias shifts all logits of a query alike, which softmax does not see; it lies fused in qkv.
+  # A key's bias shifts all logits of a query alike, which softmax does not see; it lies fused in
+  # qkv.
   assert not still, f"no gradient reaches {still}"
   assert all(np.abs(g).max() == 0 for _, g in names.named_leaves(teacher))
 
@@ -150,7 +151,10 @@ def test_bfloat16_within_tolerance(method):
   config = small_config(method)
   config.train.dtype = "bfloat16"
   half = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  a, b = (jax.jit(e.loss)(state.params, batch, 1, state.teacher, state.stats)[0] for e in (experiment, half))
+  a, b = (
+    jax.jit(e.loss)(state.params, batch, 1, state.teacher, state.stats)[0]
+    for e in (experiment, half)
+  )
   assert b.dtype == jnp.float32
   np.testing.assert_allclose(a, b, rtol=0.02)
 

@@ -21,7 +21,8 @@ def parser(command: str, text: str, example: str) -> argparse.ArgumentParser:
 
 
 def config(spec: str, overrides: list[str]):
-  """The config `file.py:arguments` (or `name:arguments`) with `--config.a.b=value` overrides, type-checked.
+  """The config `file.py:arguments` (or `name:arguments`) with `--config.a.b=value` overrides,
+  type-checked.
 
   Errors: InputError for unknown configs, arguments and keys (with the nearest), and wrong types.
   """

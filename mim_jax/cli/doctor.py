@@ -3,13 +3,12 @@
 import os
 import pathlib
 import shutil
-import sys
 
 from mim_jax.cli import arguments
 
 
 def main(argv: list[str]) -> int:
-  """Versions, devices, memory, disk, data folders; every problem with its remedy. Exit code 1 if there is one."""
+  """Versions, devices, disk, data folders; problems with their remedy (exit code 1 if any)."""
   parser = arguments.parser(
     "doctor", "Look at this machine and say what would fail.", "mim-jax doctor"
   )
@@ -33,8 +32,6 @@ def versions(problems: list[str]) -> list[str]:
   for name, version in found.items():
     if version == "not installed":
       problems.append(f"{name} is not installed: pip install mim-jax")
-  if sys.version_info < (3, 11):
-    problems.append("Python 3.11 or newer is needed")
   return [f"{name} {version}" for name, version in found.items()]
 
 

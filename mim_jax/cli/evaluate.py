@@ -7,7 +7,7 @@ def main(argv: list[str]) -> int:
   """Runs evaluations on the newest checkpoint of a run folder and prints the table."""
   parser = arguments.parser(
     "evaluate",
-    "Run evaluations of the config on the newest checkpoint; results.json and report.html are brought up to date.",
+    "Run evaluations on the newest checkpoint; brings results.json and report.html up to date.",
     "mim-jax evaluate --workdir=runs/digits --evals=knn,linear_10",
   )
   parser.add_argument("--workdir", required=True, metavar="DIR", help="a run folder")

@@ -20,7 +20,7 @@ USAGE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs one command; returns the exit code: 0 done, 1 failed, 2 wrong input, 128 + n stopped by signal n."""
+  """Runs a command; exit code 0 done, 1 failed, 2 wrong input, 128 + n stopped by signal n."""
   argv = sys.argv[1:] if argv is None else argv
   if not argv or argv[0] in ("-h", "--help"):
     print(USAGE)

@@ -4,7 +4,7 @@ from mim_jax.cli import arguments
 
 
 def main(argv: list[str]) -> int:
-  """Draws original, masked and reconstructed images of a folder with the newest checkpoint of a run."""
+  """Draws original, masked and reconstructed images with the newest checkpoint of a run."""
   parser = arguments.parser(
     "reconstruct",
     "Draw original | masked | reconstruction for the first images of a folder.",

@@ -8,8 +8,8 @@ def main(argv: list[str]) -> int:
   parser = arguments.parser(
     "train",
     "Pre-train a method and write everything into a run folder. The same command resumes.",
-    "mim-jax train --config=configs/mae.py:dataset=folder,path=photos,size=S --workdir=runs/photos\n"
-    "         any key of the config can be given: --config.train.steps=200 --config.objective.mask.ratio=0.6",
+    "mim-jax train --config=configs/mae.py:dataset=folder,path=photos --workdir=runs/photos\n"
+    "any key can be set: --config.train.steps=200 --config.objective.mask.ratio=0.6",
   )
   parser.add_argument(
     "--config", required=True, metavar="FILE.py[:ARGUMENTS]", help="a config file, or its name"

@@ -1,3 +1,5 @@
 """Represent what is visible; encoder(tokens, mask=None, layers=None) -> Latents."""
 
+from mim_jax.encoders.convnext import ConvNeXt as ConvNeXt
+from mim_jax.encoders.resnet import ResNet as ResNet
 from mim_jax.encoders.vit import ViT as ViT

@@ -4,18 +4,26 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mim_jax import core
-from mim_jax.errors import unknown
-from mim_jax.layers import transformer
-from mim_jax.ops import gather, positions
+from mim_jax.errors import InputError, unknown
+from mim_jax.layers import initial, transformer
+from mim_jax.ops import gather, positions, relative
 
 
 class ViT(nn.Module):
-  """Pre-norm ViT with fixed sine-cosine positions: Tokens [b n d] -> Latents [b v d] + prefix [b k d].
+  """Pre-norm ViT with fixed sine-cosine positions: Tokens [b n d] -> Latents [b v d] + prefix [b k
+  d].
 
-  `hidden` says what becomes of tokens that are not visible: "drop" (MAE: the encoder is as short as the
+  `hidden` says what becomes of tokens that are not visible: "drop" (MAE: the encoder is as short as
+  the
   visible set) or "token" (SimMIM, BEiT: a learned token stands in for each, all n are kept).
-  With `layers` (1 = after the first block) a list of Latents, un-normed but for the last layer.
+  With `layers` (1 = after the first block) a list of Latents, un-normed but for the last layer;
+  with `raw` that one is un-normed too. With `weights` a pair: that, and whom the class tokens attend
+  to in the last block, [b heads k k+v]. `norm` is "affine", or "plain": without parameters.
   Class tokens normal(0.02) without position, as in MAE.
+
+  `positions` is "sincos", "learned" (class tokens have some too) or "none"; with `relative` one
+  table of relative positions is shared by all blocks, as in BEiT. `key_bias` and `init`: see
+  `transformer.Attention`.
   """
 
   depth: int
@@ -31,38 +39,88 @@ class ViT(nn.Module):
   unroll: int = 1
   remat: str = "none"
   dtype: str = "float32"
+  norm: str = "affine"
+  positions: str = "sincos"
+  relative: bool = False
+  key_bias: bool = True
+  init: str = "xavier"
 
   @nn.compact
-  def __call__(self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None):
+  def __call__(
+    self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None, raw=False, weights=False
+  ):
     if self.hidden not in ("drop", "token"):
       raise unknown("encoder.hidden", self.hidden, ("drop", "token"))
+    if self.norm not in ("affine", "plain"):
+      raise unknown("encoder.norm", self.norm, ("affine", "plain"))
+    if self.positions not in ("sincos", "learned", "none"):
+      raise unknown("encoder.positions", self.positions, ("sincos", "learned", "none"))
     x, valid = self._hide(tokens, mask)
     b, _, d = x.shape
-    prefix = self.param("class_token", nn.initializers.normal(0.02), (1, self.class_tokens, d))
-    x = jnp.concatenate([jnp.broadcast_to(prefix, (b, self.class_tokens, d)).astype(x.dtype), x], 1)
+    if self.class_tokens:
+      prefix = jnp.broadcast_to(self._prefix(d), (b, self.class_tokens, d))
+      x = jnp.concatenate([prefix.astype(x.dtype), x], 1)
     if valid is not None:
       valid = jnp.concatenate([jnp.ones((b, self.class_tokens), bool), valid], 1)
-    stack = transformer.Stack(**self._stack(), name="stack")
+    queries = self.class_tokens if weights else 0
+    stack = transformer.Stack(**self._stack(), queries=queries, name="stack")
     wanted = (self.depth,) if layers is None else layers
-    final = transformer.norm(self.dtype, "norm")
+    outputs = stack(x, valid, tuple(wanted), self._relative(tokens))
+    outputs, attended = outputs if queries else (outputs, None)
+    affine = self.norm == "affine"
+    final = transformer.norm(self.dtype, "norm", use_scale=affine, use_bias=affine)
     latents = []
-    for layer, y in zip(wanted, stack(x, valid, tuple(wanted)), strict=True):
-      y = final(y) if transformer.check_layer(layer, self.depth) == self.depth else y
+    for layer, y in zip(wanted, outputs, strict=True):
+      last = transformer.check_layer(layer, self.depth) == self.depth
+      y = final(y) if last and not raw else y
       latents.append(core.Latents(y[:, self.class_tokens :], y[:, : self.class_tokens]))
-    return latents[0] if layers is None else latents
+    found = latents[0] if layers is None else latents
+    return (found, attended) if weights else found
+
+  def _prefix(self, d: int):
+    """The class tokens, [1 k d], float32."""
+    shape = (1, self.class_tokens, d)
+    prefix = self.param("class_token", initial.token(self.init), shape)
+    if self.positions != "learned":
+      return prefix
+    return prefix + self.param("class_positions", initial.token(self.init), shape)
 
   def _hide(self, tokens, mask):
     """The tokens the blocks work on, positions added, and which of them are real."""
     values = tokens.values
     if mask is not None and self.hidden == "token":
-      stand_in = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, values.shape[-1]))
+      stand_in = self.param("mask_token", initial.token(self.init), (1, 1, values.shape[-1]))
       seen = gather.member(mask.visible, values.shape[1], mask.valid)
       values = jnp.where(seen[..., None], values, stand_in.astype(values.dtype))
-    x = values + positions.sincos(tokens.positions, values.shape[-1]).astype(values.dtype)
+    x = self._placed(values, tokens.positions)
     if mask is None or self.hidden == "token":
       return x, tokens.valid
     return core.take(x, mask.visible), mask.valid
 
+  def _placed(self, values, where):
+    """Token values [b n d] with their positions [b n p] added."""
+    if self.positions == "none":
+      return values
+    if self.positions == "learned":
+      table = self.param("positions_table", initial.token(self.init), (1, *values.shape[1:]))
+      return values + table.astype(values.dtype)
+    return values + positions.sincos(where, values.shape[-1]).astype(values.dtype)
+
+  def _relative(self, tokens):
+    """The bias of relative positions, [heads k+n k+n], from the table; None without one."""
+    if not self.relative:
+      return None
+    if self.hidden != "token" or len(tokens.grid) != 2:
+      raise InputError(
+        f"encoder.relative needs all tokens of a 2-D grid; hidden={self.hidden!r}, grid "
+        f"{tokens.grid}. Set encoder.hidden='token', or encoder.relative=False."
+      )
+    k = self.class_tokens
+    rows = relative.table_rows(tokens.grid, k)
+    table = self.param("relative_table", nn.initializers.zeros, (rows, self.heads))
+    return jnp.moveaxis(table[relative.table_index(tokens.grid, k)], -1, 0)
+
   def _stack(self) -> dict:
     names = "depth heads mlp_ratio qkv_bias layer_scale drop_path attention scan unroll remat dtype"
+    names += " key_bias init"
     return {name: getattr(self, name) for name in names.split()}

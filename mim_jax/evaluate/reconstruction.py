@@ -1,8 +1,10 @@
 """Pictures of what a network predicts. Letters: b batch, n patches, g groups, m masked, e width."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,9 +13,23 @@ from mim_jax.errors import InputError
 from mim_jax.ops import gather, patches
 from mim_jax.targets import pixel as target
 
-PANELS = ("original", "masked", "reconstruction")
+ORDER = ("original", "masked")  # panels that come first; others follow by name
 SIDE = 160  # pixels a picture is at least enlarged to
 GAP = 6
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+  """What a method shows of a batch.
+
+  Attributes:
+    panels: {name: [b h w c]}, on the scale of batch["image"]; "original" is one of them.
+    note: what a reader must know before believing the pictures. Static.
+  """
+
+  panels: dict
+  note: str = dataclasses.field(default="", metadata={"static": True})
 
 
 def pixels(
@@ -26,10 +42,9 @@ def pixels(
   patch: int,
   normalize: bool = True,
   signal: str = "image",
-) -> dict:
-  """{"original", "masked", "reconstruction"}, each [b h w c] float32 on the scale of batch[signal].
+) -> Pictures:
+  """Panels "original", "masked", "reconstruction", each [b h w c] float32 like batch[signal].
 
-  A fourth entry, "normalized_target", repeats `normalize` for the note that goes with pictures.
   Visible patches are pasted from the original and what is neither seen nor predicted stays 0, grey.
   With `normalize` the network predicted patches of mean 0 and deviation 1, and the true mean and
   deviation are put back (see `note`). InputError where the network does not predict pixels.
@@ -48,12 +63,12 @@ def pixels(
   predicted = _placed(predictions.astype(jnp.float32), drawn, cut, normalize)
   seen = gather.member(drawn.visible, n, drawn.valid)[..., None]
   grid = patches.patch_grid(image.shape[1:-1], patch)
-  return {
+  panels = {
     "original": image,
     "masked": patches.unpatchify(jnp.where(seen, cut, 0.0), grid, patch),
     "reconstruction": patches.unpatchify(jnp.where(seen, cut, predicted), grid, patch),
-    "normalized_target": normalize,
   }
+  return Pictures(panels, note(normalize))
 
 
 def _placed(predictions, drawn, cut, normalize):
@@ -84,7 +99,7 @@ def note(normalize: bool) -> str:
 
 
 def picture_grid(panels: dict, limit: int = 8):
-  """A Pillow image: a caption row, then original | masked | reconstruction of up to `limit` images.
+  """A Pillow image: a caption row, then original | masked | others of up to `limit` images.
 
   panels: {name: [b h w c]} in [0, 1] (values outside are clipped) or uint8. Small images are
   enlarged by whole factors, nearest neighbour. InputError where there is no image.
@@ -98,8 +113,8 @@ def picture_grid(panels: dict, limit: int = 8):
   caption = 28
   picture = Image.new("RGB", (width + 2 * GAP, caption + len(rows) * (height + GAP)), "white")
   pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=14)
-  for i, name in enumerate(PANELS):
-    middle = GAP + (i + 0.5) * width / len(PANELS)
+  for i, name in enumerate(ordered(panels)):
+    middle = GAP + (i + 0.5) * width / len(panels)
     pen.text((middle, caption / 2), name, fill="black", font=font, anchor="mm")
   for i, row in enumerate(map(Image.fromarray, rows)):
     picture.paste(row, (GAP, caption + i * (height + GAP)), mask=row)
@@ -107,12 +122,19 @@ def picture_grid(panels: dict, limit: int = 8):
 
 
 def strips(panels: dict, limit: int = 8) -> list[np.ndarray]:
-  """One uint8 [height width 4] an image: its three panels side by side, with see-through gaps."""
-  shown = [_to_bytes(np.asarray(panels[name])[:limit]) for name in PANELS]
+  """One uint8 [height width 4] an image: its panels side by side, with see-through gaps."""
+  shown = [_to_bytes(np.asarray(panels[name])[:limit]) for name in ordered(panels)]
   factor = max(1, -(-SIDE // max(shown[0].shape[1:3])))
   shown = [images.repeat(factor, 1).repeat(factor, 2) for images in shown]
   gap = np.zeros((*shown[0].shape[:2], GAP, 4), np.uint8)
-  return list(np.concatenate([shown[0], gap, shown[1], gap, shown[2]], 2))
+  joined = [x for images in shown for x in (gap, images)][1:]
+  return list(np.concatenate(joined, 2))
+
+
+def ordered(panels: dict) -> list[str]:
+  """The names of the panels from left to right."""
+  first = [name for name in ORDER if name in panels]
+  return first + sorted(name for name in panels if name not in ORDER)
 
 
 def _to_bytes(images):
@@ -124,33 +146,32 @@ def _to_bytes(images):
 
 
 def denormalize(panels: dict, mean, std) -> dict:
-  """The panels of `pixels` as [b h w c] in [0, 1]; mean and std are one number a channel."""
+  """Panels like batch["image"] as [b h w c] in [0, 1]; mean and std: one number a channel."""
   scale, shift = (np.asarray(x, np.float32)[None, None, None] for x in (std, mean))
-  return {name: np.clip(np.asarray(panels[name]) * scale + shift, 0, 1) for name in PANELS}
+  return {name: np.clip(np.asarray(panel) * scale + shift, 0, 1) for name, panel in panels.items()}
 
 
-def save(workdir, panels: dict, *, mean, std, limit: int = 8) -> dict:
-  """Writes reconstructions/grid.png and one NN.png an image; returns {"normalized_target", "note"}.
+def save(workdir, pictures: Pictures, *, mean, std, limit: int = 8) -> dict:
+  """Writes reconstructions/grid.png and one NN.png an image; returns {"note", "panels"}.
 
-  panels: what `pixels` returned, so on a scale with this mean and deviation a channel. The note
-  also stands in the PNG files. Pictures left by an earlier call are removed.
+  mean and std: of the scale of the panels, one number a channel. The note also stands in the PNG
+  files. Pictures left by an earlier call are removed.
   """
   from PIL import Image, PngImagePlugin
 
-  normalized = bool(panels["normalized_target"])
   info = PngImagePlugin.PngInfo()
-  info.add_text("Comment", note(normalized))
-  shown = denormalize(panels, mean, std)
-  pictures = {"grid.png": picture_grid(shown, limit)}
+  info.add_text("Comment", pictures.note)
+  shown = denormalize(pictures.panels, mean, std)
+  files = {"grid.png": picture_grid(shown, limit)}
   for i, row in enumerate(strips(shown, limit)):
-    pictures[f"{i:02d}.png"] = Image.fromarray(row)
+    files[f"{i:02d}.png"] = Image.fromarray(row)
   folder = pathlib.Path(workdir) / "reconstructions"
   folder.mkdir(parents=True, exist_ok=True)
   for old in folder.glob("*.png"):
-    if old.name not in pictures:
+    if old.name not in files:
       old.unlink()
-  for name, picture in pictures.items():
+  for name, picture in files.items():
     half = folder / f"{name}.part"
     picture.save(half, "PNG", optimize=True, pnginfo=info)
     half.replace(folder / name)  # never half a picture in a run folder
-  return {"normalized_target": normalized, "note": note(normalized)}
+  return {"note": pictures.note, "panels": ordered(pictures.panels)}

@@ -4,6 +4,7 @@ Compute runs in `dtype`; parameters, softmax and norms stay float32.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from mim_jax.errors import InputError, unknown
+from mim_jax.layers import initial
 
 REMAT = {
   "none": None,
@@ -21,7 +23,7 @@ REMAT = {
 
 
 def dense(width: int, dtype: str, name: str | None = None, **settings) -> nn.Dense:
-  """A linear map with Xavier-uniform kernel and zero bias, the initialiser of MAE and BEiT heads."""
+  """A linear map with Xavier-uniform kernel and zero bias, MAE's initialiser."""
   settings.setdefault("kernel_init", nn.initializers.xavier_uniform())
   return nn.Dense(width, dtype=jnp.dtype(dtype), name=name, **settings)
 
@@ -33,26 +35,73 @@ def norm(dtype: str, name: str | None = None, **settings) -> nn.LayerNorm:
   )
 
 
+def attention_weights(
+  query: Float[Array, "b q h e"],
+  key: Float[Array, "b n h e"],
+  keep: Bool[Array, "b 1 1 n"] | None = None,
+  bias: Float[Array, "1 h q n"] | None = None,
+) -> Float[Array, "b h q n"]:
+  """Whom each query attends to, a softmax over the n keys; keys that `keep` leaves out get 0."""
+  logits = jnp.einsum("bqhe,bnhe->bhqn", query, key, preferred_element_type=jnp.float32)
+  logits = logits * query.shape[-1] ** -0.5
+  logits = logits if bias is None else logits + bias
+  return nn.softmax(logits if keep is None else jnp.where(keep, logits, -jnp.inf))
+
+
 class Attention(nn.Module):
-  """Self-attention with one fused projection (Xavier over the fused matrix), [b n d] -> [b n d]."""
+  """Self-attention with one fused projection (Xavier over the fused matrix), [b n d] -> [b n d].
+
+  With `queries` it also returns whom the first `queries` tokens attend to, [b heads queries n].
+  `valid` says which keys are real, for all queries [b n] or for each [b n n]. `bias` [heads n n] is
+  added to the scaled logits, as relative positions are. Without `key_bias` only queries and values
+  have one, each its own (BEiT). `init` is a word of `initial`; `block` the number of this block.
+  """
 
   heads: int
   qkv_bias: bool = True
-  implementation: str | None = None
+  implementation: Literal["xla", "cudnn"] | None = None
   dtype: str = "float32"
+  queries: int = 0
+  key_bias: bool = True
+  init: str = "xavier"
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b n d"], valid: Bool[Array, "b n"] | None = None):
+  def __call__(
+    self,
+    x: Float[Array, "b n d"],
+    valid: Bool[Array, "b n"] | Bool[Array, "b n n"] | None = None,
+    bias: Float[Array, "h n n"] | None = None,
+    block=None,
+  ):
     b, n, d = x.shape
     if d % self.heads:
       raise InputError(f"attention: width {d} is not a multiple of {self.heads} heads")
-    qkv = dense(3 * d, self.dtype, "qkv", use_bias=self.qkv_bias)(x)
+    qkv = self._project(x)
     query, key, value = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, d // self.heads), 2, 0)
-    keep = None if valid is None else valid[:, None, None, :]
+    keep = None if valid is None else valid.reshape(b, 1, -1, n)
+    bias = None if bias is None else bias[None]
     mixed = jax.nn.dot_product_attention(
-      query, key, value, mask=keep, implementation=self.implementation
+      query, key, value, bias, keep, implementation=self.implementation
     )
-    return dense(d, self.dtype, "out")(mixed.reshape(b, n, d))
+    kernel = initial.kernel(self.init, block)
+    out = dense(d, self.dtype, "out", kernel_init=kernel)(mixed.reshape(b, n, d))
+    if not self.queries:
+      return out
+    asked = None if bias is None else bias[:, :, : self.queries]
+    return out, attention_weights(query[:, : self.queries], key, keep, asked)
+
+  def _project(self, x):
+    """Queries, keys and values beside each other, [b n 3d]."""
+    d, fused = x.shape[-1], self.qkv_bias and self.key_bias
+    kernel = initial.kernel(self.init)
+    qkv = dense(3 * d, self.dtype, "qkv", use_bias=fused, kernel_init=kernel)(x)
+    if fused or not self.qkv_bias:
+      return qkv
+    query, value = (
+      self.param(f"{name}_bias", nn.initializers.zeros, (d,)) for name in ("query", "value")
+    )
+    added = jnp.concatenate([query, jnp.zeros_like(query), value])
+    return qkv + added.astype(qkv.dtype)[None, None]
 
 
 class Mlp(nn.Module):
@@ -60,15 +109,17 @@ class Mlp(nn.Module):
 
   ratio: float = 4.0
   dtype: str = "float32"
+  init: str = "xavier"
 
   @nn.compact
-  def __call__(self, x):
-    y = dense(int(x.shape[-1] * self.ratio), self.dtype, "up")(x)
-    return dense(x.shape[-1], self.dtype, "down")(nn.gelu(y, approximate=False))
+  def __call__(self, x, block=None):
+    width, up = int(x.shape[-1] * self.ratio), initial.kernel(self.init)
+    y = nn.gelu(dense(width, self.dtype, "up", kernel_init=up)(x), approximate=False)
+    return dense(x.shape[-1], self.dtype, "down", kernel_init=initial.kernel(self.init, block))(y)
 
 
 class Residual(nn.Module):
-  """x + branch, with optional layer scale and per-sample drop path (active when a 'dropout' key is given)."""
+  """x + branch, with layer scale and per-sample drop path (active given a 'dropout' key)."""
 
   layer_scale: float | None = None
 
@@ -85,23 +136,29 @@ class Residual(nn.Module):
 
 
 class Block(nn.Module):
-  """Pre-norm transformer block: attention then mlp, [b n d] -> [b n d]."""
+  """Pre-norm transformer block: attention then mlp, [b n d] -> [b n d]; `queries` as Attention."""
 
   heads: int
   mlp_ratio: float = 4.0
   qkv_bias: bool = True
   layer_scale: float | None = None
-  attention: str | None = None
+  attention: Literal["xla", "cudnn"] | None = None
   dtype: str = "float32"
+  queries: int = 0
+  key_bias: bool = True
+  init: str = "xavier"
 
   @nn.compact
-  def __call__(self, x, valid=None, drop=None):
-    attend = Attention(self.heads, self.qkv_bias, self.attention, self.dtype, name="attention")
-    x = Residual(self.layer_scale, name="residual1")(
-      x, attend(norm(self.dtype, "norm1")(x), valid), drop
-    )
-    mlp = Mlp(self.mlp_ratio, self.dtype, name="mlp")
-    return Residual(self.layer_scale, name="residual2")(x, mlp(norm(self.dtype, "norm2")(x)), drop)
+  def __call__(self, x, valid=None, drop=None, bias=None, block=None):
+    settings = self.heads, self.qkv_bias, self.attention, self.dtype, self.queries
+    attend = Attention(*settings, self.key_bias, self.init, name="attention")
+    mixed = attend(norm(self.dtype, "norm1")(x), valid, bias, block)
+    mixed, weights = mixed if self.queries else (mixed, None)
+    x = Residual(self.layer_scale, name="residual1")(x, mixed, drop)
+    y = norm(self.dtype, "norm2")(x)
+    y = Mlp(self.mlp_ratio, self.dtype, self.init, name="mlp")(y, block)
+    x = Residual(self.layer_scale, name="residual2")(x, y, drop)
+    return (x, weights) if self.queries else x
 
 
 class Stack(nn.Module):
@@ -123,16 +180,27 @@ class Stack(nn.Module):
   unroll: int = 1
   remat: str = "none"
   dtype: str = "float32"
+  queries: int = 0
+  key_bias: bool = True
+  init: str = "xavier"
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b n d"], valid=None, layers: tuple[int, ...] | None = None):
-    """Returns the last output, or with `layers` (1 = after the first block) the list of those outputs."""
+  def __call__(
+    self, x: Float[Array, "b n d"], valid=None, layers: tuple[int, ...] | None = None, bias=None
+  ):
+    """The last output, or with `layers` (1 = after the first block) the list of those.
+
+    `bias` [heads n n] is added to the logits of every block.
+    With `queries` a pair: that, and whom the first `queries` tokens attend to in the last block.
+    """
     if self.remat not in REMAT:
       raise unknown("remat", self.remat, REMAT)
     wanted = None if layers is None else [check_layer(i, self.depth) for i in layers]
     rates = jnp.linspace(0.0, self.drop_path, self.depth) if self.drop_path else None
     run = self._scanned if self.scan else self._unrolled
-    return run(x.astype(self.dtype), valid, rates, wanted)
+    x, outputs, weights = run(x.astype(self.dtype), (valid, bias), rates, wanted is not None)
+    found = x if wanted is None else [outputs[i - 1] for i in wanted]
+    return (found, weights) if self.queries else found
 
   def _block(self) -> Callable:
     policy = REMAT[self.remat]
@@ -146,20 +214,29 @@ class Stack(nn.Module):
       layer_scale=self.layer_scale,
       attention=self.attention,
       dtype=self.dtype,
+      key_bias=self.key_bias,
+      init=self.init,
     )
 
-  def _unrolled(self, x, valid, rates, wanted):
-    outputs = []
+  def _unrolled(self, x, shared, rates, keep):
+    """(last output, all outputs, attention of the last block)."""
+    outputs, weights, (valid, bias) = [], None, shared
     for i in range(self.depth):
-      block = self._block()(**self._settings(), name=f"block_{i:02d}")
-      x = block(x, valid, None if rates is None else rates[i])
+      queries = self.queries if i == self.depth - 1 else 0
+      block = self._block()(**self._settings(), queries=queries, name=f"block_{i:02d}")
+      x = block(x, valid, None if rates is None else rates[i], bias, i + 1)
+      x, weights = x if queries else (x, None)
       outputs.append(x)
-    return x if wanted is None else [outputs[i - 1] for i in wanted]
+    return x, outputs, weights
 
-  def _scanned(self, x, valid, rates, wanted):
-    def body(block, x, rate):
-      x = block(x, valid, rate)
-      return x, (None if wanted is None else x)
+  def _scanned(self, x, shared, rates, keep):
+    """The same with one block; all outputs are None where they are not to be kept."""
+    valid, bias = shared
+
+    def body(block, x, rate, number):
+      x = block(x, valid, rate, bias, number)
+      x, weights = x if self.queries else (x, None)
+      return x, (x if keep else None, weights)
 
     loop = nn.scan(
       body,
@@ -168,8 +245,9 @@ class Stack(nn.Module):
       length=self.depth,
       unroll=self.unroll,
     )
-    x, outputs = loop(self._block()(**self._settings(), name="blocks"), x, rates)
-    return x if wanted is None else [outputs[i - 1] for i in wanted]
+    block = self._block()(**self._settings(), queries=self.queries, name="blocks")
+    x, (outputs, weights) = loop(block, x, rates, jnp.arange(1, self.depth + 1))
+    return x, outputs, weights[-1] if self.queries else None
 
 
 def check_layer(layer: int, depth: int) -> int:

@@ -1,4 +1,4 @@
-"""Regression losses, one number a token, float32. Letters: b batch, g groups, m masked, e target width."""
+"""Regression losses, one float32 number a token. Letters: b, g groups, m masked, e target width."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -13,6 +13,22 @@ def squared_error(predictions: Float[Array, "b g m e"], targets: Float[Array, "b
 def absolute_error(predictions: Float[Array, "b g m e"], targets: Float[Array, "b g m e"]) -> Array:
   """Mean absolute difference of each token, [b g m e] -> [b g m] (SimMIM, equation 1)."""
   return jnp.mean(jnp.abs(_difference(predictions, targets)), -1)
+
+
+def smooth_l1(
+  predictions: Float[Array, "b g m e"],
+  targets: Float[Array, "b g m e"],
+  *,
+  beta: float = 1.0,
+  scale: float = 1.0,
+) -> Array:
+  """`scale` times the mean of u^2 / 2 beta where |u| < beta, else |u| - beta / 2: [b g m].
+
+  u is the difference. Source: Fast R-CNN (arXiv 1504.08083), equation 3; MaskAlign has scale 2.
+  """
+  size = jnp.abs(_difference(predictions, targets))
+  near = jnp.square(size) / (2.0 * beta)
+  return scale * jnp.mean(jnp.where(size < beta, near, size - beta / 2.0), -1)
 
 
 def _difference(predictions, targets):

@@ -1,4 +1,4 @@
-"""The road most methods share. Letters: b batch, n tokens, v visible, g groups, m masked, d width, e target."""
+"""The road most methods share. Letters as in core."""
 
 from collections.abc import Callable
 

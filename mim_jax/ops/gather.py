@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 
 
 def inverse(order: Int[Array, "b n"]) -> Int[Array, "b n"]:
-  """The inverse of permutations, by one scatter (a second argsort costs more and has miscompiled)."""
+  """The inverse of permutations, by one scatter (a second argsort costs more)."""
   b, n = order.shape
   rows = jnp.arange(b, dtype=order.dtype)[:, None]
   iota = jnp.broadcast_to(jnp.arange(n, dtype=order.dtype), (b, n))

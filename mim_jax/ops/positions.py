@@ -17,8 +17,9 @@ def grid_positions(grid: tuple[int, ...]) -> Float[Array, "n p"]:
 def sincos(positions: Float[Array, "*n p"], width: int) -> Float[Array, "*n d"]:
   """Fixed sine-cosine code of coordinates, [... p] -> [... width], float32.
 
-  Each coordinate gets width / p numbers, sines before cosines, frequencies 10000^(-i / (width / 2p)).
-  The last coordinate (the column) comes first, as in MAE's reference (util/pos_embed.py).
+  Each coordinate gets width / p numbers, frequencies 10000^(-i / (width / 2p)), sines before cosines.
+  The last coordinate (the column) comes first, as in MAE's reference (util/pos_embed.py). Of a
+  single coordinate sines and cosines take turns (Vaswani et al. 2017, section 3.5; VideoMAE).
   """
   p = positions.shape[-1]
   if width % (2 * p):
@@ -28,5 +29,6 @@ def sincos(positions: Float[Array, "*n p"], width: int) -> Float[Array, "*n d"]:
   half = width // p // 2
   rates = jnp.asarray(10000.0 ** (-np.arange(half) / half), jnp.float32)
   angles = positions[..., ::-1, None] * rates.reshape((1,) * positions.ndim + (-1,))
-  code = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+  join = jnp.stack if p == 1 else jnp.concatenate
+  code = join([jnp.sin(angles), jnp.cos(angles)], -1)
   return code.reshape(*positions.shape[:-1], width)

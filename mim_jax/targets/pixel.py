@@ -11,7 +11,8 @@ from mim_jax.ops import patches
 def pixels(
   batch, teachers=None, *, patch: int, normalize: bool = True, signal: str = "image"
 ) -> Array:
-  """The pixels of every patch, [b n e] float32; with `normalize` each patch has mean 0, deviation 1.
+  """The pixels of every patch, [b n e] float32; with `normalize` each patch has mean 0, deviation
+  1.
 
   MAE section 4.1 (normalised targets): unbiased variance plus 1e-6, as in its reference.
   """

@@ -1,3 +1,5 @@
-"""Networks that are bound but not trained by gradient."""
+"""Networks that are bound but not trained by gradient; start, follow, bound."""
 
 from mim_jax.teachers.ema import Ema as Ema
+from mim_jax.teachers.frozen import FromRun as FromRun
+from mim_jax.teachers.frozen import Untrained as Untrained

@@ -1,20 +1,21 @@
 """Images to tokens. Letters: b batch, h w c, n tokens, d width."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
 from mim_jax import core
 from mim_jax.layers import transformer
+from mim_jax.layers.initializers import uniform_bias
 from mim_jax.ops import patches, positions
 
 
 class ImagePatches(nn.Module):
   """One token a patch by a linear map: [b h w c] -> Tokens [b n d] on the patch grid.
 
-  Kernel Xavier-uniform over the flattened patch; bias uniform in +-1/sqrt(fan-in), which is what the
+  Kernel Xavier-uniform over the flattened patch; bias uniform in +-1/sqrt(fan-in), which is what
+  the
   convolution in MAE's reference starts from. InputError where the patch does not divide the image.
   """
 
@@ -31,13 +32,3 @@ class ImagePatches(nn.Module):
     )
     where = jnp.broadcast_to(positions.grid_positions(grid), (*cut.shape[:2], len(grid)))
     return core.Tokens(embed(cut), where, grid=grid)
-
-
-def uniform_bias(fan_in: int):
-  """Initialiser: uniform in +-1/sqrt(fan_in), the default of a PyTorch convolution's bias."""
-  bound = fan_in**-0.5
-
-  def init(key, shape, dtype=jnp.float32):
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-  return init

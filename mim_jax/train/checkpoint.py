@@ -3,6 +3,7 @@
 import json
 import pathlib
 import zlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ FORMAT = 1
 
 
 class Checkpoints:
-  """The checkpoints of a run folder, one a step, newest last; saving goes on in the background."""
+  """The checkpoints of a run folder, one a step; saving goes on in the background."""
 
   def __init__(self, folder: pathlib.Path, keep: int = 2):
     """`keep`: how many of the newest stay."""
@@ -28,15 +29,17 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def save(self, step: int, state, extra: dict) -> None:
-    """Saves `state` and the JSON data `extra` (data position, config, ...) as `step`; a second time is nothing."""
+    """Saves `state` and the JSON data `extra` as `step`, unless that is there already."""
     if self.latest() == step:
       return
     extra = dict(extra, format=FORMAT, checksums=checksums(state))
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra))
     self._manager.save(step, args=items)
 
-  def restore(self, like) -> tuple[object, dict]:
-    """(state, extra) of the newest step, placed as the abstract `like` says; checksums are verified."""
+  def restore(self, like) -> tuple[Any, dict]:
+    """(state, extra) of the newest step, placed as the abstract `like` says; checksums are
+    verified.
+    """
     step = self.latest()
     extra = self.extra(step)
     wanted = ocp.args.Composite(state=ocp.args.StandardRestore(like))
@@ -44,8 +47,8 @@ class Checkpoints:
     for name, found in checksums(state).items():
       if extra["checksums"].get(name) != found:
         raise InputError(
-          f"{self.folder / str(step)}: the array {name!r} is damaged (its checksum differs from the one "
-          "saved with it). Delete that step's folder to go back to the one before it."
+          f"{self.folder / str(step)}: the array {name!r} is damaged (its checksum differs from "
+          "the one saved with it). Delete that step's folder to go back to the one before it."
         )
     return state, extra
 
@@ -56,13 +59,12 @@ class Checkpoints:
       raise InputError(
         f"{self.folder}: there is no finished checkpoint here. Train first, or check --workdir."
       )
-    extra = self._manager.restore(step, args=ocp.args.Composite(extra=ocp.args.JsonRestore()))[
-      "extra"
-    ]
+    wanted = ocp.args.Composite(extra=ocp.args.JsonRestore())
+    extra = self._manager.restore(step, args=wanted)["extra"]
     if extra.get("format") != FORMAT:
       raise InputError(
-        f"{self.folder / str(step)}: checkpoint format {extra.get('format')!r}, but this version reads "
-        f"{FORMAT}. Resume it with the version of mim_jax that wrote it."
+        f"{self.folder / str(step)}: checkpoint format {extra.get('format')!r}, but this version "
+        f"reads {FORMAT}. Resume it with the version of mim_jax that wrote it."
       )
     return json.loads(json.dumps(extra))
 

@@ -1,4 +1,4 @@
-"""The run folder: made, locked against a second run, and held against the config it was begun with."""
+"""The run folder: made, locked against a second run, held to the config it was begun with."""
 
 import contextlib
 import datetime
@@ -11,7 +11,8 @@ import filelock
 from mim_jax import config as config_lib
 from mim_jax.errors import InputError
 
-# Keys that a resumed run may give new values: they change how a run is watched, placed or how long it
+# Keys that a resumed run may give new values: they change how a run is watched, placed or how long
+# it
 # goes on, not what it has learnt so far.
 MAY_CHANGE = (
   "evaluations.",
@@ -40,11 +41,13 @@ def opened(workdir: str | os.PathLike, config):
   except filelock.Timeout as error:
     owner = _read(path / ".owner") or "another process"
     raise InputError(
-      f"{path}: this run folder is in use by {owner}. Wait for it, stop it, or choose another --workdir."
+      f"{path}: this run folder is in use by {owner}. Wait for it, stop it, or choose another "
+      "--workdir."
     ) from error
   except OSError as error:
     raise InputError(
-      f"{path}: the run folder can't be written ({error.strerror or error}). Choose a --workdir that you may write."
+      f"{path}: the run folder can't be written ({error.strerror or error}). Choose a --workdir "
+      "that you may write."
     ) from error
   try:
     (path / ".owner").write_text(_myself())
@@ -56,9 +59,10 @@ def opened(workdir: str | os.PathLike, config):
 
 
 def hold_config(path: pathlib.Path, config) -> None:
-  """Writes config.json, or refuses if one with other fixed keys is there."""
+  """Writes config.json, or refuses if training has begun there with other fixed keys."""
   file = path / "config.json"
-  if file.exists():
+  begun = any(step.name.isdigit() for step in path.glob("checkpoints/*"))
+  if begun and file.exists():
     old = config_lib.flatten(read_config(path))
     new = config_lib.flatten(config_lib.from_json(config_lib.to_json(config)))
     changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]

@@ -1,4 +1,4 @@
-"""The train loop. It knows no method: an experiment gives it the update, the data and the evaluations."""
+"""The train loop. It knows no method: an experiment gives it update and data."""
 
 import contextlib
 import pathlib
@@ -14,7 +14,8 @@ from mim_jax.train import checkpoint, mesh, metrics
 
 
 def train(experiment, workdir: pathlib.Path, stop_at: int | None = None):
-  """Trains to the last step, from the newest checkpoint if there is one: (state, facts of this call).
+  """Trains to the last step, from the newest checkpoint if there is one: (state, facts of this
+  call).
 
   With `stop_at` it saves and returns after that step, as at a signal.
 
@@ -82,7 +83,7 @@ def compile_update(experiment, abstract, batch: dict):
 
 
 def flops(program) -> float | None:
-  """Floating-point operations of one step by XLA's count, over all devices; None if it does not say."""
+  """Floating-point operations of one step, over all devices, by XLA's count; None if unknown."""
   analysis = program.cost_analysis() if program is not None else None
   return float(analysis["flops"]) * jax.device_count() if analysis and "flops" in analysis else None
 
@@ -91,8 +92,8 @@ def check_dataset(before: str, now: str) -> None:
   """Refuses to resume on other data than the checkpoint's."""
   if before != now:
     raise InputError(
-      f"data: the training set has changed since the checkpoint (fingerprint {before} then, {now} now), so the "
-      "sample order can't be continued. Restore the data, or choose another --workdir."
+      f"data: the training set has changed since the checkpoint (fingerprint {before} then, {now} "
+      "now), so the sample order can't be continued. Restore the data, or choose another --workdir."
     )
 
 

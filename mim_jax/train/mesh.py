@@ -22,8 +22,8 @@ def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
     sizes[sizes.index(-1)] = len(devices) // known
   if math.prod(sizes) != len(devices) or min(sizes) < 1:
     raise InputError(
-      f"train.mesh: data={data}, fsdp={fsdp}, tensor={tensor} do not multiply to the {len(devices)} "
-      "devices here. Use -1 for one of them to take what is left."
+      f"train.mesh: data={data}, fsdp={fsdp}, tensor={tensor} do not multiply to the "
+      f"{len(devices)} devices here. Use -1 for one of them to take what is left."
     )
   return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
 
@@ -48,8 +48,10 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
 def state_sharding(state, mesh: Mesh, rules=REPLICATE):
   """A NamedSharding for every leaf, by (regex, word) rules on the name; full cover demanded.
 
-  Words: "replicate"; "fsdp" splits the largest axis that divides; "tensor" splits the last axis (or the
-  first, where only that divides). Optimizer and teacher follow their parameter, whose name theirs ends with.
+  Words: "replicate"; "fsdp" splits the largest axis that divides; "tensor" splits the last axis (or
+  the
+  first, where only that divides). Optimizer and teacher follow their parameter, whose name theirs
+  ends with.
   """
   words = names.by_rule(rules, state, "train.sharding")
   return jax.tree.map(

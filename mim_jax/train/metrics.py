@@ -1,4 +1,4 @@
-"""Metrics of a run: a JSON line, a TensorBoard event and a progress bar, fetched one interval late."""
+"""Metrics of a run: a JSON line, a TensorBoard event, a progress bar; fetched one interval late."""
 
 import json
 import pathlib
@@ -21,7 +21,7 @@ class Meter:
   """
 
   def __init__(self, workdir: pathlib.Path, start: int, total: int, batch_size: int):
-    """Lines of `workdir`/metrics.jsonl after step `start` are dropped: they will be written again."""
+    """Lines after step `start` in metrics.jsonl are dropped: they will be written again."""
     import tensorboardX  # heavy, and only needed here
 
     self._file = workdir / "metrics.jsonl"
@@ -31,7 +31,7 @@ class Meter:
     scratch.replace(self._file)
     self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=start + 1)
     self._batch_size, self._start, self._total = batch_size, start, total
-    self._pending = None
+    self._pending: tuple[int, dict] | None = None
     self._began = self._last = (time.monotonic(), start)
     terminal = sys.stderr.isatty() or "ipykernel" in sys.modules
     self._bar = tqdm.auto.tqdm(
@@ -86,8 +86,8 @@ class Meter:
     done = (step - self._start) / max(self._total - self._start, 1)
     left = line["seconds"] / max(done, 1e-9) * (1 - done)
     print(
-      f"step {step}/{self._total}  loss {line['loss']:.4f}  {line['images_per_second']:,.0f} images/s  "
-      f"{left:.0f} s left",
+      f"step {step}/{self._total}  loss {line['loss']:.4f}  "
+      f"{line['images_per_second']:,.0f} images/s  {left:.0f} s left",
       file=sys.stderr,
       flush=True,
     )
@@ -97,9 +97,9 @@ def check_finite(bad_step) -> None:
   """Raises NonFiniteError if `bad_step` (0 = the first step, -1 = none) names a step."""
   if bad_step >= 0:
     raise NonFiniteError(
-      f"step {int(bad_step) + 1}: loss or gradient is not finite. The update was not applied, and the "
-      "last checkpoint is untouched. Lower the learning rate, clip gradients (optimizer.clip), or train "
-      "in float32 (train.dtype)."
+      f"step {int(bad_step) + 1}: loss or gradient is not finite. The update was not applied, and "
+      "the last checkpoint is untouched. Lower the learning rate, clip gradients (optimizer.clip), "
+      "or train in float32 (train.dtype)."
     )
 
 

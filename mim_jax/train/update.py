@@ -29,7 +29,7 @@ class Rules(NamedTuple):
 
 
 def update(rules: Rules, state: state_lib.TrainState, batch: dict, step: core.Step):
-  """(state, metrics) after one step; a non-finite loss or gradient leaves all but `bad_step` unchanged."""
+  """(state, metrics) after one step; one that is not finite changes nothing but `bad_step`."""
   lossy = jax.value_and_grad(rules.forward, has_aux=True)
   (loss, (metrics, stats)), grads = lossy(state.params, state.stats, state.teacher, batch, step)
   updates, opt_state = rules.optimizer.update(grads, state.opt_state, state.params)
@@ -53,7 +53,7 @@ def update(rules: Rules, state: state_lib.TrainState, batch: dict, step: core.St
 def guard(
   before: state_lib.TrainState, after: state_lib.TrainState, finite
 ) -> state_lib.TrainState:
-  """`after` where the step was finite and no earlier one was not; else `before` with `bad_step` set."""
+  """`after` where this and all earlier steps were finite; else `before`, with `bad_step` set."""
   healthy = before.bad_step < 0
   bad_step = jnp.where(finite | ~healthy, before.bad_step, before.step)
   kept = jax.tree.map(lambda new, old: jnp.where(finite & healthy, new, old), after, before)

@@ -83,12 +83,12 @@ def test_scan_and_remat_change_no_number():
     return jnp.sum(jnp.square(model.apply({"params": params}, tokens).values))
 
   plain = jax.grad(lambda p: loss(model, p))(params)
-  for settings in (
+  for form in (
     dict(scan=True),
     dict(scan=True, unroll=3, remat="full"),
     dict(scan=True, remat="dots"),
   ):
-    scanned = jax.grad(lambda p, s=settings: loss(vit(**s), p))(stacked)
+    scanned = jax.grad(lambda p, s=form: loss(vit(**s), p))(stacked)
     for i, name in enumerate(sorted(plain["stack"])):
       for a, b in zip(
         jax.tree.leaves(plain["stack"][name]),
@@ -136,9 +136,8 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
   text = jax.jit(model.apply).lower(params, half).as_text()
   dots = [line for line in text.splitlines() if "dot_general" in line]
   operands = [line.split(" : ")[1] for line in dots]
-  assert operands and all(
-    "bf16" in o.split("->")[0] and "f32" not in o.split("->")[0] for o in operands
-  )
+  assert operands
+  assert all("bf16" in o.split("->")[0] and "f32" not in o.split("->")[0] for o in operands)
 
 
 def test_settings_that_do_not_exist_are_refused():

@@ -35,7 +35,9 @@ def step():
 def drawn(parts, given, mask=half, **settings):
   """The panels, compiled as one program: faster than op by op."""
   draw = lambda: reconstruction.pixels(parts, given, step(), mask=mask, patch=PATCH, **settings)
-  return jax.jit(draw)()
+  pictures = jax.jit(draw)()
+  assert pictures.note == reconstruction.note(settings["normalize"])
+  return pictures.panels
 
 
 def knowing(truth):
@@ -60,7 +62,6 @@ def test_a_perfect_network_gives_the_original(normalize):
   np.testing.assert_array_equal(panels["original"], given["image"])
   hidden = patches.patchify(panels["masked"], PATCH)
   assert ((hidden == 0).all(-1).sum(1) == 8).all()  # grey, half of sixteen patches
-  assert bool(panels["normalized_target"]) is normalize
 
 
 def test_predictions_stand_only_where_something_was_hidden():
@@ -111,10 +112,10 @@ def test_runs_through_apply_with_real_parts(tmp_path):
     parts, given, step(), None, mask=half, patch=PATCH, normalize=True
   )
   run = jax.jit(lambda key: parts.init_with_output(key, method=draw)[0])
-  panels = run(jax.random.key(0))
-  assert panels["reconstruction"].shape == given["image"].shape
-  said = reconstruction.save(tmp_path, panels, mean=(0.5,) * 3, std=(0.25,) * 3)
-  assert said["normalized_target"] is True
+  pictures = run(jax.random.key(0))
+  assert pictures.panels["reconstruction"].shape == given["image"].shape
+  said = reconstruction.save(tmp_path, pictures, mean=(0.5,) * 3, std=(0.25,) * 3)
+  assert said["panels"] == ["original", "masked", "reconstruction"]
   assert "come from the true image" in said["note"]
 
 
@@ -138,21 +139,21 @@ def test_small_images_are_enlarged_and_large_ones_are_not():
 
 def test_saves_pictures_with_their_note_and_removes_old_ones(tmp_path):
   folder = tmp_path / "reconstructions"
-  given = {**panels(3), "normalized_target": False}
+  given = reconstruction.Pictures(panels(3), reconstruction.note(False))
   said = reconstruction.save(tmp_path, given, mean=(0.0,), std=(1.0,))
-  assert said == {"normalized_target": False, "note": reconstruction.note(False)}
+  assert said["note"] == reconstruction.note(False)
   assert sorted(p.name for p in folder.iterdir()) == ["00.png", "01.png", "02.png", "grid.png"]
   with Image.open(folder / "grid.png") as picture:
     assert picture.text["Comment"] == said["note"]
     assert picture.size == (3 * 160 + 2 * 6 + 2 * 6, 28 + 3 * 166)
   first_bytes = (folder / "grid.png").read_bytes()
-  reconstruction.save(tmp_path, {**panels(2), "normalized_target": False}, mean=(0.0,), std=(1.0,))
+  reconstruction.save(tmp_path, reconstruction.Pictures(panels(2)), mean=(0.0,), std=(1.0,))
   assert sorted(p.name for p in folder.iterdir()) == ["00.png", "01.png", "grid.png"]
   reconstruction.save(tmp_path, given, mean=(0.0,), std=(1.0,))
   assert (folder / "grid.png").read_bytes() == first_bytes
 
 
 def test_denormalize():
-  given = {name: np.zeros((1, 2, 2, 3)) for name in reconstruction.PANELS}
+  given = {name: np.zeros((1, 2, 2, 3)) for name in ("original", "masked")}
   shown = reconstruction.denormalize(given, (0.1, 0.2, 2.0), (1.0, 1.0, 1.0))
   np.testing.assert_allclose(shown["masked"][0, 0, 0], [0.1, 0.2, 1.0], rtol=1e-6)

@@ -90,14 +90,14 @@ def results():
     "versions": {"jax": "0.10.2"},
     "seed": 7,
     "dataset": {"train": 1437, "test": 360, "fingerprint": "9f2c"},
-    "reconstruction": {"normalized_target": True, "note": reconstruction.note(True)},
+    "reconstruction": {"panels": ["original"], "note": reconstruction.note(True)},
   }
 
 
 def whole(folder, text="plain"):
   panel = np.random.default_rng(0).random((2, 8, 8, 1))
-  panels = dict.fromkeys(reconstruction.PANELS, panel) | {"normalized_target": True}
-  reconstruction.save(folder, panels, mean=(0.0,), std=(1.0,))
+  panels = dict.fromkeys(("original", "masked", "reconstruction"), panel)
+  reconstruction.save(folder, reconstruction.Pictures(panels), mean=(0.0,), std=(1.0,))
   config = {
     "method": text,
     "objective": {

@@ -116,7 +116,7 @@ def test_position_codes_are_unit_circles_and_distinct(grid, quarter):
   width = 2 * p * (quarter + 1)
   code = np.asarray(positions.sincos(positions.grid_positions(tuple(grid)), width))
   half = width // p // 2
-  pairs = code.reshape(-1, p, 2, half)
+  pairs = code.reshape(-1, p, half, 2).swapaxes(2, 3) if p == 1 else code.reshape(-1, p, 2, half)
   np.testing.assert_allclose(np.square(pairs).sum(2), 1.0, atol=1e-5)
   assert len(np.unique(code.round(5), axis=0)) == len(code)
 

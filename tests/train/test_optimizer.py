@@ -1,4 +1,5 @@
-"""Optimizer and schedules against torch.optim.AdamW under MAE's recipe; see parity/golden/README.md."""
+"""Optimizer and schedules against torch.optim.AdamW under MAE's recipe; see
+parity/golden/README.md."""
 
 import pathlib
 
@@ -98,7 +99,8 @@ def test_clip_bounds_the_global_norm():
   )
   params = {"kernel": jnp.zeros(4)}
   updates, _ = transform.update({"kernel": jnp.full(4, 100.0)}, transform.init(params), params)
-  # With epsilon far above the gradient Adam divides by a constant, so that the clipped gradient is seen.
+  # With epsilon far above the gradient Adam divides by a constant, so that the clipped gradient is
+  # seen.
   np.testing.assert_allclose(updates["kernel"], -0.5 / (0.5 + 1e3), rtol=1e-4)
 
 

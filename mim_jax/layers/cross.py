@@ -1,0 +1,89 @@
+"""Cross-attention blocks. Letters: b batch, n tokens, k tokens of the memory, d width, e memory's width.
+
+Compute runs in `dtype`; parameters, softmax and norms stay float32. Dropout is active when a
+'dropout' key is given.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from mim_jax.errors import InputError
+from mim_jax.layers import transformer
+
+
+class CrossAttention(nn.Module):
+  """Tokens ask a memory: [b n d], [b k e] -> [b n d]; with the tokens as memory, self-attention.
+
+  The projections of query, key and value start like one fused Xavier matrix. `valid` [b k] says
+  which entries of the memory are real.
+  """
+
+  heads: int
+  dropout: float = 0.0
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, "b n d"],
+    memory: Float[Array, "b k e"],
+    valid: Bool[Array, "b k"] | None = None,
+  ) -> Float[Array, "b n d"]:
+    b, n, d = x.shape
+    if d % self.heads:
+      raise InputError(f"attention: width {d} is not a multiple of {self.heads} heads")
+    query = self._project("query", 1, x)[:, :, 0]
+    key, value = jnp.moveaxis(self._project("key_value", 2, memory, d), 2, 0)
+    keep = None if valid is None else valid[:, None, None, :]
+    weights = transformer.attention_weights(query, key, keep)
+    weights = _dropped(self, weights, self.dropout).astype(value.dtype)
+    mixed = jnp.einsum("bhnk,bkhe->bnhe", weights, value)
+    return transformer.dense(d, self.dtype, "out")(mixed.reshape(b, n, d))
+
+  def _project(self, name: str, count: int, x, width: int | None = None):
+    """`count` projections of x at once, cut into heads: [b n count heads d/heads]."""
+    b, n, d = x.shape
+    width = d if width is None else width
+    # Of one matrix of three times the width the bound is sqrt(6 / (inputs + 3 width)).
+    scale = (d + count * width) / (d + 3 * width)
+    start = nn.initializers.variance_scaling(scale, "fan_avg", "uniform")
+    values = transformer.dense(count * width, self.dtype, name, kernel_init=start)(x)
+    return values.reshape(b, n, count, self.heads, width // self.heads)
+
+
+class CrossBlock(nn.Module):
+  """Post-norm block: cross-attention, mlp, self-attention, each x = norm(x + branch); [b n d].
+
+  `hidden` is the width inside the mlp. Source: the decoder of CropMAE (arXiv 2403.17823), which is
+  the cross-self one of SiamMAE (arXiv 2305.14344, table 2).
+  """
+
+  heads: int
+  hidden: int = 2048
+  dropout: float = 0.1
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b n d"], memory: Float[Array, "b k d"], valid=None):
+    """`valid` [b n] says which of the tokens are real."""
+    attention = dict(heads=self.heads, dropout=self.dropout, dtype=self.dtype)
+    norms = [transformer.norm(self.dtype, f"norm{i}") for i in (1, 2, 3)]
+    x = norms[0](x + self._drop(CrossAttention(**attention, name="cross")(x, memory)))
+    x = norms[1](x + self._drop(self._mlp(x)))
+    return norms[2](x + self._drop(CrossAttention(**attention, name="self")(x, x, valid)))
+
+  def _mlp(self, x):
+    y = nn.gelu(transformer.dense(self.hidden, self.dtype, "up")(x), approximate=False)
+    return transformer.dense(x.shape[-1], self.dtype, "down")(self._drop(y))
+
+  def _drop(self, x):
+    return _dropped(self, x, self.dropout)
+
+
+def _dropped(module: nn.Module, x, rate: float):
+  """Entries of x set to 0 with probability `rate`, the others enlarged, where there is a key."""
+  if not rate or not module.has_rng("dropout"):
+    return x
+  return nn.Dropout(rate, parent=None).apply({}, x, False, rngs={"dropout": module.make_rng("dropout")})

@@ -1,0 +1,61 @@
+"""Masks that follow a guide, one number a token. Letters: b batch, n tokens, v visible, m masked."""
+
+import jax
+import jax.numpy as jnp
+
+from mim_jax import core
+from mim_jax.errors import InputError
+from mim_jax.masks.uniform import visible_count
+
+
+def easy_to_hard(
+  key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float, start: float, end: float
+) -> core.Mask:
+  """Hides the tokens with the highest guide, and random others to fill up.
+
+  guide [b n]: how hard each token is. Of the m masked, trunc(m share) are the hardest, where share
+  goes straight from `start` to `end` with progress; a guide whose share is 0 is not looked at.
+  Source: HPM (arXiv 2304.05919), easy-to-hard mask generation; v = int(n (1 - ratio)) as in its reference, which
+  raises the share once an epoch where we do at every step.
+  """
+  guide, n = _checked(guide, tokens, "easy_to_hard"), tokens.positions.shape[1]
+  v = visible_count(n, ratio)
+  share = start + (end - start) * jnp.asarray(progress, jnp.float32)
+  hard = jnp.floor((n - v) * share).astype(jnp.int32)
+  hardest = jnp.argsort(-guide, axis=1)  # hardest first
+  noise = jax.random.uniform(key, guide.shape)
+  # In that order the first `hard` come behind all noise, which stays below 1; the rest is shuffled.
+  kept_first = jnp.argsort(jnp.where(jnp.arange(n)[None] < hard, 1.0, noise), axis=1)
+  order = jnp.take_along_axis(hardest, kept_first, axis=1)
+  return core.split(tokens, order[:, :v], order[:, v:])
+
+
+def attended(
+  key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float, floor: float = 1e-20
+) -> core.Mask:
+  """Keeps tokens drawn one after the other, without replacement, with chances as the guide.
+
+  guide [b n]: how much each token is attended to, not negative; a token below `floor` counts as
+  `floor`. The largest log(guide) + Gumbel noise are such a draw. v = int(n (1 - ratio)).
+  Source: MaskAlign (arXiv 2211.08887), attentive masking.
+  """
+  guide, n = _checked(guide, tokens, "attended"), tokens.positions.shape[1]
+  v = visible_count(n, ratio)
+  chance = jnp.log(jnp.maximum(guide, floor)) + jax.random.gumbel(key, guide.shape)
+  order = jnp.argsort(-chance, axis=1)
+  return core.split(tokens, order[:, :v], order[:, v:])
+
+
+def _checked(guide, tokens, name):
+  """The guide in float32 and without gradient; InputError where there is none for these tokens."""
+  if guide is None:
+    raise InputError(
+      f"masks.{name} needs a guide, and this objective gives none. Use it with an objective that "
+      "does (hard_patches, align_visible), or take masks.random."
+    )
+  if guide.shape != tokens.positions.shape[:2]:
+    raise InputError(
+      f"masks.{name}: a guide {guide.shape} for tokens {tokens.positions.shape[:2]}. One number a "
+      "token is needed: give the teacher the student's patch grid."
+    )
+  return jax.lax.stop_gradient(guide.astype(jnp.float32))

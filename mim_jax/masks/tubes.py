@@ -1,0 +1,42 @@
+"""Masks that are the same at every time. Letters: b batch, n tokens, v visible, m masked, t times."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from mim_jax import core
+from mim_jax.errors import InputError
+
+
+def tube(key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float) -> core.Mask:
+  """Every clip hides one uniformly drawn set of int(ratio x cells) cells, at all its times.
+
+  Cells are the places of one time on the (time, row, column) grid. Source: VideoMAE, section 3.2
+  (arXiv 2203.12602). InputError for tokens that lie on no such grid, or if nothing would be visible
+  or masked.
+  """
+  if len(tokens.grid) != 3:
+    raise InputError(
+      f"tube mask: the tokens lie on the grid {tokens.grid}, but tubes need (time, row, column). "
+      "Use a tokenizer for clips such as tokenizers.VideoCubes, or masks.random."
+    )
+  b, times, cells = tokens.positions.shape[0], tokens.grid[0], math.prod(tokens.grid[1:])
+  m = hidden_cells(cells, ratio)
+  order = jnp.argsort(jax.random.uniform(key, (b, cells)), axis=1)
+  first = cells * jnp.arange(times, dtype=order.dtype)[None, :, None]  # cell 0 of every time
+  visible, masked = (
+    (jnp.sort(drawn, axis=1)[:, None] + first).reshape(b, -1) for drawn in (order[:, m:], order[:, :m])
+  )
+  return core.split(tokens, visible, masked)
+
+
+def hidden_cells(cells: int, ratio: float) -> int:
+  """int(ratio x cells), as in VideoMAE's reference; InputError where all or none would be hidden."""
+  hidden = int(ratio * cells)
+  if not 0 < hidden < cells:
+    raise InputError(
+      f"mask ratio {ratio} hides {hidden} of the {cells} cells of a frame. Allowed: about "
+      f"{1 / cells:.4g} to {1 - 1 / cells:.4g}. Change `objective.mask.ratio` or the patch size."
+    )
+  return hidden

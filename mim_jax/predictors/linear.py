@@ -1,0 +1,53 @@
+"""One linear map from each latent to its target. Letters: b, g groups, n tokens, m masked, d, e."""
+
+import flax.linen as nn
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax import core
+from mim_jax.errors import InputError
+from mim_jax.layers import initial, transformer
+from mim_jax.ops import patches
+
+
+class Linear(nn.Module):
+  """Reads the latents of masked tokens: Latents [b n d] -> predictions [b g m e].
+
+  cell: tokens along the side of the square that one latent stands for. 1 for a ViT; where a
+  hierarchical encoder returns fewer latents than tokens, each predicts all tokens of its square (a
+  1x1 convolution and a pixel shuffle in SimMIM, section 3.3). init: a word of `layers.initial`, or
+  "torch" for PyTorch's default of kernel and bias. InputError where the latents do not fit.
+  """
+
+  target_width: int
+  cell: int = 1
+  init: str = "torch"
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+    self, latents: core.Latents, mask: core.Mask, context=None
+  ) -> Float[Array, "b g m e"]:
+    values, n = latents.values, mask.positions.shape[1]
+    if values.shape[1] * self.cell**2 != n:
+      raise InputError(
+        f"linear predictor: {values.shape[1]} latents, each for {self.cell} x {self.cell} tokens, "
+        f"do not cover {n} tokens. The encoder must keep masked tokens (encoder.hidden='token'), "
+        "and `predictor.cell` must be the side of what one latent stands for."
+      )
+    values = core.take(values, mask.masked) if self.cell == 1 else values
+    made = self._head(values.shape[-1])(values)
+    return made if self.cell == 1 else core.take(self._shuffled(made, mask.grid), mask.masked)
+
+  def _head(self, inputs: int) -> nn.Dense:
+    drawn = initial.fan_in(inputs)
+    start = dict(kernel_init=drawn, bias_init=drawn)
+    if self.init != "torch":
+      start = dict(kernel_init=initial.kernel(self.init))
+    return transformer.dense(self.cell**2 * self.target_width, self.dtype, "head", **start)
+
+  def _shuffled(self, made: Array, grid: tuple[int, ...]) -> Array:
+    """Predictions of squares as predictions of their tokens, row by row over the whole grid."""
+    coarse = tuple(side // self.cell for side in grid)
+    cells = patches.unpatchify(made, coarse, self.cell)  # [b h w e]
+    return cells.reshape(cells.shape[0], -1, self.target_width)

@@ -1,0 +1,96 @@
+"""A light U-Net over the maps of a convolutional encoder. Letters: b, g, m masked, e, h w c."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax import core
+from mim_jax.errors import InputError, unknown
+from mim_jax.layers import initializers, masked_conv
+from mim_jax.ops import patches
+
+NORMS = dict(batch=masked_conv.BatchNorm, layer=masked_conv.LayerNorm)
+
+
+class UNet(nn.Module):
+  """SparK's decoder: Pyramid -> the pixels of masked cells [b g m e], e = patch x patch x channels.
+
+  Every map is normed over its visible sites, gets a learned vector at the hidden ones, and is
+  projected to width / 2^i; from the coarsest on, blocks double the sides, halve the channels and
+  add the next map, up to the pixels (arXiv 2301.03580, sections 3.2 and 3.3). `norm` is that of the
+  encoder: "batch" or "layer". InputError where the latents have no maps.
+  """
+
+  width: int
+  patch: int
+  channels: int
+  norm: str = "batch"
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+    self, latents: core.Latents, mask: core.Mask, context=None
+  ) -> Float[Array, "b g m e"]:
+    if self.norm not in NORMS:
+      raise unknown("predictor.norm", self.norm, NORMS)
+    if not isinstance(latents, masked_conv.Pyramid):
+      raise InputError(
+        "predictor UNet: the encoder returned no maps. Use a convolutional one: ResNet, ConvNeXt."
+      )
+    seen, doublings = masked_conv.visible(mask), self.patch.bit_length() - 1
+    maps = latents.maps[::-1]
+    x = self._densify(maps[0], seen, 0)
+    for i in range(doublings):
+      x = Double(self.width >> (i + 1), self.dtype, name=f"block_{i}")(x)
+      if i + 1 < len(maps):
+        x = x + self._densify(maps[i + 1], seen, i + 1)
+    image = masked_conv.conv(self.channels, 1, self.dtype, "head", kernel_init=SMALL)(x)
+    return core.take(patches.patchify(image, self.patch), mask.masked)
+
+  def _densify(self, x, seen, i):
+    """Map number i, coarsest first, with all sites filled: [b h w c] -> [b h w width / 2^i]."""
+    c, width, kernel = x.shape[-1], self.width >> i, 3 if i else 1
+    x = NORMS[self.norm](dtype=self.dtype, name=f"densify_{i}_norm")(x, seen)
+    start = nn.initializers.truncated_normal(0.02, lower=-1.0, upper=1.0)
+    token = self.param(f"densify_{i}_token", start, (1, 1, 1, c)).astype(x.dtype)
+    x = jnp.where(masked_conv.at_sites(seen, x), x, token)
+    if c == width and not i:
+      return x
+    project = masked_conv.conv(
+      width,
+      kernel,
+      self.dtype,
+      f"densify_{i}",
+      kernel_init=initializers.uniform_kernel,
+      bias_init=initializers.uniform_bias(kernel**2 * c),
+    )
+    return project(x)
+
+
+SMALL = nn.initializers.normal(0.02)
+# He's for a transposed convolution, whose fan-out in PyTorch's convention is inputs x kernel.
+TRANSPOSED = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+class Double(nn.Module):
+  """Transposed convolution and two 3 x 3 ones with batch norm: [b h w c] -> [b 2h 2w width]."""
+
+  width: int
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w c"]) -> Array:
+    c, dtype = x.shape[-1], jnp.dtype(self.dtype)
+    # Padding 2 of the dilated map is padding 1 in PyTorch's convention: sides double exactly.
+    x = nn.ConvTranspose(
+      c, (4, 4), (2, 2), ((2, 2), (2, 2)), dtype=dtype, kernel_init=TRANSPOSED, name="up"
+    )(x)
+    x = _plain(c, self.dtype, "conv1")(x)
+    x = nn.relu6(masked_conv.BatchNorm(dtype=self.dtype, name="norm1")(x))
+    x = _plain(self.width, self.dtype, "conv2")(x)
+    return masked_conv.BatchNorm(dtype=self.dtype, name="norm2")(x)
+
+
+def _plain(width, dtype, name):
+  return masked_conv.conv(width, 3, dtype, name, use_bias=False, kernel_init=SMALL)

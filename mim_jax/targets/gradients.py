@@ -1,0 +1,22 @@
+"""Orientations of edges as targets. Letters: b batch, n cells, e = channels x bins."""
+
+from jax import Array
+
+from mim_jax.ops import hog as ops
+
+
+def hog(
+  batch,
+  teachers=None,
+  *,
+  cell: int,
+  bins: int = 9,
+  bias: tuple[float, float] = (0.0, 0.0),
+  signal: str = "image",
+) -> Array:
+  """The histogram of oriented gradients of every cell of `cell` x `cell` pixels, [b n e] float32.
+
+  Of the normalised picture, every channel by itself; `bias` is added to its gradient (see ops.hog).
+  Source: LocalMIM (arXiv 2303.05251).
+  """
+  return ops.hog(batch[signal], cell, bins, bias)

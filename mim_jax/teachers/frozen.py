@@ -1,0 +1,91 @@
+"""Frozen networks: the parts of a finished run, or of a config drawn at random."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mim_jax import config as config_lib
+from mim_jax.weights import native
+
+
+@dataclasses.dataclass(frozen=True)
+class FromRun:
+  """The parts of a finished run as a teacher: its encoder, tokenizer and so on, never updated.
+
+  Its arrays become part of the state, so that a checkpoint holds all that resuming needs.
+
+  Attributes:
+    path: a run folder, or its weights.safetensors.
+    sha256: of that file; None takes it as it is.
+  """
+
+  path: str
+  sha256: str | None = None
+
+  @functools.cached_property
+  def _loaded(self):
+    return native.load(self.path, self.sha256)
+
+  def start(self, params):
+    """The run's variables."""
+    return jax.tree.map(jnp.asarray, self._loaded[0])
+
+  def follow(self, teacher, params, progress):
+    """Unchanged."""
+    return teacher
+
+  def bound(self, parts, teacher, stats):
+    """The run's own parts, ready to be called."""
+    return parts_of(self._loaded[1]).bind(teacher)
+
+
+@dataclasses.dataclass(frozen=True)
+class Untrained:
+  """A frozen network drawn at random: a stand-in with the shapes of a real teacher, for trying out.
+
+  Attributes:
+    config: name of a config whose parts it has.
+    arg: argument of that config.
+    image: height, width, channels of the image it sees when its parameters are drawn.
+    seed: of its parameters.
+  """
+
+  config: str
+  arg: str = ""
+  image: tuple[int, int, int] = (224, 224, 3)
+  seed: int = 0
+
+  @functools.cached_property
+  def _parts(self):
+    return parts_of(config_lib.get_config(self.config, self.arg))
+
+  def start(self, params):
+    """Fresh parameters of tokenizer and encoder."""
+
+    def look(parts):
+      return parts.encoder(parts.tokenizer(jnp.zeros((1, *self.image))))
+
+    return dict(self._parts.init(jax.random.key(self.seed), method=look))
+
+  def follow(self, teacher, params, progress):
+    """Unchanged."""
+    return teacher
+
+  def bound(self, parts, teacher, stats):
+    """Its parts, ready to be called."""
+    return self._parts.bind(teacher)
+
+
+def parts_of(config) -> nn.Module:
+  """The parts that a config names, unbound."""
+  allow = tuple(config.get("allow_modules", ()))
+  return gather_parts(config_lib.build(config.parts, allow, "parts"))
+
+
+def gather_parts(modules: dict[str, nn.Module]) -> nn.Module:
+  """One Linen module with the given ones as attributes: parameters lie under their names."""
+  kind = type("Parts", (nn.Module,), {"__annotations__": dict.fromkeys(modules, nn.Module)})
+  return kind(**modules)

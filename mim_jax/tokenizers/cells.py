@@ -1,0 +1,26 @@
+"""Images to tokens that are their pixels. Letters: b batch, h w c, n cells, e values of a cell."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax import core
+from mim_jax.ops import patches, positions
+
+
+class Cells(nn.Module):
+  """The pixels of every cell as they are: [b h w c] -> Tokens [b n e], e = patch x patch x c.
+
+  For encoders that are no transformers: masks need to know of cells only. Nothing is learnt.
+  InputError where the cell does not divide the image.
+  """
+
+  patch: int
+
+  @nn.compact
+  def __call__(self, image: Float[Array, "b h w c"]) -> core.Tokens:
+    grid = patches.patch_grid(image.shape[1:-1], self.patch)
+    cut = patches.patchify(image, self.patch)
+    where = jnp.broadcast_to(positions.grid_positions(grid), (*cut.shape[:2], len(grid)))
+    return core.Tokens(cut, where, grid=grid)
