@@ -10,6 +10,7 @@ from mim_jax import errors, objectives
 from mim_jax.config import part
 from mim_jax.data import augment, sources
 from mim_jax.evaluate import knn, linear_probe
+from mim_jax.weights import native
 
 # width, depth, heads: ViT (arXiv 2010.11929) table 1, DeiT for S; nano (tests) and tiny (laptops)
 # are ours.
@@ -33,6 +34,7 @@ ARGUMENTS = dict(
   patch=0,  # side in pixels; 0 follows from the image
   channels=3,  # of the images in a folder or TFDS set
   epochs=0,  # 0 is the published number
+  init="",  # a finished run whose tokenizer and encoder to start from
 )
 
 
@@ -77,6 +79,8 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   c.data = data(a)
   c.teachers = ml_collections.ConfigDict()
   c.encode = part(objectives.encode)
+  if a.init:
+    c.start_from = part(native.from_run, **native.pinned(a.init))
   c.train = ml_collections.ConfigDict(
     dict(
       steps=config_dict.placeholder(int),

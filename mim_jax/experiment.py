@@ -44,6 +44,9 @@ class Experiment:
     self._data = build(config.data, where="data")
     self._teachers = build(config.teachers, where="teachers")
     self._make_optimizer = build(config.optimizer, where="optimizer")
+    self._start_from = build(config.get("start_from"), where="start_from") or (
+      lambda params: params
+    )
     self.evaluations = build(config.evaluations, where="evaluations")
 
   # Data.
@@ -114,7 +117,7 @@ class Experiment:
       return self.objective(parts, batch, step, self._bound(unborn, {}, parts))
 
     variables = dict(self.parts.init({"params": key, "dropout": key}, method=run))
-    params = variables.pop("params")
+    params = self._start_from(variables.pop("params"))
     return state_lib.TrainState(
       step=jnp.zeros([], jnp.int32),
       params=params,

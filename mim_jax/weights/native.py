@@ -18,8 +18,7 @@ FILE = "weights.safetensors"
 
 def save(path: pathlib.Path, variables: dict, config) -> None:
   """Writes {"params": ..., other collections} and the config as one file, whole or not at all."""
-  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(variables))
-  flat = {"/".join(str(k.key) for k in keys): np.ascontiguousarray(x) for keys, x in leaves}
+  flat = {name: np.ascontiguousarray(x) for name, x in leaves(jax.device_get(variables))}
   scratch = path.with_suffix(".tmp")
   metadata = {"format": "mim_jax 1", "config": config_lib.to_json(config)}
   safetensors.numpy.save_file(flat, scratch, metadata=metadata)
@@ -31,14 +30,7 @@ def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, obje
 
   Errors: InputError if there is none, it is another file than expected, or not one of ours.
   """
-  file = pathlib.Path(path)
-  file = file / FILE if file.is_dir() else file
-  if not file.exists():
-    raise errors.InputError(
-      f"{path}: there is no {FILE} here. Give the folder of a finished run, or train it first: "
-      f"mim-jax train --config=... --workdir={path}."
-    )
-  found = digest(file)
+  file, found = pinned(path).values()
   if sha256 and found != sha256:
     raise errors.InputError(
       f"{file}: its sha256 is {found}, but {sha256} is expected. It is another run, or it has "
@@ -55,10 +47,56 @@ def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, obje
   return nested(arrays), config_lib.from_json(json.loads(json.dumps(metadata["config"])))
 
 
-def digest(file: pathlib.Path) -> str:
-  """The SHA-256 of a file, in hexadecimal."""
+def pinned(path: str | os.PathLike) -> dict[str, str]:
+  """{"path": weights file, "sha256": its hash}: a finished run as a config should name it.
+
+  Errors: InputError if there is no such file.
+  """
+  file = pathlib.Path(path)
+  file = file / FILE if file.is_dir() else file
+  if not file.is_file():
+    raise errors.InputError(
+      f"{path}: there is no {FILE} here. Give the folder of a finished run, or train it first: "
+      f"mim-jax train --config=... --workdir={path}."
+    )
   with file.open("rb") as opened:
-    return hashlib.file_digest(opened, "sha256").hexdigest()
+    return dict(path=str(file), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+
+
+def from_run(
+  params: dict,
+  *,
+  path: str,
+  sha256: str | None = None,
+  parts: tuple[str, ...] = ("tokenizer", "encoder"),
+) -> dict:
+  """`params` with the named parts as a finished run left them.
+
+  Errors: InputError for a part that one of the two lacks, and for arrays that do not fit, by name.
+  """
+  there, _ = load(path, sha256)
+  for part in parts:
+    if part not in params or part not in there["params"]:
+      both = sorted(params.keys() & there["params"].keys())
+      raise errors.unknown(f"{path}: part", part, both, "Set start_from.parts to some of them.")
+    new, old = (dict(leaves(tree[part])) for tree in (params, there["params"]))
+    wrong = sorted(
+      name for name in new.keys() | old.keys() if np.shape(new.get(name)) != np.shape(old.get(name))
+    )
+    if wrong:
+      name = wrong[0]
+      raise errors.InputError(
+        f"{path}: {len(wrong)} arrays of {part!r} do not fit, the first is {name!r}: "
+        f"{np.shape(old.get(name)) if name in old else 'absent'} there, "
+        f"{np.shape(new.get(name)) if name in new else 'absent'} here. Use the same size and patch."
+      )
+  return params | {part: there["params"][part] for part in parts}
+
+
+def leaves(tree) -> list[tuple[str, np.ndarray]]:
+  """[("a/b", array), ...] of a nested dict."""
+  found = jax.tree_util.tree_leaves_with_path(tree)
+  return [("/".join(str(k.key) for k in keys), x) for keys, x in found]
 
 
 def nested(flat: dict) -> dict:

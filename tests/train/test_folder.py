@@ -23,7 +23,9 @@ def a_config(**train):
 
 def test_a_folder_in_use_names_its_owner(tmp_path):
   with folder.opened(tmp_path, a_config()):
-    with pytest.raises(InputError, match=rf"in use by process {os.getpid()} on .*, started .*--workdir"):
+    with pytest.raises(
+      InputError, match=rf"in use by process {os.getpid()} on .*, started .*--workdir"
+    ):
       with folder.opened(tmp_path, a_config()):
         pass
   with folder.opened(tmp_path, a_config()):  # free again

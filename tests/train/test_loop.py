@@ -63,9 +63,15 @@ def test_ten_and_ten_steps_are_twenty_in_new_processes_bit_for_bit(tmp_path):
 
 def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
   command = [sys.executable, "-m", "mim_jax", "train", f"--config={SPEC}", f"--workdir={tmp_path}"]
-  command += ["--config.train.steps=100000", "--config.train.batch_size=16", "--config.train.log_every=1"]
+  command += [
+    "--config.train.steps=100000",
+    "--config.train.batch_size=16",
+    "--config.train.log_every=1",
+  ]
   environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-  process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
+  process = subprocess.Popen(
+    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+  )
   file = tmp_path / "metrics.jsonl"
   deadline = time.monotonic() + 120
   while len(metrics.read(file)) < 3 and time.monotonic() < deadline:
@@ -100,7 +106,9 @@ def test_a_non_finite_step_is_named_and_the_state_before_it_kept(tmp_path):
     return jax.numpy.where(step.index == 6, jax.numpy.nan, loss), aux
 
   experiment._forward = broken
-  with pytest.raises(metrics.NonFiniteError, match="step 7: loss or gradient is not finite.*not applied"):
+  with pytest.raises(
+    metrics.NonFiniteError, match="step 7: loss or gradient is not finite.*not applied"
+  ):
     experiment.train(tmp_path)
   kept = checkpoint.Checkpoints(tmp_path / "checkpoints")
   assert kept.latest() == 4
@@ -182,3 +190,9 @@ def test_eight_devices_give_the_losses_of_one(axes):
   kernel = dict(names.named_leaves(state))["opt_state/0/mu/encoder/stack/block_00/mlp/up/kernel"]
   assert len({s.data.shape for s in kernel.addressable_shards}) == 1
   assert kernel.addressable_shards[0].data.size * axes["fsdp"] == kernel.size
+
+
+def test_an_implicit_transfer_in_the_loop_is_an_error(tmp_path, monkeypatch):
+  monkeypatch.setattr(loop.mesh, "to_devices", lambda batch, mesh: batch)
+  with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+    one_device(a_config()).train(tmp_path)

@@ -1,0 +1,75 @@
+"""Records of experiments: a JSON line a run, and tables made of them alone."""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def stamp() -> dict:
+  """What a number is worth nothing without: command, date, commit, hardware."""
+  git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+  commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+  words = [pathlib.Path(sys.argv[0]).resolve().relative_to(ROOT).as_posix(), *sys.argv[1:]]
+  return dict(
+    command="python " + " ".join(words),
+    date=datetime.date.today().isoformat(),
+    commit=commit or "unknown",
+    hardware=f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}",
+  )
+
+
+def append(file: pathlib.Path, record: dict) -> None:
+  """Adds one JSON line."""
+  with file.open("a") as opened:
+    opened.write(json.dumps(record) + "\n")
+
+
+def read(file: pathlib.Path) -> list[dict]:
+  """All records of a file."""
+  return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def of_run(facts: dict, results: dict, **more) -> dict:
+  """A record of a finished run: its evaluations (mean over evaluation seeds) and costs."""
+  scores = {
+    name: {who: numbers["accuracy"]["mean"] for who, numbers in entry["results"].items()}
+    for name, entry in results["evaluations"].items()
+  }
+  seconds = results["cost"]["seconds"]
+  return dict(
+    **stamp(),
+    **more,
+    seed=results["seed"],
+    step=results["step"],
+    scores=scores,
+    images_per_second=results["cost"]["images_per_second"],
+    flops_per_image=results["cost"]["flops_per_image"],
+    seconds=dict(train=seconds["train"], compile=seconds["compile"], evaluate=seconds["evaluate"]),
+    versions=results["versions"],
+  )
+
+
+def spread(values: list[float]) -> str:
+  """'93.1 ± 0.4': mean and sample deviation in per cent."""
+  mean = f"{100 * statistics.fmean(values):.1f}"
+  return mean + (f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+  """A Markdown table."""
+  lines = [header, ["---"] * len(header), *rows]
+  return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def place(file: pathlib.Path, mark: str, text: str) -> None:
+  """Puts `text` between <!-- mark --> and <!-- /mark --> of a Markdown file."""
+  before, rest = file.read_text().split(f"<!-- {mark} -->\n")
+  _, after = rest.split(f"<!-- /{mark} -->")
+  file.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}")

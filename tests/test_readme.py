@@ -1,0 +1,53 @@
+"""README keeps its word: its Python runs, its tables are those of the records, its commands exist."""
+
+import pathlib
+import re
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from experiments import records  # noqa: E402
+from experiments.digits import run as digits  # noqa: E402
+from mim_jax.cli import main as cli  # noqa: E402
+
+TEXT = (ROOT / "README.md").read_text()
+
+
+def between(text, mark):
+  return text.split(f"<!-- {mark} -->\n")[1].split(f"\n<!-- /{mark} -->")[0]
+
+
+@pytest.mark.parametrize("file", ["README.md", "experiments/digits/README.md"])
+def test_the_digits_table_is_that_of_the_records(file):
+  assert between((ROOT / file).read_text(), "digits") == digits.table(records.read(digits.FILE))
+
+
+def test_pretraining_beats_the_random_encoder_by_several_spreads():
+  found = records.read(digits.FILE)
+  assert len({r["seed"] for r in found}) == 3
+  for column in digits.COLUMNS:
+    trained, random = (
+      [r["scores"][column][who] for r in found] for who in ("pretrained", "random")
+    )
+    assert min(trained) - max(random) > 3 * (max(trained) - min(trained)), column
+
+
+def test_the_python_of_the_readme_runs():
+  code = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL).group(1)
+  names = {}
+  exec(compile(code, "README.md", "exec"), names)
+  assert names["latents"].shape == (256, 16, 96)
+  assert float(names["loss"]) > 0
+
+
+def test_pictures_and_commands_of_the_readme_exist():
+  for picture in re.findall(r"!\[.*?\]\((.*?)\)", TEXT):
+    assert (ROOT / picture).exists(), picture
+  used = set(re.findall(r"^mim-jax (\w+)", TEXT, re.MULTILINE))
+  assert used == set(cli.COMMANDS)
+  makefile = (ROOT / "Makefile").read_text()
+  for target in re.findall(r"^make (\w+)", TEXT, re.MULTILINE):
+    assert f"\n{target}:" in makefile
