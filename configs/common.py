@@ -8,7 +8,8 @@ from ml_collections import config_dict
 
 from mim_jax import errors, objectives
 from mim_jax.config import part
-from mim_jax.data import augment, sources
+from mim_jax.data import augment, moving, sources
+from mim_jax.data import clips as clip_files
 from mim_jax.evaluate import knn, linear_probe
 from mim_jax.weights import native
 
@@ -160,3 +161,20 @@ def evaluations() -> ml_collections.ConfigDict:
       linear_10=part(linear_probe.linear_probe, per_class=10),
     )
   )
+
+
+def clips(a: ml_collections.ConfigDict, sample: ml_collections.ConfigDict) -> dict:
+  """The sources of clips, for data.train and data.test: the moving digits, or files in a folder."""
+  if a.dataset == "digits":
+    settings = [part(moving.moving_digits, split=s, sample=sample) for s in ("train", "test")]
+  elif a.dataset == "clips":
+    known = dict(path=a.path, sample=sample, canvas=2 * a.image, channels=a.channels)
+    settings = [part(clip_files.clips, split=s, **known) for s in ("train", "test")]
+  else:
+    raise errors.unknown("config argument dataset, of clips", a.dataset, ("clips", "digits"))
+  return dict(zip(("train", "test"), settings, strict=True))
+
+
+def clip_statistics(a: ml_collections.ConfigDict) -> dict:
+  """Mean and deviation of pixels of clips; those of the moving digits are of the training split."""
+  return dict(mean=(0.108,), std=(0.269,)) if a.dataset == "digits" else statistics(a.channels)

@@ -74,6 +74,18 @@ class Latents:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Pyramid(Latents):
+  """Latents of a hierarchical encoder, with the maps of its stages.
+
+  Attributes:
+    maps: one [b h w d] a stage, finest first, zero at hidden sites.
+  """
+
+  maps: tuple[Array, ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Step:
   """Where training stands. All randomness of a step comes from `key = fold_in(seed key, index)`.
 

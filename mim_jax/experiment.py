@@ -93,8 +93,12 @@ class Experiment:
 
   def init(self, key) -> state_lib.TrainState:
     """The state before the first step, placed on the mesh."""
+    return self._compiled_init(key)
+
+  @functools.cached_property
+  def _compiled_init(self):
     shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state())
-    return jax.jit(self._init, out_shardings=shardings)(key)
+    return jax.jit(self._init, out_shardings=shardings)
 
   @functools.cache  # noqa: B019 - an experiment lives as long as its run
   def abstract_state(self):

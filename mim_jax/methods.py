@@ -46,7 +46,7 @@ def row(name: str) -> dict[str, str]:
     "objective": c.objective.part.rpartition(".")[2],
     "parts": ", ".join(sorted({p.rpartition(".")[2] for p in named(c) if room(p) in ROOMS})),
     "lines": str(own_lines(name)),
-    "flops": f"{config_lib.flops(c) / config_lib.flops(config_of('mae')):.2f}",
+    "flops": relative_cost(name),
     "time": relative_time(found, name),
     "published": facts.get("published", "–"),
     "ours": our_number(found, name),
@@ -107,9 +107,15 @@ def code_lines(dotted: str) -> int:
 
 
 def records() -> list[dict]:
-  """The records of experiments/methods_digits; [] where they are not at hand (an installed wheel)."""
+  """The records of experiments/methods_digits; [] where they are not at hand (a wheel)."""
   file = config_lib.folder().parent / "experiments" / "methods_digits" / "results.jsonl"
   return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def relative_cost(name: str) -> str:
+  """FLOPs of a training image at size B over MAE's, by the formulas; '–' without one."""
+  own, mae = (config_lib.flops(config_of(method)) for method in (name, "mae"))
+  return f"{own / mae:.2f}" if own and mae else "–"
 
 
 def relative_time(found: list[dict], name: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import flax.linen as nn
 import jax
@@ -10,26 +11,26 @@ import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
-from mim_jax import core
 from mim_jax import experiment as experiment_lib
 from mim_jax.ops import patches
 from mim_jax.train import loop, mesh, names
 
-METHODS = config_lib.names()
-BATCH = 16
+# One worker keeps a method's tests, so that its programs are compiled once.
+METHODS = [pytest.param(m, marks=pytest.mark.xdist_group(m)) for m in config_lib.names()]
+BATCH, STEPS = 16, 40
 
 
-def small_config(method, **train):
+def small_config(method):
   config = config_lib.get_config(method, "dataset=digits,size=nano")
   config.train.update(
-    dict(steps=40, epochs=None, batch_size=BATCH, log_every=5, checkpoint_every=10) | train
+    dict(steps=STEPS, epochs=None, batch_size=BATCH, log_every=5, checkpoint_every=10)
   )
   return config
 
 
 @functools.cache
 def built(method, devices=1):
-  """An experiment, its compiled update, a batch, and how often the update was traced."""
+  """An experiment, its compiled update, and a batch."""
   experiment = experiment_lib.Experiment(small_config(method), devices=jax.devices()[:devices])
   batch = next(experiment.batches())
   program = loop.compile_update(experiment, experiment.abstract_state(), batch)
@@ -62,11 +63,16 @@ def test_finite_and_learns_one_batch(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_compiles_once(method):
-  experiment, _, state, batch = fresh(method)
-  step = jax.jit(experiment.update)
-  for _ in range(3):
-    state, _ = step(state, batch)
-  assert step._cache_size() == 1
+  """What the update returns has the types and places of what it was given, so it fits again."""
+  experiment, program, state, batch = fresh(method)
+  abstract = experiment.abstract_state()
+  after, _ = program(state, batch)
+  assert jax.tree.structure(after) == jax.tree.structure(abstract)
+  for leaf, given in zip(jax.tree.leaves(after), jax.tree.leaves(abstract), strict=True):
+    assert (leaf.shape, leaf.dtype) == (given.shape, given.dtype)
+    assert leaf.sharding.is_equivalent_to(given.sharding, leaf.ndim)
+  traced = [jax.make_jaxpr(experiment.update)(s, batch) for s in (abstract, after)]
+  assert len({str(t) for t in traced}) == 1
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -90,9 +96,16 @@ def test_the_encoder_never_sees_masked_pixels(method):
   batch = experiment.view(batch)
   step = experiment.step(3)
 
-  def look(image):
-    """Every call of the encoder with a mask: [(mask, grid, latents)]."""
-    calls = []
+  def look(image, again=()):
+    """Every call of the encoder with a mask, [(mask, latents)], and every mask drawn.
+
+    Masks may follow what a teacher sees in the image, so those of an earlier look can be had again.
+    """
+    calls, masks, settings = [], [], experiment.objective.keywords
+
+    def draw(*args, **kwargs):
+      masks.append(again[len(masks)] if again else settings["mask"](*args, **kwargs))
+      return masks[-1]
 
     def spy(call, args, kwargs, context):
       latents = call(*args, **kwargs)
@@ -106,30 +119,35 @@ def test_the_encoder_never_sees_masked_pixels(method):
     def objective(parts):
       teachers = experiment._bound(state.teacher, state.stats)
       with nn.intercept_methods(spy):
-        experiment.objective(parts, dict(batch, image=image), step, teachers)
-      return calls
+        drawing = {"mask": draw} if "mask" in settings else {}
+        experiment.objective(parts, dict(batch, image=image), step, teachers, **drawing)
+      return calls, masks
 
     variables = {"params": state.params, **state.stats}
     return experiment.parts.apply(
       variables, method=objective, mutable=list(state.stats), rngs={"dropout": step.key}
     )[0]
 
-  calls = look(batch["image"])
+  look = jax.jit(look)
+  calls, masks = look(batch["image"])
   assert calls, "the objective never gave the encoder a mask"
   seen = visible_pixels(calls[0][0], batch["image"].shape)
   assert 0 < seen.mean() < 1
   noise = jax.random.normal(jax.random.key(5), batch["image"].shape)
-  same_bits(calls[0][1], look(jnp.where(seen, batch["image"], noise))[0][1])
-  assert not np.array_equal(*(jax.tree.leaves(x)[0] for x in (calls[0][1], look(noise)[0][1])))
+  same, other = jnp.where(seen, batch["image"], noise), noise
+  same, other = (look(image, masks)[0][0][1] for image in (same, other))
+  same_bits(calls[0][1], same)
+  assert not np.array_equal(*(jax.tree.leaves(x)[0] for x in (calls[0][1], other)))
 
 
 def visible_pixels(mask, shape):
-  """Which pixels of images [b h w c] lie in visible patches, bool."""
+  """Which pixels of images [b h w c] or clips [b t h w c] lie in visible patches, bool."""
   b, n = mask.positions.shape[:2]
-  patch = tuple(side // count for side, count in zip(shape[1:3], mask.grid, strict=True))
-  cells = np.zeros((b, n, patch[0] * patch[1] * shape[-1]), bool)
+  grid = mask.grid[-len(shape[1:-1]) :]  # in a pool of signals the image comes first
+  patch = tuple(side // count for side, count in zip(shape[1:-1], grid, strict=True))
+  cells = np.zeros((b, n, math.prod(patch) * shape[-1]), bool)
   np.put_along_axis(cells, np.asarray(mask.visible)[..., None], True, axis=1)
-  return patches.unpatchify(jnp.asarray(cells), mask.grid, patch)
+  return patches.unpatchify(jnp.asarray(cells[:, : math.prod(grid)]), grid, patch)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -147,14 +165,12 @@ def test_same_seed_same_bits_and_other_seed_other_bits(method):
 @pytest.mark.parametrize("method", METHODS)
 @jax.numpy_dtype_promotion("standard")  # Flax's norms mix bfloat16 and float32
 def test_bfloat16_within_tolerance(method):
-  experiment, _, state, batch = fresh(method)
+  _, program, state, batch = fresh(method)
   config = small_config(method)
   config.train.dtype = "bfloat16"
   half = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  a, b = (
-    jax.jit(e.loss)(state.params, batch, 1, state.teacher, state.stats)[0]
-    for e in (experiment, half)
-  )
+  b = jax.jit(half.loss)(state.params, batch, 0, state.teacher, state.stats)[0]
+  a = program(state, batch)[1]["loss"]
   assert b.dtype == jnp.float32
   np.testing.assert_allclose(a, b, rtol=0.02)
 
@@ -172,31 +188,24 @@ def test_two_devices_within_tolerance(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_that_is_not_finite_changes_nothing(method):
-  experiment, _, state, batch = fresh(method)
-  experiment = experiment_lib.Experiment(experiment.config, devices=jax.devices()[:1])
-  whole, experiment._forward = experiment._forward, lambda *a: _broken_at(2, whole, *a)
-  step = jax.jit(experiment.update)
+  _, program, state, batch = fresh(method)
+  state, _ = program(state, batch)
+  params = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state.params)
+  broken = dataclasses.replace(state, params=params)
+  before = jax.device_get(broken)
   for _ in range(2):
-    state, _ = step(state, batch)
-  healthy = state
-  for _ in range(2):
-    state, metrics = step(state, batch)
-  assert int(metrics["bad_step"]) == 2
-  same_bits(state, dataclasses.replace(healthy, bad_step=np.int32(2)))
-
-
-def _broken_at(index, forward, params, stats, teacher, batch, step: core.Step):
-  loss, aux = forward(params, stats, teacher, batch, step)
-  return jnp.where(step.index == index, jnp.nan, loss), aux
+    broken, metrics = program(broken, batch)
+    assert int(metrics["bad_step"]) == 1
+  same_bits(broken, dataclasses.replace(before, bad_step=np.int32(1)))
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_resume_equals_never_having_stopped(method, tmp_path):
-  whole, _ = experiment_lib.Experiment(small_config(method, steps=20)).train(tmp_path / "whole")
-  _, facts = experiment_lib.Experiment(small_config(method, steps=20)).train(
-    tmp_path / "cut", stop_at=10
-  )
-  assert facts["step"] == 10
-  again, facts = experiment_lib.Experiment(small_config(method, steps=20)).train(tmp_path / "cut")
-  assert (facts["start"], facts["step"]) == (10, 20)
+def test_resume_equals_never_having_stopped(method, tmp_path, monkeypatch):
+  experiment, program, _ = built(method)
+  monkeypatch.setattr(loop, "compile_update", lambda *_: program)
+  whole, _ = experiment.train(tmp_path / "whole")
+  _, facts = experiment.train(tmp_path / "cut", stop_at=15)
+  assert facts["step"] == 15
+  again, facts = experiment.train(tmp_path / "cut")
+  assert (facts["start"], facts["step"]) == (15, STEPS)
   same_bits(whole, again)

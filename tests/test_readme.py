@@ -11,6 +11,7 @@ sys.path.insert(0, str(ROOT))
 
 from experiments import records  # noqa: E402
 from experiments.digits import run as digits  # noqa: E402
+from mim_jax import methods  # noqa: E402
 from mim_jax.cli import main as cli  # noqa: E402
 
 TEXT = (ROOT / "README.md").read_text()
@@ -18,6 +19,10 @@ TEXT = (ROOT / "README.md").read_text()
 
 def between(text, mark):
   return text.split(f"<!-- {mark} -->\n")[1].split(f"\n<!-- /{mark} -->")[0]
+
+
+def test_the_table_of_methods_is_current():
+  assert between(TEXT, "methods") == methods.markdown(methods.rows())
 
 
 @pytest.mark.parametrize("file", ["README.md", "experiments/digits/README.md"])

@@ -38,7 +38,8 @@ def table(found: list[dict]) -> str:
   ]
   facts = (
     f"{last['step']:,} steps, {last['images_per_second']:,.0f} images/s, "
-    f"{last['seconds']['train']:.0f} s of training on {last['hardware']}; commit {last['commit']}, {last['date']}."
+    f"{last['seconds']['train']:.0f} s of training on {last['hardware']}; "
+    f"commit {last['commit']}, {last['date']}."
   )
   return records.markdown(["accuracy in %", *scores], rows) + "\n\n" + facts
 

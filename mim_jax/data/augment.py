@@ -42,7 +42,7 @@ def crop_and_flip(
   box = random_boxes(box_key, batch["size"], scale, aspect)
   mirrored = jax.random.bernoulli(flip_key, 0.5 if flip else 0.0, box.shape[:1])
   image = resample(batch["image"], batch["size"], box, size, mirrored)
-  return _with_image(batch, _normalize(image, mean, std))
+  return with_image(batch, normalize(image, mean, std))
 
 
 def center_crop(
@@ -66,7 +66,7 @@ def center_crop(
   extent = view * shrink
   box = jnp.concatenate([(whole - extent) / 2, extent], -1)
   image = resample(batch["image"], batch["size"], box, size)
-  return _with_image(batch, _normalize(image, mean, std))
+  return with_image(batch, normalize(image, mean, std))
 
 
 def denormalize(
@@ -153,7 +153,8 @@ def _largest(whole: Float[Array, "b 2"], aspect: tuple[float, float]) -> Float[A
   return jnp.stack([height, width], -1)
 
 
-def _normalize(image: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
+def normalize(image: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
+  """Pixels in 0..255 as (x / 255 - mean) / std, one number of each a channel: [b h w c]."""
   return (image / 255.0 - _per_channel(mean, image)) / _per_channel(std, image)
 
 
@@ -166,6 +167,7 @@ def _per_channel(values: tuple[float, ...], image: Array) -> Array:
   return jnp.asarray(values, jnp.float32).reshape(1, 1, 1, -1)
 
 
-def _with_image(batch: dict[str, Any], image: Array) -> dict[str, Any]:
+def with_image(batch: dict[str, Any], image: Array) -> dict[str, Any]:
+  """The batch with this view in place of the raw image, and without `size`."""
   kept = {key: value for key, value in batch.items() if key not in ("image", "size")}
   return {**kept, "image": image}

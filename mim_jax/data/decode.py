@@ -64,10 +64,10 @@ class Decoder:
     file.seek(0)
     try:
       with Image.open(file, formats=_FORMATS) as image:
-        self._check_pixels(image.width, image.height, name)
+        self.check_pixels(image.width, image.height, name)
         if self.channels not in _MODES:
           raise self._channels(image.mode, name)
-        return self._pixels(image, name)
+        return self.pixels(image, name)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
       raise errors.InputError(f"data: {name}: {error} Shrink or remove the image.") from error
     except errors.InputError:
@@ -85,7 +85,7 @@ class Decoder:
         raise ValueError(f"uint8 [h w c] is wanted, the file holds {values.dtype} {values.shape}")
     except Exception as error:
       raise _unreadable(path, error) from error
-    self._check_pixels(values.shape[1], values.shape[0], path)
+    self.check_pixels(values.shape[1], values.shape[0], path)
     values = np.asarray(values[..., None] if values.ndim == 2 else values)
     if values.shape[-1] != self.channels:
       if values.shape[-1] not in _MODES or self.channels not in _MODES:
@@ -93,16 +93,17 @@ class Decoder:
       mode = _MODES[values.shape[-1]]
       image = Image.fromarray(values.squeeze(-1) if mode == "L" else values)
       values = _array(_convert(image, _MODES[self.channels]))
-    size = self._fit(values.shape[1], values.shape[0])
+    size = self.fit(values.shape[1], values.shape[0])
     if size == (values.shape[1], values.shape[0]):
       return values
     # one by one, since Pillow would blend a fourth channel as transparency
     planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(values, -1, 0)]
     return np.stack([np.asarray(p.resize(size, Image.Resampling.BICUBIC)) for p in planes], -1)
 
-  def _pixels(self, image: Image.Image, name: str) -> np.ndarray:
+  def pixels(self, image: Image.Image, name: str) -> np.ndarray:
+    """An opened image of allowed size as uint8 [h w c] that fits the canvas."""
     # A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves twice the size that is wanted.
-    width, height = self._fit(image.width, image.height)
+    width, height = self.fit(image.width, image.height)
     image.draft(None, (2 * width, 2 * height))
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
@@ -112,12 +113,12 @@ class Decoder:
     elif image.mode == "F":
       raise self._channels("floating-point pixels", name)
     image = _convert(image, _MODES[self.channels])
-    size = self._fit(image.width, image.height)
+    size = self.fit(image.width, image.height)
     if size != image.size:
       image = image.resize(size, Image.Resampling.BICUBIC)
     return _array(image)
 
-  def _fit(self, width: int, height: int) -> tuple[int, int]:
+  def fit(self, width: int, height: int) -> tuple[int, int]:
     """(width, height) with the longer side at most the canvas."""
     longer = max(width, height)
     if longer <= self.canvas:
@@ -132,7 +133,8 @@ class Decoder:
         "data.limits). Raise the limit, or shrink or remove the file."
       )
 
-  def _check_pixels(self, width: int, height: int, name: str) -> None:
+  def check_pixels(self, width: int, height: int, name: str) -> None:
+    """InputError for more pixels than the limit."""
     if width * height > self.limits[0]:
       raise errors.InputError(
         f"data: {name} has {width} x {height} = {width * height} pixels, more than the limit of "

@@ -56,20 +56,13 @@ class Folder:
       try:
         size = os.path.getsize(path)
       except OSError as error:
-        raise _lost(path, error) from error
+        raise lost(path, error) from error
       digest.update(f"{name}\0{size}\0{label}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
   def _read(self, index: int) -> np.ndarray:
     """One image, uint8 [h w c]; the place to decide what becomes of an unreadable one."""
-    path = os.path.join(self.root, self.files[index])
-    try:
-      if path.lower().endswith(".npy"):
-        return self.decoder.array(path)
-      with open(path, "rb") as file:
-        return self.decoder.picture(file, path)
-    except OSError as error:
-      raise _lost(path, error) from error
+    return read(os.path.join(self.root, self.files[index]), self.decoder)
 
 
 def folder(
@@ -91,43 +84,64 @@ def folder(
   """
   root = os.path.expanduser(path)
   decoder = decode.Decoder(canvas, channels, limits)
-  groups = _group(_scan(root), holdout)
+  files, label, classes = divide(scan(root, decode.EXTENSIONS, "images"), split, holdout)
+  return Folder(root, files, label, classes, decoder)
+
+
+def divide(
+  names: list[str], split: str, holdout: float
+) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
+  """(names of the split, int32 labels, classes) of all `names`, by the rules of `folder`."""
+  groups = _group(names, holdout)
   name, start, stop = splits.resolve(split, {key: len(value) for key, value in groups.items()})
   # label names come from all splits, so that the same class has the same number in each
   classes = sorted({_class(key) for key in groups["all"]} - {""})
   numbers = {"": -1} | {key: number for number, key in enumerate(classes)}
   chosen = [groups[name][index] for index in splits.draw(len(groups[name]), start, stop)]
   label = np.array([numbers[_class(key)] for key in chosen], np.int32)
-  files = tuple("/".join(part for part in key if part) for key in chosen)
-  return Folder(root, files, label, tuple(classes), decoder)
+  return tuple("/".join(part for part in key if part) for key in chosen), label, tuple(classes)
+
+
+def read(path: str, decoder: decode.Decoder) -> np.ndarray:
+  """The image in a file, uint8 [h w c]; InputError where it cannot be opened or decoded."""
+  try:
+    if path.lower().endswith(".npy"):
+      return decoder.array(path)
+    with open(path, "rb") as file:
+      return decoder.picture(file, path)
+  except OSError as error:
+    raise lost(path, error) from error
 
 
 def _class(key: tuple[str, str]) -> str:
   return key[1].rpartition("/")[0].partition("/")[0]
 
 
-def _scan(root: str) -> list[str]:
-  """Relative names of all images under `root`, sorted."""
+def scan(root: str, extensions: tuple[str, ...], what: str) -> list[str]:
+  """Relative names of all files under `root` that end so, sorted; InputError where there are none.
+
+  what: in words, for messages.
+  """
   if not os.path.isdir(root):
     parent, name = os.path.split(os.path.abspath(root))
     near = errors.nearest(name, os.listdir(parent)) if os.path.isdir(parent) else ""
     raise errors.InputError(
-      f"data.path: there is no folder {root!r}{near or '.'} Name a folder of images."
+      f"data.path: there is no folder {root!r}{near or '.'} Name a folder of {what}."
     )
-  images, others = [], collections.Counter()
+  files, others = [], collections.Counter()
   for name in _walk(root):
     extension = os.path.splitext(name)[1].lower()
-    if extension in decode.EXTENSIONS:
-      images.append(name)
+    if extension in extensions:
+      files.append(name)
     else:
       others[extension or "without extension"] += 1
-  if not images:
+  if not files:
     found = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5)) or "no files"
     raise errors.InputError(
-      f"data.path: {root!r} holds no images. Looked for {', '.join(decode.EXTENSIONS)}; "
-      f"found {found}. Name a folder of images, or convert them."
+      f"data.path: {root!r} holds no {what}. Looked for {', '.join(extensions)}; "
+      f"found {found}. Name a folder of {what}, or convert them."
     )
-  return sorted(images)
+  return sorted(files)
 
 
 def _walk(root: str, inside: str = "", above: frozenset[str] = frozenset()) -> Iterator[str]:
@@ -139,7 +153,7 @@ def _walk(root: str, inside: str = "", above: frozenset[str] = frozenset()) -> I
   try:
     entries = list(os.scandir(place))
   except OSError as error:
-    raise _lost(place, error) from error
+    raise lost(place, error) from error
   for entry in entries:
     name = f"{inside}/{entry.name}" if inside else entry.name
     if entry.name.startswith("."):
@@ -179,5 +193,6 @@ def _held_out(names: list[str], holdout: float) -> np.ndarray:
   return test
 
 
-def _lost(path: str, error: OSError) -> errors.InputError:
+def lost(path: str, error: OSError) -> errors.InputError:
+  """The error for a file or folder that cannot be opened."""
   return errors.InputError(f"data: {path} cannot be opened ({error}). Restore or remove it.")

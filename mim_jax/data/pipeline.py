@@ -127,7 +127,11 @@ def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def _read(batch: int, *, source, batch_size: int, offsets: np.ndarray, seed: int) -> Batch:
-  return source[order(batch * batch_size + offsets, len(source), seed)]
+  positions = batch * batch_size + offsets
+  indices = order(positions, len(source), seed)
+  # A source that shows another part of an entry each time, as clips do, is told which time it is.
+  draw = getattr(source, "draw", None)
+  return source[indices] if draw is None else draw(indices, positions, seed)
 
 
 def _read_ahead(dataset: grain.MapDataset, threads: int, workers: int) -> grain.DatasetIterator:

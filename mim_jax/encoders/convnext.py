@@ -4,9 +4,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mim_jax import core
-from mim_jax.layers import masked_conv, transformer
+from mim_jax.layers import initial, masked_conv, transformer
 
-NORMAL = nn.initializers.normal(0.02)
+NORMAL = initial.kernel("normal")
 
 
 class ConvNeXt(nn.Module):

@@ -13,10 +13,10 @@ HE = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 class ResNet(nn.Module):
   """ResNet of bottleneck blocks: cells of pixels -> Pyramid with values [b v 32 width].
 
-  Stride on the 3 x 3 convolution ("v1.5"), batch norm over visible sites, the last scale of each
-  block starts at zero; ResNet-50 has depths (3, 4, 6, 3). The stem has stride
-  patch / 2^(stages - 1): 4 is 7 x 7 with max pooling, 2 the same without it, 1 is 3 x 3, for small
-  images. `layers` counts stages.
+  Stride on the 3 x 3 convolution ("v1.5"), batch norm over visible sites; ResNet-50 has depths
+  (3, 4, 6, 3). With `zero_scale` the last scale of each block starts at zero, so that blocks begin
+  as shortcuts. The stem has stride patch / 2^(stages - 1): 4 is 7 x 7 with max pooling, 2 the same
+  without it, 1 is 3 x 3, for small images. `layers` counts stages.
   He et al., arXiv 1512.03385, table 1; as a masked encoder: SparK, arXiv 2301.03580.
   """
 
@@ -24,6 +24,7 @@ class ResNet(nn.Module):
   width: int = 64
   patch: int = 32
   drop_path: float = 0.0
+  zero_scale: bool = True
   dtype: str = "float32"
 
   @nn.compact
@@ -37,6 +38,7 @@ class ResNet(nn.Module):
         block = Bottleneck(
           self.width << stage,
           stride=2 if stage and not i else 1,
+          zero_scale=self.zero_scale,
           dtype=self.dtype,
           name=f"stage_{stage}_block_{i:02d}",
         )
@@ -61,13 +63,14 @@ class Bottleneck(nn.Module):
 
   width: int
   stride: int = 1
+  zero_scale: bool = True
   dtype: str = "float32"
 
   @nn.compact
   def __call__(self, x, seen=None, drop=None):
     y = nn.relu(self._step(x, seen, 1, self.width, 1))
     y = nn.relu(self._step(y, seen, 2, self.width, 3, self.stride))
-    y = self._step(y, seen, 3, 4 * self.width, 1, zero_scale=True)
+    y = self._step(y, seen, 3, 4 * self.width, 1, zero_scale=self.zero_scale)
     if x.shape != y.shape:
       x = self._step(x, seen, 0, 4 * self.width, 1, self.stride)
     return nn.relu(Residual(name="residual")(x, y, drop))

@@ -1,12 +1,14 @@
 """Vision transformer. Letters: b batch, n tokens, v visible, k prefix tokens, d width."""
 
+import math
+
 import flax.linen as nn
 import jax.numpy as jnp
 
 from mim_jax import core
 from mim_jax.errors import InputError, unknown
 from mim_jax.layers import initial, transformer
-from mim_jax.ops import gather, positions, relative
+from mim_jax.ops import gather, positions, relative, resize
 
 
 class ViT(nn.Module):
@@ -17,12 +19,14 @@ class ViT(nn.Module):
   the
   visible set) or "token" (SimMIM, BEiT: a learned token stands in for each, all n are kept).
   With `layers` (1 = after the first block) a list of Latents, un-normed but for the last layer;
-  with `raw` that one is un-normed too. With `weights` a pair: that, and whom the class tokens attend
-  to in the last block, [b heads k k+v]. `norm` is "affine", or "plain": without parameters.
+  with `raw` that one is un-normed too. With `weights` a pair: that, and whom the class tokens
+  attend to in the last block, [b heads k k+v]. `norm` is "affine", "plain" (no parameters) or
+  "none".
   Class tokens normal(0.02) without position, as in MAE.
 
-  `positions` is "sincos", "learned" (class tokens have some too) or "none"; with `relative` one
-  table of relative positions is shared by all blocks, as in BEiT. `key_bias` and `init`: see
+  `positions` is "sincos", "learned" (class tokens have some too) or "none"; learned ones belong to
+  the grid `table`, None for the tokens' own, and are resized to others. With `relative` one
+  table of relative positions is shared by all blocks, as in BEiT. `key_bias` and `kernels`: see
   `transformer.Attention`.
   """
 
@@ -43,7 +47,8 @@ class ViT(nn.Module):
   positions: str = "sincos"
   relative: bool = False
   key_bias: bool = True
-  init: str = "xavier"
+  kernels: str = "xavier"
+  table: tuple[int, int] | None = None
 
   @nn.compact
   def __call__(
@@ -51,8 +56,8 @@ class ViT(nn.Module):
   ):
     if self.hidden not in ("drop", "token"):
       raise unknown("encoder.hidden", self.hidden, ("drop", "token"))
-    if self.norm not in ("affine", "plain"):
-      raise unknown("encoder.norm", self.norm, ("affine", "plain"))
+    if self.norm not in ("affine", "plain", "none"):
+      raise unknown("encoder.norm", self.norm, ("affine", "plain", "none"))
     if self.positions not in ("sincos", "learned", "none"):
       raise unknown("encoder.positions", self.positions, ("sincos", "learned", "none"))
     x, valid = self._hide(tokens, mask)
@@ -72,7 +77,7 @@ class ViT(nn.Module):
     latents = []
     for layer, y in zip(wanted, outputs, strict=True):
       last = transformer.check_layer(layer, self.depth) == self.depth
-      y = final(y) if last and not raw else y
+      y = final(y) if last and not raw and self.norm != "none" else y
       latents.append(core.Latents(y[:, self.class_tokens :], y[:, : self.class_tokens]))
     found = latents[0] if layers is None else latents
     return (found, attended) if weights else found
@@ -80,31 +85,40 @@ class ViT(nn.Module):
   def _prefix(self, d: int):
     """The class tokens, [1 k d], float32."""
     shape = (1, self.class_tokens, d)
-    prefix = self.param("class_token", initial.token(self.init), shape)
+    prefix = self.param("class_token", initial.token(self.kernels), shape)
     if self.positions != "learned":
       return prefix
-    return prefix + self.param("class_positions", initial.token(self.init), shape)
+    return prefix + self.param("class_positions", initial.token(self.kernels), shape)
 
   def _hide(self, tokens, mask):
     """The tokens the blocks work on, positions added, and which of them are real."""
     values = tokens.values
     if mask is not None and self.hidden == "token":
-      stand_in = self.param("mask_token", initial.token(self.init), (1, 1, values.shape[-1]))
+      stand_in = self.param("mask_token", initial.token(self.kernels), (1, 1, values.shape[-1]))
       seen = gather.member(mask.visible, values.shape[1], mask.valid)
       values = jnp.where(seen[..., None], values, stand_in.astype(values.dtype))
-    x = self._placed(values, tokens.positions)
+    x = self._placed(values, tokens)
     if mask is None or self.hidden == "token":
       return x, tokens.valid
     return core.take(x, mask.visible), mask.valid
 
-  def _placed(self, values, where):
-    """Token values [b n d] with their positions [b n p] added."""
+  def _placed(self, values, tokens):
+    """Token values [b n d] with their positions added."""
     if self.positions == "none":
       return values
     if self.positions == "learned":
-      table = self.param("positions_table", initial.token(self.init), (1, *values.shape[1:]))
-      return values + table.astype(values.dtype)
-    return values + positions.sincos(where, values.shape[-1]).astype(values.dtype)
+      return values + self._learned(tokens.grid, values.shape[1:]).astype(values.dtype)
+    code = positions.sincos(tokens.positions, values.shape[-1])
+    return values + code.astype(values.dtype)
+
+  def _learned(self, grid, shape):
+    """Learned positions [1 n d], resized from the grid `table` where that is another one."""
+    n, d = shape
+    n = n if self.table is None else math.prod(self.table)
+    table = self.param("positions_table", initial.token(self.kernels), (1, n, d))
+    if self.table in (None, grid):
+      return table
+    return resize.bicubic(table.reshape(1, *self.table, d), grid).reshape(1, -1, d)
 
   def _relative(self, tokens):
     """The bias of relative positions, [heads k+n k+n], from the table; None without one."""
@@ -122,5 +136,5 @@ class ViT(nn.Module):
 
   def _stack(self) -> dict:
     names = "depth heads mlp_ratio qkv_bias layer_scale drop_path attention scan unroll remat dtype"
-    names += " key_bias init"
+    names += " key_bias kernels"
     return {name: getattr(self, name) for name in names.split()}

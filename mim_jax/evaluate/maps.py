@@ -40,7 +40,7 @@ def features(
   values = (latents if layers is None else latents[0]).values  # [b n d]
   image = batch[signal].astype(jnp.float32)
   colours = _colours(values, directions(values))
-  panels = {"original": image, "features": _painted(colours, _grid(tokens, values), image)}
+  panels = {"original": image, "features": painted(colours, _grid(tokens, values), image)}
   return Pictures(panels, _note("latents", "Nothing is predicted here: the network saw all of it."))
 
 
@@ -66,8 +66,8 @@ def predictions(
   panels = {
     "original": image,
     "masked": _masked(image, drawn),
-    "predicted": _painted(shown, drawn.grid, image),
-    "target": _painted(_colours(targets, axes), drawn.grid, image),
+    "predicted": painted(shown, drawn.grid, image),
+    "target": painted(_colours(targets, axes), drawn.grid, image),
   }
   return Pictures(panels, _note("target latents", "Grey patches were not predicted."))
 
@@ -92,8 +92,8 @@ def codes(
   panels = {
     "original": image,
     "masked": _masked(image, drawn),
-    "predicted": _painted(_placed(found, drawn, truth.shape[1]), drawn.grid, image),
-    "target": _painted(truth, drawn.grid, image),
+    "predicted": painted(_placed(found, drawn, truth.shape[1]), drawn.grid, image),
+    "target": painted(truth, drawn.grid, image),
   }
   return Pictures(panels, _note("codes", "Only the likeliest code is shown, however unsure."))
 
@@ -172,7 +172,7 @@ def _enlarged(cells: Array, grid, image) -> Array:
   return patches.unpatchify(jnp.tile(cells, (1, 1, sides[0] * sides[1])), tuple(grid), tuple(sides))
 
 
-def _painted(colours: Float[Array, "b n 3"], grid, image) -> Float[Array, "b h w e"]:
+def painted(colours: Float[Array, "b n 3"], grid, image) -> Float[Array, "b h w e"]:
   """Colours in [0, 1] on the scale of the images, red, green and blue also where those are grey."""
   c = image.shape[-1]
   if c > 1:

@@ -1,10 +1,11 @@
-"""Cross-attention blocks. Letters: b batch, n tokens, k tokens of the memory, d width, e memory's width.
+"""Cross-attention blocks. Letters: b batch, n tokens, k tokens of the memory, d and e widths.
 
 Compute runs in `dtype`; parameters, softmax and norms stay float32. Dropout is active when a
 'dropout' key is given.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
@@ -16,13 +17,14 @@ from mim_jax.layers import transformer
 class CrossAttention(nn.Module):
   """Tokens ask a memory: [b n d], [b k e] -> [b n d]; with the tokens as memory, self-attention.
 
-  The projections of query, key and value start like one fused Xavier matrix. `valid` [b k] says
-  which entries of the memory are real.
+  The projections of query, key and value start like one fused Xavier matrix, or with `kernels`
+  "each" on their own. `valid` [b k] says which entries of the memory are real.
   """
 
   heads: int
   dropout: float = 0.0
   dtype: str = "float32"
+  kernels: str = "xavier"
 
   @nn.compact
   def __call__(
@@ -47,7 +49,7 @@ class CrossAttention(nn.Module):
     b, n, d = x.shape
     width = d if width is None else width
     # Of one matrix of three times the width the bound is sqrt(6 / (inputs + 3 width)).
-    scale = (d + count * width) / (d + 3 * width)
+    scale = (d + count * width) / (d + (1 if self.kernels == "each" else 3) * width)
     start = nn.initializers.variance_scaling(scale, "fan_avg", "uniform")
     values = transformer.dense(count * width, self.dtype, name, kernel_init=start)(x)
     return values.reshape(b, n, count, self.heads, width // self.heads)
@@ -68,11 +70,13 @@ class CrossBlock(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "b n d"], memory: Float[Array, "b k d"], valid=None):
     """`valid` [b n] says which of the tokens are real."""
-    attention = dict(heads=self.heads, dropout=self.dropout, dtype=self.dtype)
+    ask, mix = (
+      CrossAttention(self.heads, self.dropout, self.dtype, name=name) for name in ("cross", "self")
+    )
     norms = [transformer.norm(self.dtype, f"norm{i}") for i in (1, 2, 3)]
-    x = norms[0](x + self._drop(CrossAttention(**attention, name="cross")(x, memory)))
+    x = norms[0](x + self._drop(ask(x, memory)))
     x = norms[1](x + self._drop(self._mlp(x)))
-    return norms[2](x + self._drop(CrossAttention(**attention, name="self")(x, x, valid)))
+    return norms[2](x + self._drop(mix(x, x, valid)))
 
   def _mlp(self, x):
     y = nn.gelu(transformer.dense(self.hidden, self.dtype, "up")(x), approximate=False)
@@ -83,7 +87,8 @@ class CrossBlock(nn.Module):
 
 
 def _dropped(module: nn.Module, x, rate: float):
-  """Entries of x set to 0 with probability `rate`, the others enlarged, where there is a key."""
+  """Entries of x set to 0 with probability `rate` and the others enlarged, where there is a key."""
   if not rate or not module.has_rng("dropout"):
     return x
-  return nn.Dropout(rate, parent=None).apply({}, x, False, rngs={"dropout": module.make_rng("dropout")})
+  kept = jax.random.bernoulli(module.make_rng("dropout"), 1.0 - rate, x.shape)
+  return jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x))

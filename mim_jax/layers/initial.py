@@ -19,16 +19,22 @@ def _cut(key, shape, dtype=jnp.float32):
 # Whether the maps that end a residual branch of block i are divided by sqrt(2 i) beside it.
 KERNELS: dict[str, tuple[Callable, bool]] = {
   "xavier": (nn.initializers.xavier_uniform(), False),  # MAE
-  "normal": (_NORMAL, False),  # Swin, iBOT
-  "scaled": (_NORMAL, True),  # I-JEPA, VQ-KD
+  "each": (nn.initializers.xavier_uniform(), False),  # the same, fused maps apart; MultiMAE
+  "normal": (_NORMAL, False),  # Swin, iBOT, I-JEPA (whose second pass undoes its own scaling)
+  "scaled": (_NORMAL, True),  # VQ-KD
   "beit": (_cut, True),  # BEiT and SimMIM's ViT
 }
 
 
-def kernel(word: str, block=None) -> Callable:
-  """The initialiser `word` of a kernel; `block` (from 1) where it ends a residual branch of one."""
+def kernel(word: str, block=None, fused: int = 1) -> Callable:
+  """The initialiser `word` of a kernel; `block` (from 1) where it ends a residual branch of one.
+
+  `fused` is how many square maps lie beside each other in the kernel.
+  """
   if word not in KERNELS:
     raise unknown("init", word, KERNELS)
+  if word == "each":
+    return nn.initializers.variance_scaling((1 + fused) / 2, "fan_avg", "uniform")
   draw, scaled = KERNELS[word]
   if block is None or not scaled:
     return draw

@@ -7,8 +7,6 @@ each is a whole number of sites of every map. Letters: b batch, h w sites of a m
 c channels, v visible, n cells.
 """
 
-import dataclasses
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,18 +19,6 @@ from mim_jax.layers import transformer
 from mim_jax.ops import gather, patches
 
 STEMS = (1, 2, 4)  # strides before the first stage
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Pyramid(core.Latents):
-  """Latents of a convolutional encoder with the maps that they come from.
-
-  Attributes:
-    maps: one [b h w c] a stage, finest first, zero at hidden sites.
-  """
-
-  maps: tuple[Array, ...]
 
 
 def canvas(tokens: core.Tokens, mask: core.Mask | None, patch: int) -> tuple[Array, Array | None]:
@@ -79,7 +65,7 @@ def pyramid(maps: list[Array], mask: core.Mask | None, layers=None):
     values = upto[-1].reshape(b, h * w, c)
     if mask is not None and h * w == mask.positions.shape[1]:
       values = core.take(values, mask.visible)
-    found.append(Pyramid(values, values[:, :0], upto))
+    found.append(core.Pyramid(values, values[:, :0], upto))
   return found[0] if layers is None else found
 
 

@@ -4,13 +4,13 @@ Compute runs in `dtype`; parameters, softmax, norms and angles stay float32. Let
 n tokens (queries), c context tokens (keys), d width, w width of a head.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from mim_jax.errors import InputError, unknown
 from mim_jax.layers import transformer
@@ -64,7 +64,7 @@ class Attention(nn.Module):
 
   heads: int
   pairing: str = "axial"
-  implementation: str | None = None
+  implementation: Literal["xla", "cudnn"] | None = None
   dtype: str = "float32"
 
   @nn.compact
@@ -111,7 +111,7 @@ class Block(nn.Module):
   mlp_ratio: float = 4.0
   drop_path: float = 0.0
   pairing: str = "axial"
-  attention: str | None = None
+  attention: Literal["xla", "cudnn"] | None = None
   dtype: str = "float32"
 
   @nn.compact

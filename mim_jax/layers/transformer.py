@@ -30,9 +30,8 @@ def dense(width: int, dtype: str, name: str | None = None, **settings) -> nn.Den
 
 def norm(dtype: str, name: str | None = None, **settings) -> nn.LayerNorm:
   """LayerNorm with epsilon 1e-6 and the two-pass variance, statistics in float32."""
-  return nn.LayerNorm(
-    epsilon=1e-6, use_fast_variance=False, dtype=jnp.dtype(dtype), name=name, **settings
-  )
+  settings.setdefault("epsilon", 1e-6)
+  return nn.LayerNorm(use_fast_variance=False, dtype=jnp.dtype(dtype), name=name, **settings)
 
 
 def attention_weights(
@@ -54,7 +53,7 @@ class Attention(nn.Module):
   With `queries` it also returns whom the first `queries` tokens attend to, [b heads queries n].
   `valid` says which keys are real, for all queries [b n] or for each [b n n]. `bias` [heads n n] is
   added to the scaled logits, as relative positions are. Without `key_bias` only queries and values
-  have one, each its own (BEiT). `init` is a word of `initial`; `block` the number of this block.
+  have one, each its own (BEiT). `kernels` is a word of `initial`; `block` the number of this block.
   """
 
   heads: int
@@ -63,7 +62,7 @@ class Attention(nn.Module):
   dtype: str = "float32"
   queries: int = 0
   key_bias: bool = True
-  init: str = "xavier"
+  kernels: str = "xavier"
 
   @nn.compact
   def __call__(
@@ -83,7 +82,7 @@ class Attention(nn.Module):
     mixed = jax.nn.dot_product_attention(
       query, key, value, bias, keep, implementation=self.implementation
     )
-    kernel = initial.kernel(self.init, block)
+    kernel = initial.kernel(self.kernels, block)
     out = dense(d, self.dtype, "out", kernel_init=kernel)(mixed.reshape(b, n, d))
     if not self.queries:
       return out
@@ -93,7 +92,7 @@ class Attention(nn.Module):
   def _project(self, x):
     """Queries, keys and values beside each other, [b n 3d]."""
     d, fused = x.shape[-1], self.qkv_bias and self.key_bias
-    kernel = initial.kernel(self.init)
+    kernel = initial.kernel(self.kernels, fused=3)
     qkv = dense(3 * d, self.dtype, "qkv", use_bias=fused, kernel_init=kernel)(x)
     if fused or not self.qkv_bias:
       return qkv
@@ -109,13 +108,14 @@ class Mlp(nn.Module):
 
   ratio: float = 4.0
   dtype: str = "float32"
-  init: str = "xavier"
+  kernels: str = "xavier"
 
   @nn.compact
   def __call__(self, x, block=None):
-    width, up = int(x.shape[-1] * self.ratio), initial.kernel(self.init)
+    width, up = int(x.shape[-1] * self.ratio), initial.kernel(self.kernels)
     y = nn.gelu(dense(width, self.dtype, "up", kernel_init=up)(x), approximate=False)
-    return dense(x.shape[-1], self.dtype, "down", kernel_init=initial.kernel(self.init, block))(y)
+    down = initial.kernel(self.kernels, block)
+    return dense(x.shape[-1], self.dtype, "down", kernel_init=down)(y)
 
 
 class Residual(nn.Module):
@@ -146,17 +146,17 @@ class Block(nn.Module):
   dtype: str = "float32"
   queries: int = 0
   key_bias: bool = True
-  init: str = "xavier"
+  kernels: str = "xavier"
 
   @nn.compact
   def __call__(self, x, valid=None, drop=None, bias=None, block=None):
     settings = self.heads, self.qkv_bias, self.attention, self.dtype, self.queries
-    attend = Attention(*settings, self.key_bias, self.init, name="attention")
+    attend = Attention(*settings, self.key_bias, self.kernels, name="attention")
     mixed = attend(norm(self.dtype, "norm1")(x), valid, bias, block)
     mixed, weights = mixed if self.queries else (mixed, None)
     x = Residual(self.layer_scale, name="residual1")(x, mixed, drop)
     y = norm(self.dtype, "norm2")(x)
-    y = Mlp(self.mlp_ratio, self.dtype, self.init, name="mlp")(y, block)
+    y = Mlp(self.mlp_ratio, self.dtype, self.kernels, name="mlp")(y, block)
     x = Residual(self.layer_scale, name="residual2")(x, y, drop)
     return (x, weights) if self.queries else x
 
@@ -182,7 +182,7 @@ class Stack(nn.Module):
   dtype: str = "float32"
   queries: int = 0
   key_bias: bool = True
-  init: str = "xavier"
+  kernels: str = "xavier"
 
   @nn.compact
   def __call__(
@@ -215,7 +215,7 @@ class Stack(nn.Module):
       attention=self.attention,
       dtype=self.dtype,
       key_bias=self.key_bias,
-      init=self.init,
+      kernels=self.kernels,
     )
 
   def _unrolled(self, x, shared, rates, keep):

@@ -1,5 +1,8 @@
 """How far off, per token; loss(predictions, targets) -> [b g m]."""
 
+from mim_jax.losses.classification import cross_entropy as cross_entropy
+from mim_jax.losses.classification import pixel_cross_entropy as pixel_cross_entropy
+from mim_jax.losses.classification import soft_cross_entropy as soft_cross_entropy
 from mim_jax.losses.ranking import pairwise_order as pairwise_order
 from mim_jax.losses.ranking import standardized_error as standardized_error
 from mim_jax.losses.regression import absolute_error as absolute_error

@@ -11,9 +11,9 @@ def pairwise_order(
 ) -> tuple[Array, Array]:
   """Whether scores order tokens as errors do: (mean over a token's pairs, its pairs), [b g m] each.
 
-  A pair is two tokens of one group whose errors differ, each of weight 1 or 0; it costs -log sigmoid
-  of how much higher the worse token scores. The mean weighted by pairs is that over all pairs of the
-  batch. No gradient reaches `errors`. Source: HPM (arXiv 2304.05919), its relative loss.
+  A pair is two tokens of one group whose errors differ, each of weight 1 or 0; it costs -log
+  sigmoid of how much higher the worse token scores. The mean weighted by pairs is that over all
+  pairs of the batch. No gradient reaches `errors`. Source: HPM (arXiv 2304.05919), relative loss.
   """
   errors, scores = jax.lax.stop_gradient(errors), scores.astype(jnp.float32)
   worse = jnp.sign(errors[..., :, None] - errors[..., None, :])  # [b g m m]

@@ -1,4 +1,4 @@
-"""Masks that follow a guide, one number a token. Letters: b batch, n tokens, v visible, m masked."""
+"""Masks that follow a guide, one number a token. Letters as in core."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from mim_jax import core
 from mim_jax.errors import InputError
 from mim_jax.masks.uniform import visible_count
+from mim_jax.ops import gather
 
 
 def easy_to_hard(
@@ -14,19 +15,17 @@ def easy_to_hard(
   """Hides the tokens with the highest guide, and random others to fill up.
 
   guide [b n]: how hard each token is. Of the m masked, trunc(m share) are the hardest, where share
-  goes straight from `start` to `end` with progress; a guide whose share is 0 is not looked at.
-  Source: HPM (arXiv 2304.05919), easy-to-hard mask generation; v = int(n (1 - ratio)) as in its reference, which
-  raises the share once an epoch where we do at every step.
+  goes straight from `start` to `end` with progress; as long as none is, this is masks.random.
+  Source: HPM (arXiv 2304.05919), easy-to-hard mask generation; v = int(n (1 - ratio)) as in its
+  reference, which raises the share once an epoch where we do at every step.
   """
   guide, n = _checked(guide, tokens, "easy_to_hard"), tokens.positions.shape[1]
   v = visible_count(n, ratio)
   share = start + (end - start) * jnp.asarray(progress, jnp.float32)
   hard = jnp.floor((n - v) * share).astype(jnp.int32)
-  hardest = jnp.argsort(-guide, axis=1)  # hardest first
-  noise = jax.random.uniform(key, guide.shape)
-  # In that order the first `hard` come behind all noise, which stays below 1; the rest is shuffled.
-  kept_first = jnp.argsort(jnp.where(jnp.arange(n)[None] < hard, 1.0, noise), axis=1)
-  order = jnp.take_along_axis(hardest, kept_first, axis=1)
+  rank = gather.inverse(jnp.argsort(-guide, axis=1).astype(jnp.int32))  # 0 is the hardest
+  noise = jax.random.uniform(key, guide.shape)  # below 1, so that the hardest come last
+  order = jnp.argsort(jnp.where(rank < hard, 1.0, noise), axis=1)
   return core.split(tokens, order[:, :v], order[:, v:])
 
 

@@ -37,12 +37,11 @@ def context_and_targets(
   any, unlike in the reference (its issues 40 and 60).
   InputError where nothing could be left to see.
   """
-  rows, columns = tokens.grid
+  columns = tokens.grid[1]
   b, n = tokens.positions.shape[:2]
-  areas = [h * w for h, w in shapes((rows, columns), scale, aspect)]
+  seen, asked = counts(tokens.grid, scale, aspect, most)
   floor = max(1, math.ceil(least * n - 1e-6))
-  seen = min(max(floor, math.ceil(most * n - 1e-6)), n - min(areas))
-  _check(tokens.grid, context, max(areas))
+  _check(tokens.grid, context, asked)
   size_key, place_key, view_key, order_key = jax.random.split(key, 4)
   target = _draw(size_key, place_key, (b, blocks), tokens.grid, scale, aspect)
   view = _draw_context(view_key, b, tokens.grid, context)
@@ -50,9 +49,18 @@ def context_and_targets(
   kept = jnp.maximum(jnp.sum(jnp.sum(left, -1) >= floor, -1), 1)  # of the targets, [b]
   left = jnp.take_along_axis(left, (kept - 1)[:, None, None], axis=1)[:, 0]  # [b n]
   visible, valid = _listed(order_key, left, seen)
-  masked, weight = _cells(target, max(areas), columns)
+  masked, weight = _cells(target, asked, columns)
   used = jnp.arange(blocks)[None] < kept[:, None]  # [b g]
   return core.split(tokens, visible, masked, weight * used[..., None].astype(jnp.float32), valid)
+
+
+def counts(
+  grid: tuple[int, ...], scale: tuple[float, float], aspect: tuple[float, float], most: float
+) -> tuple[int, int]:
+  """(v, m): how long the padded lists of what is seen and of each target are."""
+  areas = [h * w for h, w in shapes(grid, scale, aspect)]
+  n = math.prod(grid)
+  return min(math.ceil(most * n - 1e-6), n - min(areas)), max(areas)
 
 
 def shapes(

@@ -1,4 +1,4 @@
-"""Masks that are the same at every time. Letters: b batch, n tokens, v visible, m masked, t times."""
+"""Masks that are the same at every time. Letters: b batch, m hidden cells of a time."""
 
 import math
 
@@ -26,13 +26,14 @@ def tube(key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float) -
   order = jnp.argsort(jax.random.uniform(key, (b, cells)), axis=1)
   first = cells * jnp.arange(times, dtype=order.dtype)[None, :, None]  # cell 0 of every time
   visible, masked = (
-    (jnp.sort(drawn, axis=1)[:, None] + first).reshape(b, -1) for drawn in (order[:, m:], order[:, :m])
+    (jnp.sort(drawn, axis=1)[:, None] + first).reshape(b, -1)
+    for drawn in (order[:, m:], order[:, :m])
   )
   return core.split(tokens, visible, masked)
 
 
 def hidden_cells(cells: int, ratio: float) -> int:
-  """int(ratio x cells), as in VideoMAE's reference; InputError where all or none would be hidden."""
+  """int(ratio x cells), as in VideoMAE's reference; InputError where that hides all or none."""
   hidden = int(ratio * cells)
   if not 0 < hidden < cells:
     raise InputError(

@@ -29,7 +29,7 @@ def random(
 
 
 def visible_count(n: int, ratio: float, rounding: str = "down") -> int:
-  """n (1 - ratio), rounded; refused where it leaves no visible or no masked token."""
+  """How many of n tokens stay; refused where it leaves no visible or no masked token."""
   v = round(n * (1 - ratio)) if rounding == "nearest" else int(n * (1 - ratio))
   if not 0 < v < n:
     low, high = 1 / n, (n - 1) / n

@@ -1,4 +1,4 @@
-"""Predict one view of a thing with the help of another. Letters: b, v, g groups, m masked, e target."""
+"""Predict one view of a thing with the help of another. Letters as in core."""
 
 from collections.abc import Callable
 

@@ -39,7 +39,7 @@ def hard_patches(
 
 
 def difficulty(network, signal):
-  """How large a network guesses the loss of each token to be, seeing all of them: [b n], no grad."""
+  """How large a network, seeing all, guesses the loss of each token to be: [b n], no gradient."""
   tokens = network.tokenizer(signal)
   b, n = tokens.positions.shape[:2]
   every = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), (b, n))

@@ -10,12 +10,12 @@ from mim_jax.ops import patches
 def hog(
   image: Float[Array, "b h w c"], cell: int, bins: int, bias: tuple[float, float] = (0.0, 0.0)
 ) -> Float[Array, "b n e"]:
-  """One histogram a cell and channel, of length 1 (0 where the cell is flat): [b n c*bins], float32.
+  """One histogram a cell and channel, of length 1 (flat cells: 0), [b n c*bins] float32.
 
-  Each pixel votes with its magnitude for one of `bins` unsigned orientations, without interpolation.
-  Cells come row by row; in a cell all bins of the first channel come first. InputError where `cell`
-  does not divide the image. Source: HOG as in LocalMIM (arXiv 2303.05251) and its reference:
-  no blocks, no clipping.
+  Each pixel votes with its magnitude for one of `bins` unsigned orientations, not for the two that
+  it lies between. Cells come row by row; in a cell all bins of the first channel come first.
+  InputError where `cell` does not divide the image. Source: LocalMIM (arXiv 2303.05251) and its
+  reference: no blocks, no clipping.
   """
   grid = patches.patch_grid(image.shape[1:3], cell)
   bin_of, magnitude = orientation(image.astype(jnp.float32), bins, bias)

@@ -17,7 +17,7 @@ def grid_positions(grid: tuple[int, ...]) -> Float[Array, "n p"]:
 def sincos(positions: Float[Array, "*n p"], width: int) -> Float[Array, "*n d"]:
   """Fixed sine-cosine code of coordinates, [... p] -> [... width], float32.
 
-  Each coordinate gets width / p numbers, frequencies 10000^(-i / (width / 2p)), sines before cosines.
+  Each coordinate gets width / p numbers, frequencies 10000^(-i / (width / 2p)), sines first.
   The last coordinate (the column) comes first, as in MAE's reference (util/pos_embed.py). Of a
   single coordinate sines and cosines take turns (Vaswani et al. 2017, section 3.5; VideoMAE).
   """

@@ -1,4 +1,4 @@
-"""Predict one view from another. Letters: b, g groups, k prefix, v visible, m masked, d, e as in core."""
+"""Predict one view from another. Letters as in core."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from mim_jax.predictors import transformer as joined
 
 
 class CrossTransformer(nn.Module):
-  """Latents of one view and, as `context`, of another -> predictions [b g m e] of the masked tokens.
+  """Latents of one view and, as `context`, of another -> predictions [b g m e] at masked tokens.
 
   Visible latents and mask tokens, with positions, ask the context in every block; what is asked,
   prefix tokens included, gets no positions here: its encoder has put them in. Both come in by one
@@ -40,11 +40,14 @@ class CrossTransformer(nn.Module):
     b, g, m = mask.masked.shape
     embed = transformer.dense(self.width, self.dtype, "embed")
     memory = embed(jnp.concatenate([context.prefix, context.values], 1))
-    memory = jnp.repeat(memory, g, axis=0, total_repeat_length=b * g)
+    groups = (b, g, *memory.shape[1:])
+    memory = jnp.broadcast_to(memory[:, None], groups).reshape(b * g, *memory.shape[1:])
     token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, 1, self.width))
     x, valid = joined.sequence(embed, token, latents, mask)
-    settings = dict(hidden=self.hidden, dropout=self.dropout, dtype=self.dtype)
     for i in range(self.depth):
-      x = cross.CrossBlock(self.heads, **settings, name=f"block_{i:02d}")(x, memory, valid)
+      block = cross.CrossBlock(
+        self.heads, self.hidden, self.dropout, self.dtype, name=f"block_{i:02d}"
+      )
+      x = block(x, memory, valid)
     x = transformer.norm(self.dtype, "norm")(x[:, x.shape[1] - m :])
     return transformer.dense(self.target_width, self.dtype, "head")(x).reshape(b, g, m, -1)

@@ -15,13 +15,13 @@ class Linear(nn.Module):
 
   cell: tokens along the side of the square that one latent stands for. 1 for a ViT; where a
   hierarchical encoder returns fewer latents than tokens, each predicts all tokens of its square (a
-  1x1 convolution and a pixel shuffle in SimMIM, section 3.3). init: a word of `layers.initial`, or
+  1x1 convolution and a pixel shuffle in SimMIM, section 3.3). kernels: a word of `layers.initial`, or
   "torch" for PyTorch's default of kernel and bias. InputError where the latents do not fit.
   """
 
   target_width: int
   cell: int = 1
-  init: str = "torch"
+  kernels: str = "torch"
   dtype: str = "float32"
 
   @nn.compact
@@ -42,8 +42,8 @@ class Linear(nn.Module):
   def _head(self, inputs: int) -> nn.Dense:
     drawn = initial.fan_in(inputs)
     start = dict(kernel_init=drawn, bias_init=drawn)
-    if self.init != "torch":
-      start = dict(kernel_init=initial.kernel(self.init))
+    if self.kernels != "torch":
+      start = dict(kernel_init=initial.kernel(self.kernels))
     return transformer.dense(self.cell**2 * self.target_width, self.dtype, "head", **start)
 
   def _shuffled(self, made: Array, grid: tuple[int, ...]) -> Array:

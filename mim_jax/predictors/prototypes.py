@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 
-class Cosine(nn.Module):
+class CosinePrototypes(nn.Module):
   """[*b d] -> cosine with each of `count` prototypes, times that one's learned gain: [*b k].
 
   Kernel normal(0.02), of which only the directions count; gains start at 1. Source: CAPI, section
@@ -27,7 +27,7 @@ class Cosine(nn.Module):
     return scores(unit(x, 1e-12), kernel / length * gain[None], self.dtype)
 
 
-class Linear(nn.Module):
+class LinearPrototypes(nn.Module):
   """[*b d] -> the features at unit length times `count` free prototypes, plus a bias: [*b k].
 
   Kernel normal(1), not normalised, so that scores start with deviation 1; bias 0. Source: CAPI,
@@ -52,6 +52,6 @@ def unit(x: Float[Array, "*b d"], epsilon: float) -> Float[Array, "*b d"]:
 
 
 def scores(x: Array, kernel: Array, dtype: str) -> Array:
-  """x @ kernel, multiplied in `dtype`, summed and returned in float32."""
+  """The product x @ kernel, multiplied in `dtype`, summed and returned in float32."""
   half = jnp.dtype(dtype)
   return jnp.matmul(x.astype(half), kernel.astype(half), preferred_element_type=jnp.float32)

@@ -1,4 +1,4 @@
-"""MAE's decoder with a second head that guesses its losses. Letters: b, g groups, k prefix, v, m, e."""
+"""MAE's decoder with a second head that guesses its losses. Letters as in core."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ class Ranked(nn.Module):
   """Two transformers over one sequence of visible latents and mask tokens (HPM, arXiv 2304.05919).
 
   Called, it predicts the masked tokens, [b g m e] with e = target_width. `scores` guesses how large
-  the losses are. Both share the linear map of the latents, the mask token and the positions, no more.
+  the losses are. Both share the linear map of the latents, the mask token and the positions.
   """
 
   width: int

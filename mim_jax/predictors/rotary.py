@@ -42,9 +42,8 @@ class RotaryCross(nn.Module):
     coordinates = rotary.unit_coordinates(mask.positions, mask.grid)
     queries = turned.Places(core.take(coordinates, mask.masked).reshape(b, g * m, -1))
     keys = turned.Places(core.take(coordinates, mask.visible), mask.valid).with_registers(k)
-    turns = turned.Turns(
-      *(places.angles(d, self.heads, self.cycles) for places in (queries, keys)), keys.valid
-    )
+    to, by = (places.angles(d, self.heads, self.cycles) for places in (keys, queries))
+    turns = turned.Turns(queries=by, keys=to, valid=keys.valid)
     names = "depth heads mlp_ratio drop_path pairing attention scan remat dtype"
     settings = {name: getattr(self, name) for name in names.split()}
     x, _ = turned.Stack(**settings, name="stack")(asked, turns, memory)

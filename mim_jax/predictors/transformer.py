@@ -14,8 +14,9 @@ class Transformer(nn.Module):
   """MAE's decoder: Latents -> predictions [b g m e] at the masked tokens.
 
   Tokens go in as [prefix, visible, masked]: with positions added, attention does not care for the
-  order, so nothing is put back in place. Each group of targets is predicted on its own. With `plain`
-  the latents come in by a linear map without bias, uniform in +-1/sqrt(fan-in) (VideoMAE).
+  order, so nothing is put back in place. Each group of targets is predicted on its own. With
+  `plain` the latents come in by a linear map without bias, uniform in +-1/sqrt(fan-in) (VideoMAE).
+  `kernels`: a word of `layers.initial`.
   """
 
   width: int
@@ -29,22 +30,25 @@ class Transformer(nn.Module):
   remat: str = "none"
   dtype: str = "float32"
   plain: bool = False
+  kernels: str = "xavier"
 
   @nn.compact
   def __call__(
     self, latents: core.Latents, mask: core.Mask, context=None
   ) -> Float[Array, "b g m e"]:
     b, g, m = mask.masked.shape
-    start = dict(use_bias=False, kernel_init=initial.fan_in(latents.values.shape[-1]))
-    embed = transformer.dense(self.width, self.dtype, "embed", **(start if self.plain else {}))
+    start = dict(kernel_init=initial.kernel(self.kernels))
+    plain = dict(use_bias=False, kernel_init=initial.fan_in(latents.values.shape[-1]))
+    embed = transformer.dense(self.width, self.dtype, "embed", **(plain if self.plain else start))
     token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, 1, self.width))
     x, valid = sequence(embed, token, latents, mask)
     x = transformer.Stack(**self._stack(), name="stack")(x, valid)
     x = transformer.norm(self.dtype, "norm")(x[:, x.shape[1] - m :])
-    return transformer.dense(self.target_width, self.dtype, "head")(x).reshape(b, g, m, -1)
+    head = transformer.dense(self.target_width, self.dtype, "head", **start)
+    return head(x).reshape(b, g, m, -1)
 
   def _stack(self) -> dict:
-    names = "depth heads mlp_ratio attention scan unroll remat dtype"
+    names = "depth heads mlp_ratio attention scan unroll remat dtype kernels"
     return {name: getattr(self, name) for name in names.split()}
 
 

@@ -1,4 +1,9 @@
 """What should have been predicted; target(batch, teachers) -> [b n e], no gradient."""
 
+from mim_jax.targets.attention import attended_layers as attended_layers
+from mim_jax.targets.classes import class_ids as class_ids
+from mim_jax.targets.cube import cubes as cubes
+from mim_jax.targets.discrete import codes as codes
 from mim_jax.targets.gradients import hog as hog
+from mim_jax.targets.latent import latents as latents
 from mim_jax.targets.pixel import pixels as pixels

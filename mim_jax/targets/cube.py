@@ -1,4 +1,4 @@
-"""Pixels of clips as targets. Letters: b batch, n cubes, e = frames x rows x columns x channels, c."""
+"""Pixels of clips as targets. Letters: b batch, n cubes, e values of a cube, c channels."""
 
 import jax.numpy as jnp
 from jax import Array

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import types
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from mim_jax import config as config_lib
+from mim_jax import core
 from mim_jax.weights import native
 
 
@@ -51,24 +53,36 @@ class Untrained:
     arg: argument of that config.
     image: height, width, channels of the image it sees when its parameters are drawn.
     seed: of its parameters.
+    whole: draw all parts, by running the config's objective; else tokenizer and encoder alone.
   """
 
   config: str
   arg: str = ""
   image: tuple[int, int, int] = (224, 224, 3)
   seed: int = 0
+  whole: bool = False
+
+  @functools.cached_property
+  def _config(self):
+    return config_lib.get_config(self.config, self.arg)
 
   @functools.cached_property
   def _parts(self):
-    return parts_of(config_lib.get_config(self.config, self.arg))
+    return parts_of(self._config)
 
   def start(self, params):
-    """Fresh parameters of tokenizer and encoder."""
-
-    def look(parts):
-      return parts.encoder(parts.tokenizer(jnp.zeros((1, *self.image))))
-
+    """Fresh parameters, and other collections where its parts have some."""
+    look = self._objective if self.whole else self._encoder
     return dict(self._parts.init(jax.random.key(self.seed), method=look))
+
+  def _encoder(self, parts):
+    return parts.encoder(parts.tokenizer(jnp.zeros((1, *self.image))))
+
+  def _objective(self, parts):
+    objective = config_lib.build(self._config.objective, where="objective")
+    step = core.Step(jax.random.key(self.seed), jnp.zeros([], jnp.int32), jnp.zeros([]))
+    teachers = types.SimpleNamespace(**dict.fromkeys(self._config.teachers, parts))
+    return objective(parts, {"image": jnp.zeros((1, *self.image))}, step, teachers)
 
   def follow(self, teacher, params, progress):
     """Unchanged."""

@@ -6,8 +6,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax import core
-from mim_jax.layers import transformer
-from mim_jax.layers.initializers import uniform_bias
+from mim_jax.layers import initial, transformer
 from mim_jax.ops import patches, positions
 
 
@@ -15,20 +14,27 @@ class ImagePatches(nn.Module):
   """One token a patch by a linear map: [b h w c] -> Tokens [b n d] on the patch grid.
 
   Kernel Xavier-uniform over the flattened patch; bias uniform in +-1/sqrt(fan-in), which is what
-  the
-  convolution in MAE's reference starts from. InputError where the patch does not divide the image.
+  the convolution in MAE's reference starts from. With `kernels` "torch" both start like the bias
+  (iBOT); another word of `layers.initial` is for the kernel, and the bias is 0 (I-JEPA).
+  InputError where the patch does not divide the image.
   """
 
   patch: int
   width: int
   dtype: str = "float32"
+  kernels: str = "xavier"
 
   @nn.compact
   def __call__(self, image: Float[Array, "b h w c"]) -> core.Tokens:
     grid = patches.patch_grid(image.shape[1:-1], self.patch)
     cut = patches.patchify(image, self.patch)
-    embed = transformer.dense(
-      self.width, self.dtype, "embed", bias_init=uniform_bias(cut.shape[-1])
-    )
+    embed = transformer.dense(self.width, self.dtype, "embed", **self._start(cut.shape[-1]))
     where = jnp.broadcast_to(positions.grid_positions(grid), (*cut.shape[:2], len(grid)))
     return core.Tokens(embed(cut), where, grid=grid)
+
+  def _start(self, inputs: int) -> dict:
+    torch = initial.fan_in(inputs)
+    if self.kernels == "torch":
+      return dict(kernel_init=torch, bias_init=torch)
+    bias = dict(bias_init=torch) if self.kernels == "xavier" else {}
+    return dict(kernel_init=initial.kernel(self.kernels), **bias)

@@ -10,19 +10,55 @@ def constant(progress, *, value: float) -> Array:
 
 
 def cosine(
-  progress, *, peak: float, end: float = 0.0, start: float = 0.0, warmup: float = 0.0
+  progress,
+  *,
+  peak: float,
+  end: float = 0.0,
+  start: float = 0.0,
+  warmup: float = 0.0,
+  share: float = 1.0,
 ) -> Array:
   """Linear from `start` to `peak` over the share `warmup` of the run, then half a cosine to `end`.
 
-  Evaluated at every step, not once an epoch (MAE, util/lr_sched.py of its reference).
+  Evaluated at every step, not once an epoch (MAE, util/lr_sched.py of its reference). With a
+  `share` below 1 the run is over before the half cosine is: it stops short of `end` (CAPI).
   """
   progress = jnp.asarray(progress, jnp.float32)
   rising = start + (peak - start) * progress / max(warmup, 1e-12)
   rest = (progress - warmup) / max(1.0 - warmup, 1e-12)
-  falling = end + (peak - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(rest, 0.0, 1.0)))
+  falling = end + (peak - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * share * jnp.clip(rest, 0.0, 1.0)))
   return jnp.where(progress < warmup, rising, falling)
 
 
-def linear(progress, *, start: float, end: float) -> Array:
-  """Straight from `start` to `end`."""
-  return start + (end - start) * jnp.asarray(progress, jnp.float32)
+def linear(progress, *, start: float, end: float, until: float = 1.0) -> Array:
+  """Straight from `start` to `end` over the share `until` of the run, then `end`."""
+  return start + (end - start) * jnp.minimum(jnp.asarray(progress, jnp.float32) / until, 1.0)
+
+
+def cosine_throughout(
+  progress, *, peak: float, end: float = 0.0, start: float = 0.0, warmup: float = 0.0
+) -> Array:
+  """Half a cosine from `peak` to `end` over the whole run, but for a straight warm-up.
+
+  The first share `warmup` goes from `start` to `peak`, then the rate steps down (SimMIM, Swin).
+  """
+  progress = jnp.asarray(progress, jnp.float32)
+  rising = start + (peak - start) * progress / max(warmup, 1e-12)
+  falling = end + (peak - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+  return jnp.where(progress < warmup, rising, falling)
+
+
+def staircase(
+  progress,
+  *,
+  peak: float,
+  at: tuple[float, ...],
+  factor: float = 0.1,
+  start: float = 0.0,
+  warmup: float = 0.0,
+) -> Array:
+  """Linear from `start` to `peak` over the share `warmup` of the run; x factor at each of `at`."""
+  progress = jnp.asarray(progress, jnp.float32)
+  rising = start + (peak - start) * progress / max(warmup, 1e-12)
+  steps = sum(jnp.where(progress < share, 0.0, 1.0) for share in at)
+  return jnp.where(progress < warmup, rising, peak * factor**steps)

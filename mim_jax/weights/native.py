@@ -79,16 +79,16 @@ def from_run(
     if part not in params or part not in there["params"]:
       both = sorted(params.keys() & there["params"].keys())
       raise errors.unknown(f"{path}: part", part, both, "Set start_from.parts to some of them.")
-    new, old = (dict(leaves(tree[part])) for tree in (params, there["params"]))
-    wrong = sorted(
-      name for name in new.keys() | old.keys() if np.shape(new.get(name)) != np.shape(old.get(name))
+    new, old = (
+      {name: str(x.shape) for name, x in leaves(tree[part])} for tree in (params, there["params"])
     )
+    wrong = sorted(k for k in new.keys() | old.keys() if new.get(k) != old.get(k))
     if wrong:
       name = wrong[0]
       raise errors.InputError(
         f"{path}: {len(wrong)} arrays of {part!r} do not fit, the first is {name!r}: "
-        f"{np.shape(old.get(name)) if name in old else 'absent'} there, "
-        f"{np.shape(new.get(name)) if name in new else 'absent'} here. Use the same size and patch."
+        f"{old.get(name, 'absent')} there, {new.get(name, 'absent')} here. "
+        "Use the same size and patch."
       )
   return params | {part: there["params"][part] for part in parts}
 

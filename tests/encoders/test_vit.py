@@ -166,3 +166,41 @@ def test_initial_distributions_are_the_published_ones():
   np.testing.assert_array_equal(block["attention"]["qkv"]["bias"], 0)
   np.testing.assert_allclose(np.std(params["class_token"]), 0.02, rtol=0.2)
   assert transformer.norm("float32").epsilon == 1e-6
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_attention_of_the_class_token_is_a_softmax_over_what_is_there(scan):
+  tokens = tokens_of()
+  mask = masks.random(jax.random.key(2), tokens, ratio=0.5)
+  model = vit(scan=scan)
+  params = model.init(jax.random.key(1), tokens, mask)
+  latents, weights = model.apply(params, tokens, mask, weights=True)
+  assert weights.shape == (2, 4, 1, 9)
+  np.testing.assert_array_equal(latents.values, model.apply(params, tokens, mask).values)
+  stack = params["params"]["stack"]
+  last = jax.tree.map(lambda x: x[-1], stack["blocks"]) if scan else stack["block_02"]
+  before = model.apply(params, tokens, mask, layers=(2,))[0]
+  x = np.concatenate([before.prefix, before.values], 1)
+  x = transformer.norm("float32").apply({"params": last["norm1"]}, x)
+  qkv = np.asarray(x @ last["attention"]["qkv"]["kernel"]).reshape(2, 9, 3, 4, 6)
+  logits = np.einsum("bhe,bnhe->bhn", qkv[:, 0, 0], qkv[:, :, 1]) / np.sqrt(6)
+  np.testing.assert_allclose(weights[:, :, 0], jax.nn.softmax(logits), atol=1e-5)
+
+
+def test_a_raw_last_layer_is_what_the_last_norm_gets():
+  tokens = tokens_of()
+  model = vit()
+  params = model.init(jax.random.key(1), tokens)
+  (raw,) = model.apply(params, tokens, layers=(-1,), raw=True)
+  normed = transformer.norm("float32").apply({"params": params["params"]["norm"]}, raw.values)
+  np.testing.assert_allclose(normed, model.apply(params, tokens).values, atol=1e-6)
+
+
+def test_a_plain_last_norm_has_no_parameters():
+  tokens = tokens_of()
+  model = vit(norm="plain")
+  params = model.init(jax.random.key(1), tokens)
+  assert "norm" not in params["params"]
+  np.testing.assert_allclose(model.apply(params, tokens).values.mean(-1), 0, atol=1e-5)
+  with pytest.raises(InputError, match="'plane' is unknown; did you mean 'plain'"):
+    run(vit(norm="plane"), tokens)

@@ -1,0 +1,85 @@
+"""Pictures of clips and of pairs of views. Letters: b batch, t h w c, n cubes, e values."""
+
+import functools
+import types
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mim_jax.core import Step
+from mim_jax.evaluate import reconstruction
+from mim_jax.ops import gather, patches
+from mim_jax.targets import cube as target
+
+
+def cubes(
+  parts,
+  batch,
+  step: Step,
+  teachers=None,
+  *,
+  mask: Callable,
+  tubelet: int,
+  patch: int,
+  std: tuple[float, ...],
+  frames: int = 4,
+  signal: str = "image",
+) -> reconstruction.Pictures:
+  """Panels "original", "masked", "reconstruction" of clips, `frames` of their frames side by side.
+
+  std: as in targets.cubes. The true mean and deviation of every cube are put back. Visible cubes
+  are pasted from the original.
+  """
+  clip = batch[signal].astype(jnp.float32)
+  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
+  drawn = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b g m]
+  predictions = parts.predictor(parts.encoder(tokens, drawn), drawn)  # [b g m e]
+  cut = patches.patchify(clip, (tubelet, patch, patch))  # [b n e]
+  b, n, e = cut.shape
+  _, mean, deviation = target.normalize_cubes(cut, std)  # [b n 1 c]
+  predicted = predictions.astype(jnp.float32).reshape(b, -1, e)
+  placed = gather.place(predicted, drawn.masked.reshape(b, -1), jnp.zeros_like(cut))
+  restored = (placed.reshape(b, n, -1, len(std)) * deviation + mean).reshape(b, n, e)
+  seen = gather.member(drawn.visible, n)[..., None]
+  panels = {
+    "original": cut,
+    "masked": jnp.where(seen, cut, 0.0),
+    "reconstruction": jnp.where(seen, cut, restored),
+  }
+  join = functools.partial(patches.unpatchify, grid=tokens.grid, patch=(tubelet, patch, patch))
+  return reconstruction.Pictures(
+    {name: side_by_side(join(x), frames) for name, x in panels.items()},
+    f"{frames} frames of each clip side by side. " + reconstruction.note(normalize=True),
+  )
+
+
+def from_context(
+  parts,
+  batch,
+  step: Step,
+  teachers=None,
+  *,
+  mask: Callable,
+  patch: int,
+  normalize: bool = True,
+  signal: str = "image",
+  context: str = "context",
+) -> reconstruction.Pictures:
+  """As reconstruction.pixels, where the predictor also sees another view whole: panel "context"."""
+  whole = parts.encoder(parts.tokenizer(batch[context]))
+  helped = functools.partial(parts.predictor, context=whole)
+  both = types.SimpleNamespace(tokenizer=parts.tokenizer, encoder=parts.encoder, predictor=helped)
+  pictures = reconstruction.pixels(
+    both, batch, step, teachers, mask=mask, patch=patch, normalize=normalize, signal=signal
+  )
+  panels = {**pictures.panels, "context": batch[context].astype(jnp.float32)}
+  return reconstruction.Pictures(panels, f"{pictures.note} The network saw the context whole.")
+
+
+def side_by_side(clip: Array, frames: int) -> Array:
+  """`frames` frames in a row, from the first to the last: [b t h w c] -> [b h w c]."""
+  b, t, h, _, c = clip.shape
+  chosen = clip[:, np.linspace(0, t - 1, min(frames, t)).round().astype(int)]
+  return jnp.moveaxis(chosen, 1, 2).reshape(b, h, -1, c)

@@ -1,0 +1,120 @@
+"""Latents to codes and back. Letters: b batch, n tokens, d width, k codes, c their width, v = b n."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax.errors import InputError
+from mim_jax.layers import initial, transformer
+from mim_jax.ops import codebook
+
+STATE = "codebook"  # the collection that holds the codes
+
+
+class Coded(NamedTuple):
+  """What a quantizer makes of latents.
+
+  Attributes:
+    values: [b n c] float32, the chosen codes; their gradient goes straight through to the latents.
+    ids: [b n] int32, which codes were chosen.
+    distance: [b n] float32, mean square over c between latent and code (commitment).
+    perplexity: how many codes are in use, counted by entropy, in this batch.
+    usage: share of the codes that were chosen in this batch.
+  """
+
+  values: Array
+  ids: Array
+  distance: Array
+  perplexity: Array
+  usage: Array
+
+
+class Quantizer(nn.Module):
+  """A small code space and the nearest of `codes` vectors in it: [b n d] -> Coded.
+
+  Linear, tanh, linear down to `width`, in float32. The codes are state, not parameters: after each
+  training step they follow the vectors that chose them. With `unit` vectors and codes have length 1
+  and a code turns towards their mean direction (VQ-KD, BEiT v2 section 2.2); without, it is a
+  running mean (VQ-VAE, appendix A.1).
+
+  A code that no vector of the batch chose, and whose running count (1 is its even share) is below
+  `dead`, becomes a vector of the batch, at most the share `revive` of all codes in a step. Counts
+  start at `dead`, so that in the first steps the codes settle on the data (the reference does so
+  by k-means). This needs a "dropout" key. `kernels`: a word of `layers.initial`.
+  """
+
+  codes: int
+  width: int
+  unit: bool = True
+  decay: float = 0.99
+  dead: float = 0.03
+  revive: float = 0.125
+  kernels: str = "normal"
+
+  @nn.compact
+  def __call__(self, latents: Float[Array, "b n d"]) -> Coded:
+    if not (0 <= self.revive <= 1 and 0 < self.decay < 1 and self.dead > 0):
+      raise InputError(
+        f"quantizer: revive={self.revive} is a share in [0, 1], decay={self.decay} lies in (0, 1), "
+        f"dead={self.dead} is positive."
+      )
+    z = self._project(latents)
+    state = self._book()
+    flat = jax.lax.stop_gradient(z.reshape(-1, self.width))
+    ids = codebook.nearest(flat, state["codes"].value)
+    chosen = state["codes"].value[ids].reshape(z.shape)
+    distance = jnp.mean(jnp.square(z - chosen), -1)
+    count, sums = codebook.totals(flat, ids, self.codes)
+    if self.is_mutable_collection(STATE) and not self.is_initializing():
+      self._follow(state, count, sums)
+      self._revive(state, count, flat, jax.lax.stop_gradient(distance).reshape(-1))
+    values = z + jax.lax.stop_gradient(chosen - z)
+    used = jnp.mean((count > 0).astype(jnp.float32))
+    return Coded(values, ids.reshape(z.shape[:2]), distance, codebook.perplexity(count), used)
+
+  def _project(self, latents) -> Float[Array, "b n c"]:
+    kernel = initial.kernel(self.kernels)
+    x = transformer.dense(latents.shape[-1], "float32", "hidden", kernel_init=kernel)(latents)
+    z = transformer.dense(self.width, "float32", "down", kernel_init=kernel)(jnp.tanh(x))
+    return codebook.unit(z) if self.unit else z
+
+  def _book(self) -> dict:
+    """The codes, their running counts, and without `unit` the running sums of their vectors."""
+
+    def start():
+      drawn = jax.random.normal(self.make_rng("params"), (self.codes, self.width))
+      return codebook.unit(drawn) if self.unit else drawn * self.width**-0.5
+
+    state = {"codes": self.variable(STATE, "codes", start)}
+    state["usage"] = self.variable(STATE, "usage", lambda: jnp.full((self.codes,), self.dead))
+    if not self.unit:
+      codes = state["codes"].value
+      state["sums"] = self.variable(STATE, "sums", lambda: self.dead * codes)
+    return state
+
+  def _follow(self, state, count, sums):
+    """Codes and counts after this batch; counts are in units of a code's even share."""
+    even, usage = self.codes / jnp.sum(count), state["usage"]
+    usage.value = self.decay * usage.value + (1 - self.decay) * count * even
+    if self.unit:
+      state["codes"].value = codebook.turned(state["codes"].value, count, sums, self.decay)
+      return
+    state["sums"].value = self.decay * state["sums"].value + (1 - self.decay) * sums * even
+    state["codes"].value = codebook.averaged(usage.value, state["sums"].value)
+
+  def _revive(self, state, count, flat, distance):
+    """Codes that are not used begin anew as vectors of the batch."""
+    most = round(self.revive * self.codes)
+    if not most or not self.has_rng("dropout"):
+      return
+    dead = (state["usage"].value < self.dead) & (count == 0)
+    revived, drawn = codebook.replacements(self.make_rng("dropout"), distance, dead, most)
+    fresh = {"codes": flat[drawn], "usage": jnp.full((self.codes,), self.dead)}
+    fresh["sums"] = self.dead * fresh["codes"]
+    for name, held in state.items():
+      where = revived[:, None] if held.value.ndim == 2 else revived
+      held.value = jnp.where(where, fresh[name], held.value)

@@ -1,0 +1,118 @@
+"""Self-distillation between views. Letters as in core; q views of the teacher, k codes."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mim_jax.core import Step, take
+from mim_jax.ops import collapse
+
+
+class Seen(NamedTuple):
+  """What student and teacher make of one large view; scores are over k codes.
+
+  Attributes:
+    classes, slow_classes: of the class token, [b k].
+    patches, slow_patches: of the masked tokens, [b 1 m k].
+    weight: of the masked tokens, [b 1 m].
+    mean: the teacher's scores over all patches of the batch, [k].
+    features: the teacher's class token before the head, [b d].
+  """
+
+  classes: jax.Array
+  slow_classes: jax.Array
+  patches: jax.Array
+  slow_patches: jax.Array
+  weight: jax.Array
+  mean: jax.Array
+  features: jax.Array
+
+
+def distill_views(
+  parts,
+  batch,
+  step: Step,
+  teachers,
+  *,
+  mask: Callable,
+  loss: Callable,
+  temperature: Callable,
+  patch_temperature: Callable,
+  patch_weight: float = 1.0,
+  views: tuple[str, ...] = ("image", "other"),
+  local: str = "local",
+):
+  """Class tokens agree across views, masked patches with the teacher's ones (iBOT, eq. 2 and 3).
+
+  The student sees `views` masked and `local` [b l h w c] whole, `teachers.ema` sees `views` whole.
+  `parts.head` scores tokens; `parts.class_targets` and `parts.patch_targets` make distributions of
+  the teacher's scores. Temperatures, the teacher's, are schedules; the student's is the loss's.
+  """
+  keys = jax.random.split(step.key, len(views))
+  draws = [functools.partial(mask, key) for key in keys]
+  large = [
+    _seen(parts, teachers.ema, batch[name], draw, step)
+    for name, draw in zip(views, draws, strict=True)
+  ]
+  seen = jax.tree.map(lambda *of: jnp.stack(of, 1), *large)  # [b q ...]; means [k q]
+  classes = jnp.concatenate([seen.classes, _local(parts, batch[local])], 1)  # [b q+l k]
+  slow = seen.slow_classes  # [b q k]
+  truth = parts.class_targets(slow, temperature(step.progress), jnp.mean(slow, (0, 1)), None)
+  weight, shape = seen.weight[:, :, 0], seen.slow_patches[:, :, 0].shape  # [b q m], [b q m k]
+  codes = seen.slow_patches.reshape(shape[0], -1, shape[-1])
+  codes = parts.patch_targets(
+    codes, patch_temperature(step.progress), jnp.mean(seen.mean, 1), weight.reshape(shape[0], -1)
+  )
+  across = _across(loss, classes, truth)
+  within = _of_the_masked(loss(seen.patches[:, :, 0], codes.reshape(shape)), weight)
+  metrics = dict(class_loss=across, patch_loss=within, **_meters(truth, seen.features))
+  return across + patch_weight * within, metrics
+
+
+def _seen(parts, slow, image, draw, step: Step) -> Seen:
+  tokens = parts.tokenizer(image)  # Tokens [b n d]
+  mask = draw(tokens, progress=step.progress)  # masked [b 1 m]
+  latents = parts.encoder(tokens, mask)
+  whole = jax.lax.stop_gradient(slow.encoder(slow.tokenizer(image)))
+  asked = take(whole.values, mask.masked)
+  scores = parts.head(latents.prefix[:, 0]), slow.head(whole.prefix[:, 0])
+  patches = parts.head(take(latents.values, mask.masked)), slow.head(asked)
+  return Seen(*scores, *patches, mask.weight, slow.head.mean(whole.values), whole.prefix[:, 0])
+
+
+def _local(parts, images) -> jax.Array:
+  """Scores of the class tokens of small views, [b l h w c] -> [b l k]."""
+  b, count = images.shape[:2]
+  latents = parts.encoder(parts.tokenizer(images.reshape(-1, *images.shape[2:])))
+  return parts.head(latents.prefix[:, 0]).reshape(b, count, -1)
+
+
+def _across(loss, classes, truth) -> jax.Array:
+  """Mean loss of all views [b a k] against other views [b q k], the first q of them, each."""
+  (b, a, k), q = classes.shape, truth.shape[1]
+  apart = jnp.asarray([[i != j for i in range(a)] for j in range(q)], jnp.float32)[None]
+  shape = (b, q, a, k)
+  found = loss(
+    jnp.broadcast_to(classes[:, None], shape), jnp.broadcast_to(truth[:, :, None], shape)
+  )
+  return jnp.sum(found * apart) / (b * jnp.sum(apart))
+
+
+def _of_the_masked(losses, weight) -> jax.Array:
+  """Mean over the masked tokens of each view [b q m], 0 where there are none; then over views."""
+  each = jnp.sum(losses * weight, -1) / jnp.maximum(jnp.sum(weight, -1), 1.0)
+  return jnp.mean(each)
+
+
+def _meters(truth, features) -> dict:
+  """What tells that the teacher collapses: to one code, or to none."""
+  features = jax.lax.stop_gradient(features).reshape(-1, features.shape[-1])
+  return dict(
+    target_entropy=collapse.entropy(truth),
+    code_entropy=collapse.entropy(jnp.mean(truth, (0, 1))),
+    feature_deviation=collapse.deviation(features),
+    feature_rank=collapse.rank_me(features),
+  )

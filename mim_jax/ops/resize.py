@@ -1,0 +1,60 @@
+"""Images at another size or on another scale. Letters: b, h w and then H W, c."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax.errors import InputError
+
+
+def view(
+  image: Float[Array, "b h w c"],
+  *,
+  size: tuple[int, int],
+  seen: tuple[tuple[float, ...], tuple[float, ...]],
+  wanted: tuple[tuple[float, ...], tuple[float, ...]],
+) -> Float[Array, "b H W c"]:
+  """The normalised image as another network wants it: resized to `size`, normalised its own way.
+
+  seen, wanted: (mean, deviation) of the channels now and then.
+  """
+  (mean, std), (new_mean, new_std) = (tuple(map(_row, pair)) for pair in (seen, wanted))
+  for row in (mean, std, new_mean, new_std):
+    if row.shape[-1] not in (1, image.shape[-1]):
+      raise InputError(
+        f"view: {row.shape[-1]} numbers of mean or deviation for {image.shape[-1]} channels"
+      )
+  image = bicubic(image.astype(jnp.float32), size)
+  same = seen == wanted
+  return image if same else (image * std + mean - new_mean) / new_std
+
+
+def bicubic(image: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b H W c"]:
+  """Keys' cubic, a = -3/4, on four pixels, no antialiasing, edges repeated: PyTorch's bicubic."""
+  exact = jax.lax.Precision.HIGHEST  # the default would round the weights on accelerators
+  for axis, (old, new) in enumerate(zip(image.shape[1:3], size, strict=True)):
+    if old != new:
+      rule = ("bhwc,Hh->bHwc", "bhwc,Ww->bhWc")[axis]
+      image = jnp.einsum(rule, image, jnp.asarray(_weights(old, new)), precision=exact)
+  return image
+
+
+def _weights(old: int, new: int, a: float = -0.75) -> np.ndarray:
+  """How much of each of `old` pixels goes into each of `new`: [new old], float32."""
+  centers = (np.arange(new) + 0.5) * old / new - 0.5
+  first = np.floor(centers).astype(int) - 1
+  found = np.zeros((new, old))
+  for tap in range(4):
+    x = np.abs(centers - (first + tap))
+    near = ((a + 2) * x - (a + 3)) * x**2 + 1
+    far = a * (((x - 5) * x + 8) * x - 4)
+    np.add.at(
+      found, (np.arange(new), np.clip(first + tap, 0, old - 1)), np.where(x <= 1, near, far)
+    )
+  return found.astype(np.float32)
+
+
+def _row(values: tuple[float, ...]) -> Array:
+  return jnp.asarray(values, jnp.float32).reshape(1, 1, 1, -1)

@@ -1,0 +1,71 @@
+"""One signal from what is visible of all. Letters as in core, s signals."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax import core
+from mim_jax.layers import cross, transformer
+from mim_jax.ops import gather, positions
+
+
+class SignalTransformer(nn.Module):
+  """MultiMAE's predictor of one signal: latents of a pool -> [b g m e] at all places of a group.
+
+  Every place of the pool, which lies on the grid (s, ...), has its position and a learned embedding
+  of its signal. Visible places hold their latents, the others a mask token. The places of a group
+  (all of one signal, also visible ones) ask the visible places and the class tokens, by one
+  cross-attention without residual and an mlp; `depth` blocks of self-attention follow.
+  Source: MultiMAE (arXiv 2204.01678), section 3.3 and appendix; details from its reference.
+  """
+
+  width: int
+  depth: int
+  heads: int
+  target_width: int
+  mlp_ratio: float = 4.0
+  attention: str | None = None
+  scan: bool = False
+  unroll: int = 1
+  remat: str = "none"
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+    self, latents: core.Latents, mask: core.Mask, context=None
+  ) -> Float[Array, "b g m e"]:
+    b, g, m = mask.masked.shape
+    memory, places = self._laid_out(latents, mask)
+    asked = core.take(places, mask.masked).reshape(b * g, m, self.width)
+    valid = None
+    if mask.valid is not None:
+      valid = jnp.pad(mask.valid, ((0, 0), (0, latents.prefix.shape[1])), constant_values=True)
+      valid = jnp.repeat(valid, g, axis=0)
+    attend = cross.CrossAttention(self.heads, dtype=self.dtype, kernels="each", name="cross")
+    memory = jnp.repeat(transformer.norm(self.dtype, "norm_memory")(memory), g, axis=0)
+    x = attend(transformer.norm(self.dtype, "norm_asked")(asked), memory, valid)
+    mlp = transformer.Mlp(self.mlp_ratio, self.dtype, name="mlp")
+    x = x + mlp(transformer.norm(self.dtype, "norm_mlp")(x))
+    x = transformer.Stack(**self._stack(), kernels="each", name="stack")(x)
+    return transformer.dense(self.target_width, self.dtype, "head")(x).reshape(b, g, m, -1)
+
+  def _laid_out(self, latents, mask):
+    """What is visible, class tokens last [b v+k d], and all places of the pool [b n d]."""
+    n, k, signals = mask.positions.shape[1], latents.prefix.shape[1], mask.grid[0]
+    embed = transformer.dense(self.width, self.dtype, "embed")
+    seen = embed(jnp.concatenate([latents.values, latents.prefix], 1))
+    origin = self.param("signal_embedding", nn.initializers.normal(0.02), (signals, self.width))
+    where = positions.sincos(mask.positions, self.width)
+    where = (where + jnp.repeat(origin, n // signals, axis=0)[None]).astype(seen.dtype)
+    v = seen.shape[1] - k
+    visible = seen[:, :v] + core.take(where, mask.visible)
+    token = self.param("mask_token", nn.initializers.zeros, (1, 1, self.width))
+    # Entries that only fill up point behind the end, where a scatter drops them.
+    index = mask.visible if mask.valid is None else jnp.where(mask.valid, mask.visible, n)
+    places = gather.place(visible, index, where + token.astype(where.dtype))
+    return jnp.concatenate([visible, seen[:, v:]], 1), places
+
+  def _stack(self) -> dict:
+    names = "depth heads mlp_ratio attention scan unroll remat dtype"
+    return {name: getattr(self, name) for name in names.split()}

@@ -1,0 +1,10 @@
+"""Classes of pixels as targets. Letters: b batch, n tokens, p pixels of a patch."""
+
+from jax import Array
+
+from mim_jax.ops import patches
+
+
+def class_ids(batch, teachers=None, *, patch: int, signal: str = "semantic") -> Array:
+  """The class of every pixel of every patch of a class map [b h w], row by row: [b n p], int."""
+  return patches.patchify(batch[signal][..., None], patch)

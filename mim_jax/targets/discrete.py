@@ -1,0 +1,18 @@
+"""Discrete codes of patches as targets. Letters: b batch, n tokens."""
+
+from collections.abc import Callable
+
+from jax import Array
+
+
+def codes(
+  batch, teachers, *, view: Callable, teacher: str = "codes", signal: str = "image"
+) -> Array:
+  """Which code a frozen codebook gives each patch: [b n 1] int32.
+
+  The teacher has a tokenizer, an encoder and a quantizer, as runs of configs/codebook.py do; `view`
+  makes of our image that of the teacher. Source: BEiT (arXiv 2106.08254), section 2.1.
+  """
+  network = getattr(teachers, teacher)
+  latents = network.encoder(network.tokenizer(view(batch[signal])))
+  return network.quantizer(latents.values).ids[..., None]

@@ -1,0 +1,25 @@
+"""A teacher's latents as targets. Letters: b batch, n tokens, e = the teacher's width."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+
+def latents(
+  batch, teachers, *, teacher: str = "ema", normalize: bool = True, signal: str = "image"
+) -> Float[Array, "b n e"]:
+  """What the teacher of that name makes of every patch of the whole signal, float32, no gradient.
+
+  With `normalize` each token has mean 0 and deviation 1, by a second norm without parameters behind
+  the encoder's own (I-JEPA, section 3: targets; the norm is its reference's).
+  """
+  network = getattr(teachers, teacher)
+  found = network.encoder(network.tokenizer(batch[signal])).values.astype(jnp.float32)
+  return jax.lax.stop_gradient(standardized(found) if normalize else found)
+
+
+def standardized(values: Float[Array, "*b e"], epsilon: float = 1e-5) -> Float[Array, "*b e"]:
+  """Vectors with mean 0 and deviation 1: (x - mean) / sqrt(variance + epsilon)."""
+  centred = values - jnp.mean(values, -1, keepdims=True)
+  return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), -1, keepdims=True) + epsilon)

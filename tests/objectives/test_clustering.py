@@ -1,0 +1,177 @@
+"""CAPI: two losses, what they reach, the recipe, and the same numbers on any number of devices."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mim_jax import config as config_lib
+from mim_jax import experiment as experiment_lib
+from mim_jax import losses, predictors
+from mim_jax.train import mesh, names
+
+STEPS = 500_000
+
+
+@functools.cache
+def small():
+  config = config_lib.get_config("capi", "dataset=digits,size=nano")
+  config.train.update(dict(steps=10, batch_size=16))
+  config.parts.encoder.depth = 1
+  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  return experiment, experiment.init(jax.random.key(0)), experiment.data.train[np.arange(16)]
+
+
+def test_one_and_eight_devices_give_the_same_losses():
+  """The balance is over the global batch; two samples a device would balance to something else."""
+  experiment, state, batch = small()
+  state, found = jax.device_get(state), []
+  for devices in (1, 8):
+    experiment = experiment_lib.Experiment(experiment.config, devices=jax.devices()[:devices])
+    batch = mesh.to_devices(batch, experiment.mesh)
+    loss, metrics = jax.jit(experiment.loss)(state.params, batch, 3, state.teacher)
+    found.append([loss, *(metrics[k] for k in ("prediction", "clustering", "target_entropy"))])
+  np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def test_the_losses_share_no_parameter():
+  experiment, state, batch = small()
+
+  def one(params, name):
+    return experiment.loss(params, batch, 3, state.teacher)[1][name]
+
+  @jax.jit
+  def both(params):
+    return jax.grad(one)(params, "prediction"), jax.grad(one)(params, "clustering")
+
+  prediction, clustering = both(state.params)
+  reached = [
+    {name.partition("/")[0] for name, g in names.named_leaves(grads) if np.abs(g).max() > 0}
+    for grads in (prediction, clustering)
+  ]
+  assert reached == [{"tokenizer", "encoder", "predictor", "head"}, {"clusters"}]
+
+
+def test_the_loss_by_hand():
+  """-sum A log softmax(s / 0.12), and its least value is the entropy of the targets."""
+  rng = np.random.default_rng(0)
+  scores, targets = rng.normal(size=(2, 1, 3, 5)), rng.dirichlet(np.ones(5), size=(2, 1, 3))
+  z = np.exp(scores / 0.12)
+  wanted = -(targets * np.log(z / z.sum(-1, keepdims=True))).sum(-1)
+  loss = functools.partial(losses.soft_cross_entropy, temperature=0.12)
+  scores, targets = (jnp.asarray(x, jnp.float32) for x in (scores, targets))
+  np.testing.assert_allclose(loss(scores, targets), wanted, rtol=1e-5)
+  best = loss(0.12 * jnp.log(targets), targets)
+  np.testing.assert_allclose(best, jnp.sum(jax.scipy.special.entr(targets), -1), rtol=1e-5)
+
+
+def test_the_heads_by_hand():
+  x = jnp.asarray([[[3.0, 4.0], [0.0, 0.0]]])
+  kernel = jnp.asarray([[2.0, 0.0, -1.0], [0.0, 0.5, -1.0]])
+  linear = predictors.LinearPrototypes(3).apply(
+    {"params": dict(kernel=kernel, bias=jnp.asarray([0.1, 0.2, 0.3]))}, x
+  )
+  np.testing.assert_allclose(linear, [[[1.3, 0.6, -1.1], [0.1, 0.2, 0.3]]], rtol=1e-6)
+  cosine = predictors.CosinePrototypes(3).apply(
+    {"params": dict(kernel=kernel, gain=jnp.asarray([1.0, 1.0, 2.0]))}, x
+  )
+  wanted = [[[0.6, 0.8, -2 * 1.4 / 2**0.5], [0, 0, 0]]]
+  np.testing.assert_allclose(cosine, wanted, rtol=1e-6)
+
+
+def test_first_scores_have_deviation_one():
+  """So that the first assignments at temperature 0.06 are neither flat nor hard."""
+  x = jax.random.normal(jax.random.key(0), (1, 64, 48))
+  head = predictors.LinearPrototypes(256)
+  scores = head.apply(head.init(jax.random.key(1), x), x)
+  assert abs(float(jnp.std(scores)) - 1) < 0.1
+
+
+@pytest.fixture(scope="module")
+def published():
+  return config_lib.get_config("capi", "size=L")
+
+
+def schedule(node):
+  return config_lib.build(node)
+
+
+def test_the_published_schedules(published):
+  """Warm up over 50,000 steps, then 0.8 of half a cosine, for rate and momentum alike."""
+  rate = schedule(published.optimizer.learning_rate)
+  momentum = schedule(published.teachers.ema.momentum)
+  at = np.array([0, 25_000, 50_000, STEPS]) / STEPS
+  np.testing.assert_allclose(rate(at), [0, 5e-4, 1e-3, 9.55e-5], rtol=1e-3)
+  np.testing.assert_allclose(1 - momentum(at), [0, 5e-4, 1e-3, 9.55e-5], rtol=2e-3)
+  middle = 0.5 * 1e-3 * (1 + np.cos(0.8 * np.pi * 0.5))
+  np.testing.assert_allclose(rate(275_000 / STEPS), middle, rtol=1e-5)
+
+
+def test_the_published_numbers(published):
+  assert (published.train.steps, published.train.epochs) == (STEPS, None)
+  assert published.train.batch_size == 16_384
+  assert published.patch == 14
+  assert published.parts.predictor.depth == 12
+  assert published.parts.head.count == published.parts.clusters.count == 16_384
+  assert published.data.augment.scale == (0.6, 1.0)
+
+
+def test_every_parameter_has_the_published_decay_and_rate():
+  experiment, state, _ = small()
+  settings = experiment.config.optimizer
+  rules = {
+    key: dict(names.named_leaves(names.by_rule(settings[key], state.params, key)))
+    for key in ("decay", "rate")
+  }
+  wanted = {  # factor on the decay 0.1, on the rate 1e-3
+    "clusters/kernel": (0.1, 0.5),
+    "clusters/bias": (0.1, 0.5),
+    "tokenizer/embed/kernel": (1.0, 0.2),
+    "tokenizer/embed/bias": (0.0, 0.2),
+    "encoder/register_token": (1.0, 1.0),
+    "encoder/stack/block_00/norm1/scale": (0.1, 1.0),
+    "encoder/stack/block_00/attention/query/kernel": (1.0, 1.0),
+    "predictor/mask_token": (1.0, 1.0),
+    "predictor/stack/block_00/norm2/scale": (0.1, 1.0),
+    "head/kernel": (1.0, 1.0),
+    "head/gain": (1.0, 1.0),
+  }
+  found = {name: (rules["decay"][name], rules["rate"][name]) for name in wanted}
+  assert found == wanted
+
+
+def test_one_update_of_the_clustering_head_has_its_own_rate_and_decay():
+  """AdamW's first step is the sign of the gradient: rate 0.5 r, decay 0.01."""
+  experiment, state, _ = small()
+  optimizer = experiment.optimizer
+  ones = jax.tree.map(jnp.ones_like, state.params)
+  opt_state = optimizer.init(state.params)
+  for _ in range(2):  # the first has rate 0
+    updates, opt_state = optimizer.update(ones, opt_state, state.params)
+  rate = float(schedule(experiment.config.optimizer.learning_rate)(1 / 10))
+  kernel = state.params["clusters"]["kernel"]
+  wanted = -0.5 * rate * (1 + 0.01 * kernel)
+  np.testing.assert_allclose(updates["clusters"]["kernel"], wanted, rtol=1e-4)
+  token = state.params["predictor"]["mask_token"]
+  np.testing.assert_allclose(
+    updates["predictor"]["mask_token"], -rate * (1 + 0.1 * token), rtol=1e-4
+  )
+
+
+def test_all_patches_of_the_teacher_are_clustered_and_its_registers_are_not():
+  experiment, state, _ = small()
+  seen = []
+
+  def objective(parts):
+    teachers = experiment._bound(state.teacher, state.stats)
+    assign = experiment.objective.keywords["assign"]
+    settings = dict(
+      experiment.objective.keywords, assign=lambda s: seen.append(s.shape) or assign(s)
+    )
+    batch = experiment.view(experiment.data.train[np.arange(4)])
+    return experiment.objective.func(parts, batch, experiment.step(0), teachers, **settings)
+
+  jax.eval_shape(lambda: experiment.parts.apply({"params": state.params}, method=objective))
+  assert seen == [(4, 16, 16)]  # images, patches, prototypes
