@@ -1,7 +1,8 @@
 """BEiT: BERT Pre-Training of Image Transformers (Bao et al., ICLR 2022, arXiv 2106.08254).
 
 Reference implementation: github.com/microsoft/unilm, beit (MIT; not copied).
-Run:       mim-jax train --config=configs/beit.py:size=B,teacher=runs/codebook_b --workdir=runs/beit_b
+Run:       mim-jax train --config=configs/beit.py:size=B,teacher=runs/codebook_b \
+             --workdir=runs/beit_b
 Laptop:    mim-jax train --config=configs/beit.py:dataset=digits --workdir=runs/beit_digits
 Cost:      3 x student on all tokens, codes once, 144.2 GFLOP an image for B/16 with the codes of a
            B/16, at 224 pixels (160 with DALL-E's, as published).

@@ -1,5 +1,5 @@
-"""VQ-VAE: Neural Discrete Representation Learning (van den Oord et al., NeurIPS 2017, arXiv 1711.00937),
-with the transformers and unit codes of VQ-KD (BEiT v2, Peng et al., 2022, arXiv 2208.06366).
+"""VQ-VAE: Neural Discrete Representation Learning (van den Oord et al., NeurIPS 2017, arXiv
+1711.00937), with the transformers and unit codes of VQ-KD (BEiT v2, arXiv 2208.06366).
 
 Reference implementation: github.com/microsoft/unilm, beit2 (MIT; not copied).
 Run:       mim-jax train --config=configs/codebook.py:size=B --workdir=runs/codebook_b
@@ -9,7 +9,8 @@ Published: none of its own: with its codes BEiT v2 gets 85.0 / 85.5 % on ImageNe
            epochs), where the codes were made to predict CLIP's features instead of pixels.
 Ours:      not run on ImageNet yet.
 
-It masks nothing; what it learns is the discrete targets of configs/beit.py. It decodes pixels, as the
+It masks nothing; what it learns is the discrete targets of configs/beit.py. It decodes pixels, as
+the
 codebook of BEiT v1 does, for no network of others comes with mim_jax; give `objective.target` and
 `objective.loss` for other things. Codes settle on the data by reviving those that nothing chooses.
 """
@@ -53,9 +54,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   peak = 2e-3 * images / 256 if small else RATE * images / 128
   c.optimizer = part(
     optimizer.adamw,
-    learning_rate=part(
-      schedules.cosine, peak=peak, end=1e-5, warmup=min(WARMUP / a.epochs, 0.1)
-    ),
+    learning_rate=part(schedules.cosine, peak=peak, end=1e-5, warmup=min(WARMUP / a.epochs, 0.1)),
     weight_decay=part(schedules.constant, value=1e-4),
     b2=0.99,
     decay=((r"(bias|scale|token|positions|table)$", 0.0), (r"kernel$", 1.0)),

@@ -104,10 +104,18 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 def budget(a: ml_collections.ConfigDict) -> dict:
   """How long and in which batches: as published, or for a laptop at sizes nano and tiny."""
   if a.dataset == "digits":
-    return dict(steps=2000, batch_size=256)
+    return dict(steps=1400, batch_size=256)
   if a.size in LAPTOP:
     return dict(epochs=float(a.epochs), batch_size=256, checkpoint_every=200)
   return dict(epochs=float(a.epochs))
+
+
+def scaled(c: ml_collections.ConfigDict, rate: float) -> config_dict.FieldReference:
+  """`rate`, which is for batches of 256, times batch size / 256, whatever size is set later on.
+
+  A float comes first, so that a float may replace the result on the command line.
+  """
+  return config_dict.FieldReference(rate / 256) * c.train.get_ref("batch_size")
 
 
 def tokens(c: ml_collections.ConfigDict) -> int:

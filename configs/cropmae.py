@@ -70,7 +70,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   )
   shown = "crop" if a.views == "crops" else "image"
   c.pictures = part(strips.from_context, mask=mask, patch=patch, signal=shown)
-  rate = (2e-3 if small else RATE) * c.train.get_ref("batch_size") / 256
+  rate = common.scaled(c, 2e-3 if small else RATE)
   c.optimizer = part(
     optimizer.adamw,
     learning_rate=part(schedules.cosine, peak=rate, warmup=WARMUP),

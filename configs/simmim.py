@@ -3,8 +3,8 @@
 Reference implementation: github.com/microsoft/SimMIM (MIT; not copied).
 Run:       mim-jax train --config=configs/simmim.py:encoder=swin,size=B --workdir=runs/simmim_swin_b
 Laptop:    mim-jax train --config=configs/simmim.py:dataset=digits --workdir=runs/simmim_digits
-Cost:      3 x forward on all tokens, 105.7 GFLOP an image for ViT-B/16 at 224 pixels, 68.1 for Swin-B at
-           192: masking saves nothing.
+Cost:      3 x forward on all tokens, 105.7 GFLOP an image for ViT-B/16 at 224 pixels, 68.1 for
+           Swin-B at 192: masking saves nothing.
 Published: fine-tuning on ImageNet-1k 83.8 % (ViT-B, 800 epochs), 82.8 / 84.0 % (Swin-B, 100 / 800
            epochs), 85.4 % (Swin-L); linear probe 56.7 % (ViT-B, 8th block).
 Ours:      not run on ImageNet yet.
@@ -128,9 +128,7 @@ def swin_parts(c, a) -> tuple[dict, tuple]:
   width, cell = size.pop("width"), 2 ** (len(size["depths"]) - 1)
   head = dict(target_width=patch**2 * a.channels, cell=cell)
   parts = dict(
-    tokenizer=part(
-      tokenizers.ImagePatches, patch=patch, width=width, kernels="torch", dtype=dtype
-    ),
+    tokenizer=part(tokenizers.ImagePatches, patch=patch, width=width, kernels="torch", dtype=dtype),
     encoder=part(encoders.Swin, **size, dtype=dtype),
     predictor=part(predictors.Linear, **head, dtype=dtype),
   )

@@ -1,5 +1,7 @@
 """Hierarchical encoder with shifted windows. Letters: b batch, n tokens, h w grid, d width."""
 
+from typing import Literal
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -26,7 +28,7 @@ class Swin(nn.Module):
   window: int = 7
   mlp_ratio: float = 4.0
   drop_path: float = 0.0
-  attention: str | None = None
+  attention: Literal["xla", "cudnn"] | None = None
   remat: str = "none"
   dtype: str = "float32"
 

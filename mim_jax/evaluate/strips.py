@@ -24,13 +24,14 @@ def cubes(
   tubelet: int,
   patch: int,
   std: tuple[float, ...],
+  normalize: bool = True,
   frames: int = 4,
   signal: str = "image",
 ) -> reconstruction.Pictures:
   """Panels "original", "masked", "reconstruction" of clips, `frames` of their frames side by side.
 
-  std: as in targets.cubes. The true mean and deviation of every cube are put back. Visible cubes
-  are pasted from the original.
+  std, normalize: as in targets.cubes; with `normalize` the true mean and deviation of every cube
+  are put back. Visible cubes are pasted from the original.
   """
   clip = batch[signal].astype(jnp.float32)
   tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
@@ -38,20 +39,21 @@ def cubes(
   predictions = parts.predictor(parts.encoder(tokens, drawn), drawn)  # [b g m e]
   cut = patches.patchify(clip, (tubelet, patch, patch))  # [b n e]
   b, n, e = cut.shape
-  _, mean, deviation = target.normalize_cubes(cut, std)  # [b n 1 c]
   predicted = predictions.astype(jnp.float32).reshape(b, -1, e)
   placed = gather.place(predicted, drawn.masked.reshape(b, -1), jnp.zeros_like(cut))
-  restored = (placed.reshape(b, n, -1, len(std)) * deviation + mean).reshape(b, n, e)
+  if normalize:
+    _, mean, deviation = target.normalize_cubes(cut, std)  # [b n 1 c]
+    placed = (placed.reshape(b, n, -1, len(std)) * deviation + mean).reshape(b, n, e)
   seen = gather.member(drawn.visible, n)[..., None]
   panels = {
     "original": cut,
     "masked": jnp.where(seen, cut, 0.0),
-    "reconstruction": jnp.where(seen, cut, restored),
+    "reconstruction": jnp.where(seen, cut, placed),
   }
   join = functools.partial(patches.unpatchify, grid=tokens.grid, patch=(tubelet, patch, patch))
   return reconstruction.Pictures(
     {name: side_by_side(join(x), frames) for name, x in panels.items()},
-    f"{frames} frames of each clip side by side. " + reconstruction.note(normalize=True),
+    f"{frames} frames of each clip side by side. " + reconstruction.note(normalize),
   )
 
 

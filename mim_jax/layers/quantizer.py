@@ -1,4 +1,6 @@
-"""Latents to codes and back. Letters: b batch, n tokens, d width, k codes, c their width, v = b n."""
+"""Latents to codes and back. Letters: b batch, n tokens, d width, k codes, c their width, v = b
+n.
+"""
 
 from typing import NamedTuple
 

@@ -1,8 +1,10 @@
-"""Shifted windows and patch merging. Letters: b batch, h w grid, u windows, t tokens of one, d width.
+"""Shifted windows and patch merging. Letters: b, h w grid, u windows, t tokens of one, d width.
 
-Liu et al., Swin Transformer (arXiv 2103.14030), section 3. LayerNorms have epsilon 1e-5, kernels and
-tables of relative positions start normal(0.02).
+Liu et al., Swin Transformer (arXiv 2103.14030), section 3. LayerNorms have epsilon 1e-5; kernels
+and tables of relative positions start normal(0.02).
 """
+
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -31,12 +33,12 @@ class Block(nn.Module):
   window: int
   shifted: bool
   mlp_ratio: float = 4.0
-  attention: str | None = None
+  attention: Literal["xla", "cudnn"] | None = None
   dtype: str = "float32"
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w d"], drop=None):
-    grid = x.shape[1:3]
+    grid = (x.shape[1], x.shape[2])
     window, shift = layout(grid, self.window, self.shifted)
     y = transformer.norm(self.dtype, "norm1", epsilon=EPSILON)(x)
     y = self._attend(cut(y, window, shift), x.shape[0], (grid, window, shift))
@@ -53,9 +55,15 @@ class Block(nn.Module):
     bias = jnp.moveaxis(table[relative.table_index(window)], -1, 0)
     keep = same_region(grid, window, shift)
     if keep is not None:
-      keep = jnp.broadcast_to(jnp.asarray(keep)[None], (b, *keep.shape)).reshape(-1, *keep.shape[1:])
+      keep = jnp.broadcast_to(jnp.asarray(keep)[None], (b, *keep.shape)).reshape(
+        -1, *keep.shape[1:]
+      )
     attend = transformer.Attention(
-      self.heads, implementation=self.attention, dtype=self.dtype, kernels="normal", name="attention"
+      self.heads,
+      implementation=self.attention,
+      dtype=self.dtype,
+      kernels="normal",
+      name="attention",
     )
     return attend(y, keep, bias)
 

@@ -1,4 +1,6 @@
-"""Masks grown block by block. Letters: b batch, t tries, h w grid, n tokens, v visible, m masked."""
+"""Masks grown block by block. Letters: b batch, t tries, h w grid, n tokens, v visible, m
+masked.
+"""
 
 import math
 
@@ -30,7 +32,8 @@ def block_wise(
   BEiT, algorithm 1: a block's area is uniform between `smallest` and what is still to be hidden (or
   `largest`, both shares of n), its height / width log-uniform between `aspect` and its inverse, its
   place uniform. Ten tries to hide something without hiding too much, else the blocks end. What then
-  lacks to the count is hidden one by one (BEiT v2), about half a token in 75; so the count is static.
+  lacks to the count is hidden one by one (BEiT v2), about half a token in 75; so the count is
+  static.
   InputError where the grid is not 2-D or nothing would be visible or masked.
   """
   b, n = tokens.positions.shape[:2]
@@ -72,8 +75,8 @@ def hidden_count(grid: tuple[int, ...], ratio: float) -> int:
   count = round(ratio * n)
   if len(grid) != 2 or not 0 < count < n:
     raise InputError(
-      f"mask: ratio {ratio} hides {count} tokens of the grid {tuple(grid)}. Blocks need a 2-D grid, "
-      f"and 1 to {n - 1} hidden tokens. Change `objective.mask.ratio` or the patch size."
+      f"mask: ratio {ratio} hides {count} tokens of the grid {tuple(grid)}. Blocks need a 2-D "
+      f"grid, and 1 to {n - 1} hidden tokens. Change `objective.mask.ratio` or the patch size."
     )
   return count
 

@@ -16,7 +16,8 @@ def coarse(
   """Hides whole squares of unit x unit tokens, a uniform draw of ceil(ratio x squares) of them.
 
   SimMIM, section 3.2: squares of 32 pixels whatever the patch, so that neighbours of one patch do
-  not give it away. InputError where squares do not tile the grid or nothing would be seen or hidden.
+  not give it away. InputError where squares do not tile the grid or nothing would be seen or
+  hidden.
   """
   members = squares(tokens.grid, unit)  # [u unit^2]
   hidden = hidden_count(len(members), ratio)

@@ -66,6 +66,6 @@ def replacements(
 
 
 def perplexity(count: Float[Array, "k"]) -> Float[Array, ""]:
-  """exp of the entropy of how often codes are chosen: k where all are alike, 1 where one is."""
+  """Exp of the entropy of how often codes are chosen: k where all are alike, 1 where one is."""
   share = count / jnp.maximum(jnp.sum(count), 1.0)
   return jnp.exp(-jnp.sum(share * jnp.log(share + 1e-10)))

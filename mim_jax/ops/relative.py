@@ -20,5 +20,7 @@ def table_index(grid: tuple[int, int], prefix: int = 0) -> np.ndarray:
   index = (offsets[..., 0] + h - 1) * (2 * w - 1) + offsets[..., 1] + w - 1
   index = np.pad(index, ((prefix, 0), (prefix, 0)))
   first = table_rows(grid)
-  index[:prefix, prefix:], index[prefix:, :prefix], index[:prefix, :prefix] = range(first, first + 3)
+  index[:prefix, prefix:], index[prefix:, :prefix], index[:prefix, :prefix] = range(
+    first, first + 3
+  )
   return index.astype(np.int32)

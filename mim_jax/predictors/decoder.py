@@ -11,7 +11,8 @@ from mim_jax.ops import positions
 
 
 class Decoder(nn.Module):
-  """Tokens [b n c] -> predictions [b n e] for every token: widen, positions, blocks, linear-tanh-linear.
+  """Tokens [b n c] -> predictions [b n e] for every token: widen, positions, blocks,
+  linear-tanh-linear.
 
   BEiT v2, section 2.2, with fixed sine-cosine positions and no class token. `kernels`: a word of
   `layers.initial`.

@@ -15,7 +15,8 @@ class Linear(nn.Module):
 
   cell: tokens along the side of the square that one latent stands for. 1 for a ViT; where a
   hierarchical encoder returns fewer latents than tokens, each predicts all tokens of its square (a
-  1x1 convolution and a pixel shuffle in SimMIM, section 3.3). kernels: a word of `layers.initial`, or
+  1x1 convolution and a pixel shuffle in SimMIM, section 3.3). kernels: a word of `layers.initial`,
+  or
   "torch" for PyTorch's default of kernel and bias. InputError where the latents do not fit.
   """
 

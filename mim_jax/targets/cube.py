@@ -9,9 +9,16 @@ from mim_jax.ops import patches
 
 
 def cubes(
-  batch, teachers=None, *, tubelet: int, patch: int, std: tuple[float, ...], signal: str = "image"
+  batch,
+  teachers=None,
+  *,
+  tubelet: int,
+  patch: int,
+  std: tuple[float, ...],
+  normalize: bool = True,
+  signal: str = "image",
 ) -> Array:
-  """The pixels of every cube, each colour of each cube normalised by itself: [b n e] float32.
+  """The pixels of every cube, [b n e]; with `normalize` each colour of each cube by itself.
 
   std: what the clip was divided by after [0, 1], one number a channel, so that epsilon has its
   published scale. Values go by frame, row, column, channel. Source: VideoMAE, section 3.1, and
@@ -19,7 +26,7 @@ def cubes(
   """
   clip = batch[signal].astype(jnp.float32)
   cut = patches.patchify(clip, (tubelet, patch, patch))
-  return normalize_cubes(cut, std)[0]
+  return normalize_cubes(cut, std)[0] if normalize else cut
 
 
 def normalize_cubes(

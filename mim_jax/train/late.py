@@ -57,7 +57,7 @@ def clipped_each(limit: float) -> optax.GradientTransformation:
 class Waiting(NamedTuple):
   """Attributes: updates asked for so far, int32 scalar, and the state of what waits."""
 
-  count: jax.Array
+  asked: jax.Array
   inner: Any
 
 
@@ -69,9 +69,9 @@ def waiting(inner: optax.GradientTransformation, start: float) -> optax.Gradient
 
   def update(updates, state, params=None):
     updates, after = inner.update(updates, state.inner, params)
-    begun = state.count >= start
+    begun = state.asked >= start
     after = jax.tree.map(lambda new, old: jnp.where(begun, new, old), after, state.inner)
-    return updates, Waiting(state.count + 1, after)
+    return updates, Waiting(state.asked + 1, after)
 
   return optax.GradientTransformation(init, update)
 
@@ -86,7 +86,7 @@ def held(starts: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
   def update(updates, state, params=None):
     begin = names.by_rule(starts, updates, "optimizer.late")
     updates = jax.tree.map(
-      lambda u, start: jnp.where(state.count >= start, u, 0.0) if start else u, updates, begin
+      lambda u, start: jnp.where(state.asked >= start, u, 0.0) if start else u, updates, begin
     )
     return updates, optax.ScaleByScheduleState(count=state.count + 1)
 

@@ -47,3 +47,13 @@ def test_a_ratio_that_leaves_nothing_visible_or_masked_is_refused(ratio, left):
     InputError, match=f"{left} tokens visible.*0.0625 to 0.9375.*objective.mask.ratio"
   ):
     masks.random(jax.random.key(0), tokens_of(1, 16), ratio=ratio)
+
+
+@pytest.mark.parametrize(
+  ("n", "ratio", "down", "nearest"), [(49, 0.6, 19, 20), (144, 0.75, 36, 36), (4, 0.6, 1, 2)]
+)
+def test_visible_tokens_are_rounded_down_or_to_the_nearest(n, ratio, down, nearest):
+  for rounding, expected in (("down", down), ("nearest", nearest)):
+    mask = masks.random(jax.random.key(0), tokens_of(2, n), ratio=ratio, rounding=rounding)
+    assert mask.visible.shape == (2, expected)
+    assert mask.masked.shape == (2, 1, n - expected)

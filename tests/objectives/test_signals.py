@@ -21,7 +21,8 @@ def small():
   config.train.update(dict(steps=10, batch_size=16))
   config.parts.encoder.depth = 1
   experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  return experiment, experiment.init(jax.random.key(0)), experiment.data.train[np.arange(16)]
+  batch = {k: jnp.asarray(v) for k, v in experiment.data.train[np.arange(16)].items()}
+  return experiment, experiment.init(jax.random.key(0)), batch
 
 
 def test_one_and_eight_devices_give_the_same_losses():

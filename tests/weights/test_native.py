@@ -66,7 +66,8 @@ def test_a_run_starts_from_a_finished_one(finished):
 def test_parts_that_do_not_fit_are_named(finished):
   folder, variables = finished
   with pytest.raises(
-    InputError, match=r"2 arrays of 'tokenizer' do not fit, the first is 'embed/bias': \(24,\) there, \(96,\) here"
+    InputError,
+    match=r"2 arrays of 'tokenizer' do not fit, the first is 'embed/bias': \(24,\) there, \(96,\) here",
   ):
     config = a_config(f"size=tiny,init={folder}")
     experiment_lib.Experiment(config, devices=jax.devices()[:1]).init(jax.random.key(0))
