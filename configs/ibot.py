@@ -65,7 +65,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.pictures = part(maps.features)
   for name in ("knn", "linear", "linear_10"):
     c.evaluations[name].pool = "class"
-  rate = recipe["rate"] * c.train.get_ref("batch_size") / 256.0
+  rate = common.scaled(c, recipe["rate"])
   warmup = min(WARMUP / a.epochs, 0.1)
   c.optimizer = part(
     late.late_adamw,

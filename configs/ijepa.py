@@ -32,9 +32,10 @@ PREDICTORS = dict(
   nano=dict(width=16, depth=1), tiny=dict(width=48, depth=2), S=dict(width=192, depth=6)
 )
 DEPTH = dict(B=6, L=12, H=12)
-# configs/*.yaml of the reference; rates are for 2048 images, and the last one is absolute.
+# configs/*.yaml of the reference; rates, there for 2048 images, are for 256 here, but the last.
 EPOCHS, BATCH, WARMUP = dict(B=600, L=600), 2048, 40
-RATES, LAPTOP_RATES = dict(start=2e-4, peak=1e-3), dict(start=4e-4, peak=2e-3)
+RATES = dict(start=2e-4 * 256 / BATCH, peak=1e-3 * 256 / BATCH)
+LAPTOP_RATES = dict(start=4e-4, peak=2e-3)
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -56,8 +57,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   momentum = dict(start=0.99, end=1.0) if small else dict(start=0.996, end=1.0)
   c.teachers.ema = part(teachers.Ema, momentum=part(schedules.linear, **momentum))
   c.pictures = part(maps.predictions, mask=mask, target=target)
-  scale = c.train.get_ref("batch_size") / (256.0 if small else BATCH)
-  rates = {name: scale * rate for name, rate in (LAPTOP_RATES if small else RATES).items()}
+  rates = {k: common.scaled(c, rate) for k, rate in (LAPTOP_RATES if small else RATES).items()}
   warmup = min(WARMUP / a.epochs, 0.15)
   c.optimizer = part(
     optimizer.adamw,

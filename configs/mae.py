@@ -6,7 +6,7 @@ Laptop:    mim-jax train --config=configs/mae.py:dataset=digits --workdir=runs/d
 Cost:      3 x forward, 58.7 / 124.5 / 291.4 GFLOP an image for B/16, L/16, H/14 at 224 pixels.
 Published: fine-tuning on ImageNet-1k 83.6 / 85.9 / 86.9 % (B, L, H; 1600 epochs); linear probe 68.0
 / 75.8 / 76.6 %.
-Ours:      on the embedded digits, see experiments/digits/README.md; not run on ImageNet yet.
+Ours:      not run on ImageNet yet; on the embedded digits see experiments/digits/README.md.
 """
 
 import ml_collections

@@ -1,0 +1,28 @@
+"""Schedules as functions of the step."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mim_jax.train import schedules
+
+
+def test_the_cosine_of_the_whole_run_steps_down_behind_the_warm_up():
+  """SimMIM's 100 epochs with 10 of warm-up: min + (peak - min) (1 + cos(.1 pi)) / 2 at its end."""
+  settings = dict(peak=8e-4, start=4e-6, end=4e-5, warmup=0.1)
+  rate = lambda share: float(schedules.cosine_throughout(share, **settings))
+  assert rate(0.0) == pytest.approx(4e-6)
+  assert rate(0.05) == pytest.approx((4e-6 + 8e-4) / 2)
+  assert rate(0.0999) == pytest.approx(8e-4, rel=2e-3)
+  assert rate(0.1) == pytest.approx(4e-5 + 7.6e-4 * (1 + math.cos(0.1 * math.pi)) / 2, rel=1e-5)
+  assert rate(0.5) == pytest.approx(4.2e-4, rel=1e-5)
+  assert rate(1.0) == pytest.approx(4e-5, rel=1e-4)
+
+
+def test_a_staircase_falls_where_it_is_told_to():
+  rate = lambda share: float(
+    schedules.staircase(share, peak=4e-4, start=2e-6, at=(0.5, 0.875), warmup=0.1)
+  )
+  found = [rate(share) for share in (0.0, 0.05, 0.1, 0.49, 0.5, 0.874, 0.875, 1.0)]
+  np.testing.assert_allclose(found, [2e-6, 2.01e-4, 4e-4, 4e-4, 4e-5, 4e-5, 4e-6, 4e-6], rtol=1e-5)
