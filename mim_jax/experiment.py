@@ -184,7 +184,7 @@ class Experiment:
     """
     if jnp.issubdtype(images.dtype, jnp.floating):
       images = jnp.round(images * 255.0).astype(jnp.uint8)
-    size = jnp.broadcast_to(jnp.asarray(images.shape[1:3], jnp.int32), (images.shape[0], 2))
+    size = jnp.broadcast_to(jnp.asarray(images.shape[-3:-1], jnp.int32), (images.shape[0], 2))
     return self.features(params, stats or {}, {"image": images, "size": size}, layer, pool)
 
   def features(self, params, stats: dict, batch: dict, layer=None, pool=None):

@@ -20,7 +20,7 @@ def test_a_node_holds_every_setting_defaults_included():
 
 def test_what_stands_before_the_star_is_no_setting():
   node = config.part(masks.random, ratio=0.5)
-  assert set(node) == {"part", "ratio"}
+  assert set(node) == {"part", "ratio", "rounding"}
   with pytest.raises(InputError, match="random: setting: 'progress' is unknown"):
     config.part(masks.random, ratio=0.5, progress=1.0)
 
@@ -60,7 +60,7 @@ def test_build_makes_partials_and_instances_all_the_way_down():
   made = config.build(node)
   assert made.func is objectives.predict_masked
   assert isinstance(made.keywords["mask"], functools.partial)
-  assert made.keywords["mask"].keywords == {"ratio": 0.5}
+  assert made.keywords["mask"].keywords["ratio"] == 0.5
   module = config.build(
     config.part(predictors.Transformer, width=8, depth=1, heads=2, target_width=4)
   )
