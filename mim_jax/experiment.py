@@ -149,6 +149,7 @@ class Experiment:
     """
     step = step if isinstance(step, core.Step) else self.step(step)
     teacher = dict.fromkeys(self._teachers, params) if teacher is None else teacher
+    batch = {k: jnp.asarray(v) for k, v in batch.items()}
     loss, (metrics, _) = self._forward(params, stats or {}, teacher, batch, step)
     return loss, metrics
 
