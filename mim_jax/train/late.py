@@ -86,7 +86,7 @@ def held(starts: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
   def update(updates, state, params=None):
     begin = names.by_rule(starts, updates, "optimizer.late")
     updates = jax.tree.map(
-      lambda u, start: jnp.where(state.asked >= start, u, 0.0) if start else u, updates, begin
+      lambda u, start: jnp.where(state.count >= start, u, 0.0) if start else u, updates, begin
     )
     return updates, optax.ScaleByScheduleState(count=state.count + 1)
 
