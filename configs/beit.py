@@ -58,8 +58,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   )
   c.parts = parts(c, a, network.parts.quantizer.codes)
   c.pictures = part(maps.codes, mask=mask, target=target)
-  images = c.train.get_ref("batch_size").to_float()
-  rate = 2e-3 * images / 256 if small else RATE * images / BATCH
+  rate = common.scaled(c, 2e-3) if small else common.scaled(c, RATE, BATCH)
   c.optimizer = part(
     optimizer.adamw,
     learning_rate=part(schedules.cosine, peak=rate, end=END, warmup=min(WARMUP / a.epochs, 0.1)),

@@ -50,8 +50,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     loss=part(losses.squared_error),
   )
   c.pictures = part(pictures.decoded, patch=patch)
-  images = c.train.get_ref("batch_size").to_float()
-  peak = 2e-3 * images / 256 if small else RATE * images / 128
+  peak = common.scaled(c, 2e-3) if small else common.scaled(c, RATE, 128)
   c.optimizer = part(
     optimizer.adamw,
     learning_rate=part(schedules.cosine, peak=peak, end=1e-5, warmup=min(WARMUP / a.epochs, 0.1)),

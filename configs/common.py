@@ -110,12 +110,14 @@ def budget(a: ml_collections.ConfigDict) -> dict:
   return dict(epochs=float(a.epochs))
 
 
-def scaled(c: ml_collections.ConfigDict, rate: float) -> config_dict.FieldReference:
-  """`rate`, which is for batches of 256, times batch size / 256, whatever size is set later on.
+def scaled(
+  c: ml_collections.ConfigDict, rate: float, images: int = 256
+) -> config_dict.FieldReference:
+  """`rate`, which is for batches of `images`, times batch size / `images`, whatever is set later.
 
   A float comes first, so that a float may replace the result on the command line.
   """
-  return config_dict.FieldReference(rate / 256) * c.train.get_ref("batch_size")
+  return config_dict.FieldReference(rate / images) * c.train.get_ref("batch_size")
 
 
 def tokens(c: ml_collections.ConfigDict) -> int:

@@ -65,7 +65,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     optimizer.adamw,
     learning_rate=part(
       schedules.cosine,
-      peak=rate * c.train.get_ref("batch_size") * 1.0 / 256,
+      peak=common.scaled(c, rate),
       warmup=min(WARMUP / a.epochs, 0.1),
     ),
     weight_decay=part(schedules.constant, value=0.05),

@@ -73,7 +73,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   )
   c.pictures = part(maps.features)
   rate = 2e-3 if small else recipe["rate"]
-  peak = rate * c.train.get_ref("batch_size") * 1.0 / 256
+  peak = common.scaled(c, rate)
   warmup = min(WARMUP / a.epochs, 0.1)
   c.optimizer = part(
     optimizer.adamw,

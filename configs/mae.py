@@ -32,7 +32,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   size = common.SIZES[a.size]
   # The embedded digits have patches of 4 pixels, most of them blank: their plain values teach more.
   normalize = a.dataset != "digits"
-  batch_size = c.train.get_ref("batch_size") * 1.0
   rate = 2e-3 if a.size in common.LAPTOP else RATE
   patch, dtype = c.get_ref("patch"), c.train.get_ref("dtype")
 
@@ -57,7 +56,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.optimizer = part(
     optimizer.adamw,
     learning_rate=part(
-      schedules.cosine, peak=rate * batch_size / 256, warmup=min(WARMUP / a.epochs, 0.1)
+      schedules.cosine, peak=common.scaled(c, rate), warmup=min(WARMUP / a.epochs, 0.1)
     ),
     weight_decay=part(schedules.constant, value=0.05),
     b2=0.95,

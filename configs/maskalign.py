@@ -75,7 +75,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     optimizer.adamw,
     learning_rate=part(
       schedules.cosine,
-      peak=(2e-3 if small else RATE) * c.train.get_ref("batch_size") * 1.0 / 256,
+      peak=common.scaled(c, 2e-3 if small else RATE),
       end=1e-5,
       warmup=min(WARMUP / a.epochs, 0.1),
     ),

@@ -139,14 +139,13 @@ def swin_parts(c, a) -> tuple[dict, tuple]:
 
 def learning_rate(c, a) -> ml_collections.ConfigDict:
   """A cosine for short runs, one step for long ones."""
-  images = c.train.get_ref("batch_size").to_float()
   warmup = min(WARMUP / a.epochs, 0.1)
   if a.size in common.LAPTOP:
-    return part(schedules.cosine, peak=2e-3 * images / 256, warmup=warmup)
+    return part(schedules.cosine, peak=common.scaled(c, 2e-3), warmup=warmup)
   if a.epochs <= 100:
-    rates = {name: rate * images / 512 for name, rate in SHORT.items()}
+    rates = {name: common.scaled(c, rate, 512) for name, rate in SHORT.items()}
     return part(schedules.cosine_throughout, **rates, warmup=warmup)
-  rates = {name: rate * images / 512 for name, rate in LONG.items()}
+  rates = {name: common.scaled(c, rate, 512) for name, rate in LONG.items()}
   return part(schedules.staircase, **rates, at=(700 / 800,), warmup=warmup)
 
 

@@ -45,8 +45,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   if a.patch < 0:  # the stride of the network; smaller for smaller images
     a.patch = 32 if a.image >= 128 else max(4, common.default_patch(a.size, a.image))
   c = common.base(a)
-  rate = RATE * (c.train.get_ref("batch_size") * 1.0) / 256
-  peak = LAPTOP_RATE if a.size in common.LAPTOP else rate
+  peak = LAPTOP_RATE if a.size in common.LAPTOP else common.scaled(c, RATE)
   patch, dtype = c.get_ref("patch"), c.train.get_ref("dtype")
   encoder, norm = network(a, patch, dtype)
 

@@ -148,7 +148,8 @@ class Experiment:
     index).
     """
     step = step if isinstance(step, core.Step) else self.step(step)
-    teacher = dict.fromkeys(self._teachers, params) if teacher is None else teacher
+    if teacher is None:
+      teacher = {name: teacher.start(params) for name, teacher in self._teachers.items()}
     batch = {k: jnp.asarray(v) for k, v in batch.items()}
     loss, (metrics, _) = self._forward(params, stats or {}, teacher, batch, step)
     return loss, metrics

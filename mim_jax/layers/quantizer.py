@@ -67,8 +67,9 @@ class Quantizer(nn.Module):
     z = self._project(latents)
     state = self._book()
     flat = jax.lax.stop_gradient(z.reshape(-1, self.width))
-    ids = codebook.nearest(flat, state["codes"].value)
-    chosen = state["codes"].value[ids].reshape(z.shape)
+    codes = jax.lax.stop_gradient(state["codes"].value)
+    ids = codebook.nearest(flat, codes)
+    chosen = codes[ids].reshape(z.shape)
     distance = jnp.mean(jnp.square(z - chosen), -1)
     count, sums = codebook.totals(flat, ids, self.codes)
     if self.is_mutable_collection(STATE) and not self.is_initializing():

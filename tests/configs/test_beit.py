@@ -64,6 +64,7 @@ def test_the_codes_are_those_of_the_run(book):
   target = config_lib.build(c.objective.target)
   found = target(experiment.view(batch), experiment._bound(begun.teacher, begun.stats))
   variables, known = native.load(book)
+  variables = jax.tree.map(jnp.asarray, variables)
   network = frozen.parts_of(known).bind(variables)
   image = experiment.view(batch)["image"]
   ids = network.quantizer(network.encoder(network.tokenizer(image)).values).ids

@@ -23,13 +23,13 @@ def test_the_recipe():
 def test_codes_come_into_use_on_digits(unit):
   """At first few of 32 are; then those that none chooses are revived, and pixels are met."""
   c = config_lib.get_config("codebook", "dataset=digits,size=nano")
-  c.train.update(dict(steps=60, batch_size=64))
+  c.train.update(dict(steps=200, batch_size=64))
   c.optimizer.learning_rate.peak = 2e-3
   c.parts.quantizer.unit = unit
   experiment = experiment_lib.Experiment(c, devices=jax.devices()[:1])
   state, batches = experiment.init(jax.random.key(0)), experiment.batches()
   step, seen = jax.jit(experiment.update), []
-  for _ in range(60):
+  for _ in range(200):
     state, metrics = step(state, next(batches))
     seen.append({name: float(value) for name, value in metrics.items()})
   assert seen[-1]["usage"] > 0.6

@@ -19,6 +19,7 @@ def params():
   return {"body": {"kernel": jnp.asarray([1.0, -2.0])}, "head": {"codes": jnp.asarray([3.0, 1.0])}}
 
 
+@jax.numpy_dtype_promotion("standard")  # Optax counts in int32
 def trace(transform, gradients):
   """Parameters after each update."""
   now, state, seen = params(), transform.init(params()), []
