@@ -35,8 +35,8 @@ def row(name: str) -> dict[str, str]:
   """The row of one config.
 
   FLOPs are those of a training image at size B by the config's formula; step time and our number
-  come from the records of experiments/methods_digits, where every method has the same tiny encoder
-  and budget; own lines are those of functions and classes that no other config names.
+  come from the records of experiments/methods_digits, where every method has the same encoder and
+  budget; own lines are those of functions and classes that no other config names.
   """
   facts, c = stated(name), config_of(name)
   found = records()
@@ -47,7 +47,7 @@ def row(name: str) -> dict[str, str]:
     "parts": ", ".join(sorted({p.rpartition(".")[2] for p in named(c) if room(p) in ROOMS})),
     "lines": str(own_lines(name)),
     "flops": relative_cost(name),
-    "time": relative_time(found, name),
+    "time": relative_time(name),
     "published": facts.get("published", "–"),
     "ours": our_number(found, name),
   }
@@ -106,10 +106,10 @@ def code_lines(dotted: str) -> int:
   return sum(1 for text in code if text and not text.startswith("#"))
 
 
-def records() -> list[dict]:
-  """The records of experiments/methods_digits; [] where they are not at hand (a wheel)."""
-  file = config_lib.folder().parent / "experiments" / "methods_digits" / "results.jsonl"
-  return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+def records(file: str = "results.jsonl") -> list[dict]:
+  """A file of records of experiments/methods_digits; [] where it is not at hand (a wheel)."""
+  path = config_lib.folder().parent / "experiments" / "methods_digits" / file
+  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def relative_cost(name: str) -> str:
@@ -118,12 +118,12 @@ def relative_cost(name: str) -> str:
   return f"{own / mae:.2f}" if own and mae else "–"
 
 
-def relative_time(found: list[dict], name: str) -> str:
-  """Median seconds a step over MAE's, from the records."""
-  seconds = {m: [r["step_seconds"] for r in found if r["method"] == m] for m in (name, "mae")}
-  if not all(seconds.values()):
+def relative_time(name: str) -> str:
+  """Median seconds a step over MAE's, measured in turns, from the newest record."""
+  measured = records("step_times.jsonl")
+  if not measured or name not in measured[-1]["ratio_to_mae"]:
     return "–"
-  return f"{statistics.median(seconds[name]) / statistics.median(seconds['mae']):.2f}"
+  return f"{measured[-1]['ratio_to_mae'][name][1]:.2f}"
 
 
 def our_number(found: list[dict], name: str) -> str:
