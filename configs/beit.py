@@ -73,7 +73,7 @@ def parts(c, a, codes: int) -> dict:
   """The networks; all kernels and tokens start alike."""
   size, small = common.SIZES[a.size], a.size in common.LAPTOP
   # A narrow network would start too small by the published rule, and learn late.
-  shared = dict(dtype=c.train.get_ref("dtype"), kernels="xavier" if small else "beit")
+  shared = dict(dtype=c.train.get_ref("dtype"), kernels="xavier" if small else "cut")
   return dict(
     tokenizer=part(
       tokenizers_lib.ImagePatches, patch=c.get_ref("patch"), width=size["width"], **shared

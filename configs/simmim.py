@@ -95,7 +95,7 @@ def vit_parts(c, a) -> tuple[dict, tuple]:
   size, small = common.SIZES[a.size], a.size in common.LAPTOP
   patch, dtype = c.get_ref("patch"), c.train.get_ref("dtype")
   # A narrow network would start too small by the published rules, and learn late.
-  shared = dict(dtype=dtype, kernels="xavier" if small else "beit")
+  shared = dict(dtype=dtype, kernels="xavier" if small else "cut")
   parts = dict(
     tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], **shared),
     encoder=part(

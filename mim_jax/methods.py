@@ -95,9 +95,14 @@ def own_lines(name: str) -> int:
 
 
 def code_lines(dotted: str) -> int:
-  """Lines of code of a function or class, without blank lines, comments and docstrings."""
+  """Lines of code of a function or class, by its dotted name."""
   module, _, thing = dotted.rpartition(".")
   source = inspect.getsource(getattr(importlib.import_module(module), thing))
+  return lines_of(source)
+
+
+def lines_of(source: str) -> int:
+  """Lines of code of a text, without blank lines, comments and docstrings."""
   skipped: set[int] = set()
   for node in ast.walk(ast.parse(source)):
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

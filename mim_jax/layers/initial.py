@@ -22,7 +22,7 @@ KERNELS: dict[str, tuple[Callable, bool]] = {
   "each": (nn.initializers.xavier_uniform(), False),  # the same, fused maps apart; MultiMAE
   "normal": (_NORMAL, False),  # Swin, iBOT, I-JEPA (whose second pass undoes its own scaling)
   "scaled": (_NORMAL, True),  # VQ-KD
-  "beit": (_cut, True),  # BEiT and SimMIM's ViT
+  "cut": (_cut, True),  # BEiT and SimMIM's ViT
 }
 
 
@@ -45,7 +45,7 @@ def kernel(word: str, block=None, fused: int = 1) -> Callable:
 def token(word: str) -> Callable:
   """The initialiser of class and mask tokens that goes with kernels of `word`."""
   kernel(word)
-  return _cut if word == "beit" else _NORMAL
+  return _cut if word == "cut" else _NORMAL
 
 
 def fan_in(inputs: int) -> Callable:

@@ -52,22 +52,17 @@ def distill_views(
   the teacher's scores. Temperatures, the teacher's, are schedules; the student's is the loss's.
   """
   keys = jax.random.split(step.key, len(views))
-  draws = [functools.partial(mask, key) for key in keys]
   large = [
-    _seen(parts, teachers.ema, batch[name], draw, step)
-    for name, draw in zip(views, draws, strict=True)
+    _seen(parts, teachers.ema, batch[name], functools.partial(mask, key), step)
+    for name, key in zip(views, keys, strict=True)
   ]
   seen = jax.tree.map(lambda *of: jnp.stack(of, 1), *large)  # [b q ...]; means [k q]
   classes = jnp.concatenate([seen.classes, _local(parts, batch[local])], 1)  # [b q+l k]
   slow = seen.slow_classes  # [b q k]
   truth = parts.class_targets(slow, temperature(step.progress), jnp.mean(slow, (0, 1)), None)
-  weight, shape = seen.weight[:, :, 0], seen.slow_patches[:, :, 0].shape  # [b q m], [b q m k]
-  codes = seen.slow_patches.reshape(shape[0], -1, shape[-1])
-  codes = parts.patch_targets(
-    codes, patch_temperature(step.progress), jnp.mean(seen.mean, 1), weight.reshape(shape[0], -1)
-  )
+  codes = _codes(parts, seen, patch_temperature(step.progress))  # [b q m k]
   across = _across(loss, classes, truth)
-  within = _of_the_masked(loss(seen.patches[:, :, 0], codes.reshape(shape)), weight)
+  within = _of_the_masked(loss(seen.patches[:, :, 0], codes), seen.weight[:, :, 0])
   metrics = dict(class_loss=across, patch_loss=within, **_meters(truth, seen.features))
   return across + patch_weight * within, metrics
 
@@ -81,6 +76,15 @@ def _seen(parts, slow, image, draw, step: Step) -> Seen:
   scores = parts.head(latents.prefix[:, 0]), slow.head(whole.prefix[:, 0])
   patches = parts.head(take(latents.values, mask.masked)), slow.head(asked)
   return Seen(*scores, *patches, mask.weight, slow.head.mean(whole.values), whole.prefix[:, 0])
+
+
+def _codes(parts, seen: Seen, temperature) -> jax.Array:
+  """The teacher's distributions at the masked patches, made of all views at once: [b q m k]."""
+  weight, scores = seen.weight[:, :, 0], seen.slow_patches[:, :, 0]  # [b q m], [b q m k]
+  b, *_, k = scores.shape
+  mean = jnp.mean(seen.mean, 1)
+  codes = parts.patch_targets(scores.reshape(b, -1, k), temperature, mean, weight.reshape(b, -1))
+  return codes.reshape(scores.shape)
 
 
 def _local(parts, images) -> jax.Array:
