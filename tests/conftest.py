@@ -31,3 +31,13 @@ install_import_hook([f"mim_jax.{room}" for room in CHECKED], "beartype.beartype"
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_runtest_teardown(item, nextitem):
+  """Forgets compiled programs between files (and methods): thousands of them bring XLA down."""
+  groups = [
+    i and (i.path, getattr(i.get_closest_marker("xdist_group"), "args", None))
+    for i in (item, nextitem)
+  ]
+  if groups[0] != groups[1]:
+    jax.clear_caches()

@@ -29,7 +29,7 @@ def small_config(method):
   return config
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)
 def built(method, devices=1):
   """An experiment, its compiled update, and a batch."""
   experiment = experiment_lib.Experiment(small_config(method), devices=jax.devices()[:devices])

@@ -18,7 +18,7 @@ def tokens_of(seed=0, b=2, grid=(4, 4), d=24):
 
 
 def vit(**settings):
-  beit = dict(positions="none", relative=True, key_bias=False, hidden="token", kernels="beit")
+  beit = dict(positions="none", relative=True, key_bias=False, hidden="token", kernels="cut")
   return encoders.ViT(**(dict(depth=2, heads=4) | beit | settings))
 
 
@@ -124,5 +124,5 @@ def test_what_cannot_be_is_refused():
     drawn(vit(hidden="drop"))
   with pytest.raises(InputError, match="'learnt' is unknown; did you mean 'learned'"):
     drawn(vit(positions="learnt"))
-  with pytest.raises(InputError, match="'beiT' is unknown; did you mean 'beit'"):
-    initial.kernel("beiT")
+  with pytest.raises(InputError, match="'cutt' is unknown; did you mean 'cut'"):
+    initial.kernel("cutt")
