@@ -8,7 +8,7 @@ from ml_collections import config_dict
 
 from mim_jax import errors, objectives
 from mim_jax.config import part
-from mim_jax.data import augment, moving, sources
+from mim_jax.data import augment, moving, sources, tolerant
 from mim_jax.data import clips as clip_files
 from mim_jax.evaluate import knn, linear_probe
 from mim_jax.weights import native
@@ -92,6 +92,8 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       checkpoint_every=1000,
       keep=2,
       threads=2,
+      workers=0,
+      skip_rate=tolerant.RATE,
       mesh=dict(data=-1, fsdp=1, tensor=1),
       sharding=((r"kernel$", "fsdp"), (".*", "replicate")),
     )
