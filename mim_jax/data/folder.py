@@ -12,7 +12,7 @@ import numpy as np
 from mim_jax import errors
 from mim_jax.data import decode, encoded, splits
 
-_TEST_NAMES = ("test", "val", "validation")
+TEST_NAMES = ("test", "val", "validation")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def divide(
   names: list[str], split: str, holdout: float
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
   """(names of the split, int32 labels, classes) of all `names`, by the rules of `folder`."""
-  groups = _group(names, holdout)
+  groups = group(names, holdout)
   name, start, stop = splits.resolve(split, {key: len(value) for key, value in groups.items()})
   # label names come from all splits, so that the same class has the same number in each
   classes = sorted({_class(key) for key in groups["all"]} - {""})
@@ -162,10 +162,10 @@ def _walk(root: str, inside: str = "", above: frozenset[str] = frozenset()) -> I
       yield name
 
 
-def _group(files: list[str], holdout: float) -> dict[str, list[tuple[str, str]]]:
+def group(files: list[str], holdout: float) -> dict[str, list[tuple[str, str]]]:
   """Each split's files as (sub-folder of the split or "", name below it)."""
   top = {file.partition("/")[0] for file in files if "/" in file}
-  tests = [name for name in _TEST_NAMES if name in top]
+  tests = [name for name in TEST_NAMES if name in top]
   if "train" in top and tests:
     keys = [(first, rest) for first, _, rest in (file.partition("/") for file in files)]
     groups = {name: [key for key in keys if key[0] == name] for name in ("train", *tests)}

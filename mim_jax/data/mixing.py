@@ -131,7 +131,7 @@ class Joined:
 class Weighted(Chosen):
   """A Source whose groups of images come by weight, each in shuffled epochs of its own.
 
-  Of any stretch of images each group has its share to within one, evenly spread.
+  Of any stretch of images each group has its share to within two, evenly spread.
 
   Attributes:
     groups: int64 [any] each, which images of the source.
