@@ -29,8 +29,8 @@ IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # Every config takes these: `--config=configs/mae.py:size=S,dataset=folder,path=photos,image=64`.
 ARGUMENTS = dict(
   size="",  # nano tiny S B L H; "" is B, or tiny for the embedded data
-  dataset="imagenet2012",  # digits, folder, arrays, or the name of a TFDS data set
-  path="",  # of a folder, or of a .npz file
+  dataset="imagenet2012",  # digits, folder, shards, packed, arrays, or the name of a TFDS data set
+  path="",  # of the folder (of images, of tar files, packed), or of a .npz file
   image=0,  # side in pixels; 0 is what the data set has or 224
   patch=0,  # side in pixels; 0 follows from the image
   channels=3,  # of the images in a folder or TFDS set
@@ -132,13 +132,17 @@ def data(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   if a.dataset == "digits":
     norm = dict(mean=(0.305,), std=(0.376,))  # of the training split
     splits = [part(sources.digits, split=s) for s in ("train", "test")]
-  elif a.dataset == "folder":
-    settings = dict(path=a.path, canvas=2 * a.image, channels=a.channels)
-    splits = [part(sources.folder, split=s, **settings) for s in ("train", "test")]
+  elif a.dataset in ("folder", "shards"):
+    settings = dict(path=a.path, canvas=canvas(a.image), channels=a.channels)
+    source = sources.folder if a.dataset == "folder" else sources.shards
+    splits = [part(source, split=s, **settings) for s in ("train", "test")]
+  elif a.dataset == "packed":
+    settings = dict(path=a.path, channels=a.channels)
+    splits = [part(sources.packed, split=s, **settings) for s in ("train", "test")]
   elif a.dataset == "arrays":
     splits = [part(sources.arrays, split=s, path=a.path) for s in ("train", "test")]
   else:
-    settings = dict(name=a.dataset, canvas=2 * a.image, channels=a.channels)
+    settings = dict(name=a.dataset, canvas=canvas(a.image), channels=a.channels)
     test = "validation" if a.dataset.startswith("imagenet") else "test"
     splits = [part(sources.tfds, split=s, **settings) for s in ("train", test)]
   crop = dict(scale=(0.6, 1.0), flip=False) if a.dataset == "digits" else {}
@@ -152,6 +156,14 @@ def data(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       ),
     )
   )
+
+
+def canvas(image: int) -> int:
+  """Side of the square that images cross to the device on: twice the view's, from 224 on 512.
+
+  Most photos of ImageNet are 500 pixels wide: they need no resizing on the host then.
+  """
+  return max(2 * image, 512) if image >= 224 else 2 * image
 
 
 def statistics(channels: int) -> dict:

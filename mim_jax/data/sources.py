@@ -14,6 +14,7 @@ import numpy as np
 from mim_jax import errors
 from mim_jax.data import splits
 from mim_jax.data.folder import folder as folder
+from mim_jax.data.packed import packed as packed
 from mim_jax.data.shards import shards as shards
 from mim_jax.data.tfds import tfds as tfds
 
