@@ -150,6 +150,7 @@ def data(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     dict(
       train=splits[0],
       test=splits[1],
+      crop="device",  # or "host", while decoding: see data/host.py
       augment=part(augment.crop_and_flip, size=size, **crop, **norm),
       view=part(
         augment.center_crop, size=size, resize=256 / 224 if a.image >= 128 else 1.0, **norm

@@ -11,7 +11,7 @@ import numpy as np
 
 from mim_jax import config as config_lib
 from mim_jax import core
-from mim_jax.data import pipeline, tolerant
+from mim_jax.data import host, pipeline, tolerant
 from mim_jax.errors import InputError
 from mim_jax.teachers import frozen
 from mim_jax.train import loop, mesh, update
@@ -42,6 +42,8 @@ class Experiment:
     self._encode = build(config.encode, where="encode")
     self._pictures = build(config.get("pictures"), where="pictures")
     self._data = build(config.data, where="data")
+    if config.data.get("crop", "device") == "host":
+      self._data = host.moved(self._data)
     self._teachers = build(config.teachers, where="teachers")
     self._make_optimizer = build(config.optimizer, where="optimizer")
     self._start_from = build(config.get("start_from"), where="start_from") or (

@@ -86,6 +86,11 @@ def upper(data: bytes, found: Header, rows: int) -> bytearray | None:
   if not found.whole or not (data.endswith(_END) or data.find(_END, found.scan) > 0):
     return None
   shorter = bytearray(data)
-  rows = min(found.height, (rows + 3) // 2 * 2)
-  shorter[found.place : found.place + 2] = rows.to_bytes(2, "big")
+  height = min(found.height, padded(rows))
+  shorter[found.place : found.place + 2] = height.to_bytes(2, "big")
   return shorter
+
+
+def padded(rows: int) -> int:
+  """How many rows `upper` leaves: an even number, and at least one more than is wanted."""
+  return (rows + 2) // 2 * 2
