@@ -60,17 +60,23 @@ def header(data: bytes) -> Header | None:
 
 
 def read(
-  data: bytes | bytearray, channels: int, least: tuple[int, int], *, strict: bool = True
+  data: bytes | bytearray,
+  channels: int,
+  least: tuple[int, int],
+  *,
+  strict: bool = True,
+  buffer: np.ndarray | None = None,
 ) -> np.ndarray | None:
   """The image as uint8 [h w c] with 1 or 3 channels, at 1/2 to 1/8 where that leaves `least` (h w).
 
-  None where libjpeg-turbo cannot, or (strict) has something to complain of.
+  None where libjpeg-turbo cannot, or (strict) has something to complain of. buffer: uint8, whose
+  beginning becomes the image, where new memory would cost more than it is worth.
   """
   wanted = "GRAY" if channels == 1 else "RGB"
   height, width = least
   try:
     return simplejpeg.decode_jpeg(
-      data, wanted, min_height=height, min_width=width, min_factor=2, strict=strict
+      data, wanted, min_height=height, min_width=width, min_factor=2, strict=strict, buffer=buffer
     )
   except ValueError:
     return None
