@@ -61,13 +61,26 @@ def center_crop(
   """
   if resize < 1:
     raise errors.InputError(f"view.resize: {resize} is below 1; 1 keeps the whole short side.")
-  whole = batch["size"].astype(jnp.float32)
-  view = jnp.asarray(size, jnp.float32)[None]
-  shrink = jnp.min(whole / view, axis=-1, keepdims=True) / resize  # image pixels per view pixel
-  extent = view * shrink
-  box = jnp.concatenate([(whole - extent) / 2, extent], -1)
+  box = center_boxes(batch["size"], size, resize)
   image = resample(batch["image"], batch["size"], box, size)
   return with_image(batch, normalize(image, mean, std))
+
+
+def center_boxes(
+  whole: Int[Array, "b 2"], view: tuple[int, int], resize: float
+) -> Float[Array, "b 4"]:
+  """Boxes (top, left, height, width) of `center_crop` in images of `whole` pixels.
+
+  Where torchvision's Resize and CenterCrop find their pixels: sides of the resized image and the
+  place of the crop in it are whole numbers.
+  """
+  wanted = jnp.asarray(view, jnp.float32)[None]
+  sides = whole.astype(jnp.float32)
+  grown = jnp.max(wanted / sides, axis=-1, keepdims=True) * resize
+  resized = jnp.floor(sides * grown + 1e-2)  # what is whole but for rounding stays so
+  place = jnp.round((resized - wanted) / 2)
+  step = sides / resized
+  return jnp.concatenate([place * step, wanted * step], -1)
 
 
 def ready(
