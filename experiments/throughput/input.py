@@ -54,15 +54,21 @@ def main():
       for name, n in found:
         loads.append(os.getloadavg()[0])
         found[name, n].append(rate(rows[name], n, options.seconds))
-        print(f"{name}, {n}: {found[name, n][-1]:,.0f} images/s", flush=True)
+        print(f"{name}, {n}: {found[name, n][-1][0]:,.0f} images/s", flush=True)
+  stamp = records.stamp() | dict(command="python experiments/throughput/input.py --photos=PHOTOS")
   record = dict(
-    **records.stamp(),
+    **stamp,
     note=options.note,
     load=[round(min(loads), 1), round(max(loads), 1)],
-    images=len(files_of(options.photos)),
+    photos=len(files_of(options.photos)),
     rounds=options.rounds,
     rows=[
-      dict(name=name, workers=n, images_per_second=[round(x) for x in values])
+      dict(
+        name=name,
+        workers=n,
+        images_per_second=[round(x) for x, _ in values],
+        cpu_ms=[round(x, 3) for _, x in values],
+      )
       for (name, n), values in found.items()
     ],
   )
@@ -130,45 +136,66 @@ def decoded(paths: list[str], threads: int):
       yield list(pool.map(read, order.choice(paths, BATCH)))
 
 
-def rate(start, workers: int, seconds: float) -> float:
-  """Images per second, after the workers have started and their buffers are full."""
+def rate(start, workers: int, seconds: float) -> tuple[float, float]:
+  """(images per second, CPU milliseconds per image), after workers have filled their buffers."""
   batches = start(workers)
   for _ in range(6 * workers + 4):
     next(batches)
-  began, count = time.perf_counter(), 0
+  began, spent, count = time.perf_counter(), cpu_seconds(), 0
   while time.perf_counter() - began < seconds:
     next(batches)
     count += BATCH
-  found = count / (time.perf_counter() - began)
+  found = count / (time.perf_counter() - began), 1000 * (cpu_seconds() - spent) / count
   batches.close()
   del batches
   gc.collect()
   return found
 
 
+def cpu_seconds() -> float:
+  """Processor time of this process and all below it; other work on the machine is not in it."""
+  parents, ticks = {}, {}
+  for name in filter(str.isdigit, os.listdir("/proc")):
+    try:
+      fields = pathlib.Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
+    except OSError:  # ended meanwhile
+      continue
+    parents[int(name)], ticks[int(name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+  below = {os.getpid()}
+  while more := {pid for pid, parent in parents.items() if parent in below} - below:
+    below |= more
+  return sum(ticks.get(pid, 0) for pid in below) / os.sysconf("SC_CLK_TCK")
+
+
 def table(record: dict) -> str:
   """Medians over the rounds, and their ratios to the bare decode and to PyTorch."""
-  medians = {
-    (row["name"], row["workers"]): statistics.median(row["images_per_second"])
-    for row in record["rows"]
-  }
-  counts = sorted({n for _, n in medians})
-  lines = []
+
+  def medians(key):
+    return {(r["name"], r["workers"]): statistics.median(r[key]) for r in record["rows"]}
+
+  rates, costs = medians("images_per_second"), medians("cpu_ms")
+  counts = sorted({n for _, n in rates})
+  header = ["images/s", *(f"{n} worker{'s' * (n > 1)}" for n in counts)]
+  header += ["/ bare", "/ PyTorch", "CPU ms an image", "bare / it", "PyTorch / it"]
+  lines, most = [], counts[-1]
   for name in dict.fromkeys(row["name"] for row in record["rows"]):
-    cells = []
-    for n in counts:
-      value = medians[name, n]
-      shares = [
-        f"{value / medians[base, n]:.2f}" if (base, n) in medians else "–" for base in (BARE, TORCH)
-      ]
-      cells += [f"{value:,.0f}", *shares]
+    cells = [f"{rates[name, n]:,.0f}" for n in counts]
+    cells += [ratio(rates, (name, most), (base, most)) for base in (BARE, TORCH)]
+    cells += [f"{costs[name, most]:.3g}"]
+    cells += [ratio(costs, (base, most), (name, most)) for base in (BARE, TORCH)]
     lines.append([name, *cells])
-  header = ["images/s"]
-  for n in counts:
-    header += [f"{n} worker{'s' * (n > 1)}", "/ bare", "/ PyTorch"]
-  text = records.markdown(header, lines)
-  told = f"{record['date']}, commit {record['commit']}, {record['hardware']}, load {record['load']}"
-  return f"{text}\n\n`{record['command']}`\n\n{told}. {record['note']}"
+  told = (
+    f"{record['date']}, commit {record['commit']}, {record['hardware']}; {record['photos']} "
+    f"photos, {record['rounds']} rounds; load {record['load'][0]} to {record['load'][1]}. "
+    f"{record['note']}"
+  )
+  return f"{records.markdown(header, lines)}\n\n{told}"
+
+
+def ratio(values: dict, above: tuple, below: tuple) -> str:
+  """One number of `values` over another, – where there is none."""
+  there = above in values and below in values and values[below]
+  return f"{values[above] / values[below]:.2f}" if there else "–"
 
 
 if __name__ == "__main__":

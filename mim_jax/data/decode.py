@@ -18,6 +18,7 @@ channel the high byte is kept. The EXIF rotation is applied. An animation gives 
 import dataclasses
 import io
 import os
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -183,12 +184,13 @@ class Decoder:
     )
 
 
-def pack(images: list[np.ndarray], canvas: int, channels: int) -> dict[str, np.ndarray]:
+def pack(images: Iterable[np.ndarray], count: int, decoder: Decoder) -> dict[str, np.ndarray]:
   """Images [h w c] top-left on a black canvas: image uint8 [b H W c] and size int32 [b 2]."""
-  packed = np.zeros((len(images), canvas, canvas, channels), np.uint8)
-  for place, image in zip(packed, images, strict=True):
+  packed = np.zeros((count, decoder.canvas, decoder.canvas, decoder.channels), np.uint8)
+  sizes = np.zeros((count, 2), np.int32)
+  for place, size, image in zip(packed, sizes, images, strict=True):
     place[: image.shape[0], : image.shape[1]] = image
-  sizes = np.array([image.shape[:2] for image in images], np.int32).reshape(-1, 2)
+    size[:] = image.shape[:2]
   return {"image": packed, "size": sizes}
 
 

@@ -37,6 +37,6 @@ class Encoded(abc.ABC):
     """Reads a batch: see sources.Source. UnreadableError names what cannot be read."""
     stored, label = self.fetch(indices)
     pairs = zip(stored, self.names(indices), strict=True)
-    images = [self.decoder.image(found, name) for found, name in pairs]
-    batch = decode.pack(images, self.decoder.canvas, self.decoder.channels)
-    return {**batch, "label": label}
+    # One at a time, so that each is decoded into the memory that the one before has left.
+    images = (self.decoder.image(found, name) for found, name in pairs)
+    return {**decode.pack(images, len(stored), self.decoder), "label": label}
