@@ -7,6 +7,32 @@ from mim_jax.cli import arguments
 
 def main(argv: list[str]) -> int:
   """Decodes a data set once and writes it as a packed store."""
+  options = parsed(argv)
+
+  from mim_jax import config as config_lib
+  from mim_jax.data import packing
+
+  spec = described(options.source)
+  data = config_lib.get_config("mae", spec).data
+  settings = packing.Settings(options.size, options.kind, options.quality, len(data.view.mean))
+  opened = {}
+  for split in filter(None, options.splits.split(",")):
+    node = data.test if split == "test" else data.train.copy_and_resolve_references()
+    if split not in ("train", "test"):
+      node.split = split
+    opened[split] = config_lib.build(node)()
+  workers = max(1, options.workers)
+  made = packing.pack(opened, options.to, settings, spec, workers=workers)
+  for split, entry in made["splits"].items():
+    print(f"{split}: {entry['images']:,} images, {len(entry['skipped'])} left out")
+    for skipped in entry["skipped"][:5]:
+      print(f"  {skipped['reason']}")
+  print(f"\nwritten:\n  {options.to}\nto train on it: dataset=packed,path={options.to}")
+  return 0
+
+
+def parsed(argv: list[str]):
+  """The options of the command."""
   parser = arguments.parser(
     "pack",
     "Decode a data set once, shrink it, and write it into a folder that reads much faster.\n"
@@ -31,28 +57,7 @@ def main(argv: list[str]) -> int:
   parser.add_argument(
     "--workers", type=int, default=os.cpu_count(), help="threads (default: one a processor)"
   )
-  options = parser.parse_args(argv)
-
-  from mim_jax import config as config_lib
-  from mim_jax.data import packing
-
-  spec = described(options.source)
-  data = config_lib.get_config("mae", spec).data
-  settings = packing.Settings(options.size, options.kind, options.quality, len(data.view.mean))
-  opened = {}
-  for split in filter(None, options.splits.split(",")):
-    node = data.test if split == "test" else data.train.copy_and_resolve_references()
-    if split not in ("train", "test"):
-      node.split = split
-    opened[split] = config_lib.build(node)()
-  workers = max(1, options.workers)
-  made = packing.pack(opened, options.to, settings, spec, workers=workers)
-  for split, entry in made["splits"].items():
-    print(f"{split}: {entry['images']:,} images, {len(entry['skipped'])} left out")
-    for skipped in entry["skipped"][:5]:
-      print(f"  {skipped['reason']}")
-  print(f"\nwritten:\n  {options.to}\nto train on it: dataset=packed,path={options.to}")
-  return 0
+  return parser.parse_args(argv)
 
 
 def described(source: str) -> str:

@@ -66,8 +66,11 @@ class Packed(encoded.Encoded):
   def _stored(self, record: bytes) -> bytes | np.ndarray:
     if self.kind == "jpeg":
       return record[HEADER.size :]
-    _, *shape = HEADER.unpack_from(record)
-    return np.frombuffer(record, np.uint8, offset=HEADER.size).reshape(shape)
+    try:
+      _, *shape = HEADER.unpack_from(record)
+      return np.frombuffer(record, np.uint8, offset=HEADER.size).reshape(shape)
+    except (struct.error, ValueError) as error:
+      raise errors.UnreadableError(f"data: a record of {len(record)} bytes is damaged.") from error
 
   def _read(self, number: int, rows: np.ndarray) -> list[bytes]:
     path = self.paths[number]

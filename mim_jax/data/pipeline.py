@@ -122,7 +122,20 @@ def batches(
   skip_rate: the share of images that may be unreadable, see tolerant.Tolerant.
   InputError when the source is smaller than a batch or the batch does not divide.
   """
-  index, count = shard
+  _check(len(source), batch_size, seed, shard[1])
+  piece = batch_size // shard[1]
+  offsets = np.arange(shard[0] * piece, (shard[0] + 1) * piece)
+  if isinstance(source, tolerant.Tolerant):
+    whole = source.anew()
+  else:
+    whole = tolerant.Tolerant(source, skip_rate)
+  read = functools.partial(_read, source=whole, batch_size=batch_size, offsets=offsets, seed=seed)
+  dataset = grain.MapDataset.range(sys.maxsize // batch_size).map(read)
+  return Batches(dataset, whole, _threads(threads), workers)
+
+
+def _check(images: int, batch_size: int, seed: int, count: int) -> None:
+  """InputError unless `count` processes can share batches of so many images."""
   if not 0 <= seed < 2**32:
     raise errors.InputError(f"seed: {seed} is not allowed; give 0 <= seed < 2**32.")
   if batch_size < 1 or batch_size % count:
@@ -131,21 +144,12 @@ def batches(
       f"train.batch_size: {batch_size} images cannot be shared among {count} processes. "
       f"Use a multiple of {count}, say {fitting}."
     )
-  if len(source) < batch_size:
-    largest = len(source) - len(source) % count
+  if images < batch_size:
+    largest = images - images % count
     raise errors.InputError(
-      f"train.batch_size: the data has {len(source)} images, fewer than one batch of {batch_size}. "
+      f"train.batch_size: the data has {images} images, fewer than one batch of {batch_size}. "
       + (f"The largest batch that fits is {largest}." if largest else "Give more images.")
     )
-  piece = batch_size // count
-  offsets = np.arange(index * piece, (index + 1) * piece)
-  if isinstance(source, tolerant.Tolerant):
-    whole = source.anew()
-  else:
-    whole = tolerant.Tolerant(source, skip_rate)
-  read = functools.partial(_read, source=whole, batch_size=batch_size, offsets=offsets, seed=seed)
-  dataset = grain.MapDataset.range(sys.maxsize // batch_size).map(read)
-  return Batches(dataset, whole, _threads(threads), workers)
 
 
 def in_order(source: sources.Source, batch_size: int) -> Iterator[tuple[Batch, int]]:

@@ -100,16 +100,7 @@ def shards(
     raise errors.InputError(
       f"data.path: the {len(tars)} tar files in {root!r} hold no images ({', '.join(_IMAGES)})."
     )
-  parts = {tar: _split_of(tar) for tar in tars}
-  named = [f"{parts[tars[t]]}/{file}" for t, file in zip(index["tar"], files, strict=True)]
-  groups = folder.group(named if any(parts.values()) else files, holdout)
-  number = {file: i for i, file in enumerate(files)}
-  found = {
-    key: np.array(
-      [number[rest] if rest in number else number[f"{first}/{rest}"] for first, rest in g]
-    )
-    for key, g in groups.items()
-  }
+  found = _by_split(tars, index["tar"], files, holdout)
   name, start, stop = splits.resolve(split, {key: len(value) for key, value in found.items()})
   rows = found[name][splits.draw(len(found[name]), start, stop)]
   place = np.stack([index["tar"], index["start"], index["size"]], 1)[rows]
@@ -117,6 +108,19 @@ def shards(
   decoder = decode.Decoder(canvas, channels, limits)
   chosen = tuple(files[row] for row in rows)
   return Shards(root, tuple(tars), chosen, place, index["label"][rows], classes, decoder)
+
+
+def _by_split(tars: list[str], tar: np.ndarray, files: list[str], holdout: float) -> dict:
+  """{split: which of the files}, where file i lies in the tar file number tar[i]."""
+  parts = [_split_of(name) for name in tars]
+  named = [f"{parts[t]}/{file}" for t, file in zip(tar, files, strict=True)]
+  groups = folder.group(named if any(parts) else files, holdout)
+  number = {file: i for i, file in enumerate(files)}
+
+  def row(first, rest):
+    return number[rest] if rest in number else number[f"{first}/{rest}"]
+
+  return {key: np.array([row(*pair) for pair in group], int) for key, group in groups.items()}
 
 
 def _split_of(tar: str) -> str:

@@ -1,4 +1,4 @@
-"""What can be trained on: the embedded digits, arrays, folders of images, TFDS data sets.
+"""What can be trained on: digits, arrays, folders of images, tar shards, packed stores, TFDS sets.
 
 Each is a config node: a function with settings only, which returns a Source.
 """

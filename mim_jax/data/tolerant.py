@@ -38,6 +38,7 @@ class Tolerant:
     self.source, self.rate = source, rate
     self.skipped: dict[int, str] = {}
     self._told: set[int] = set()
+    self._bad: set[int] = set()
 
   def anew(self) -> "Tolerant":
     """The same Source with nothing skipped so far; what was logged is not logged again."""
@@ -75,23 +76,37 @@ class Tolerant:
 
   def attempt(self, indices: np.ndarray, read: Callable[[np.ndarray, np.ndarray], Batch]) -> Batch:
     """read(indices, places in the batch) with what cannot be read replaced, and SKIPPED beside."""
+    indices, skipped = self._around(indices)
     places = np.arange(len(indices))
     try:
-      return {**read(indices, places), SKIPPED: np.empty(0, np.int64)}
+      return {**read(indices, places), SKIPPED: np.array(skipped, np.int64)}
     except errors.UnreadableError:
-      pass  # found one by one below
-    rows, skipped = [], {}
+      pass  # found one by one below, and known from then on
+    rows, found = [], {}
     for place, index in enumerate(indices):
       while True:
         try:
           rows.append(read(np.array([index]), places[place : place + 1]))
           break
         except errors.UnreadableError as error:
-          skipped[int(index)] = str(error)
-          self._check(skipped)  # or a source without any readable image would never end
+          found[int(index)] = str(error)
+          self._check(found)  # or a source without any readable image would never end
           index = (index + 1) % len(self)
+    self._bad |= {*found}
     batch = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
-    return {**batch, SKIPPED: np.array(list(skipped), np.int64)}
+    return {**batch, SKIPPED: np.array([*skipped, *found], np.int64)}
+
+  def _around(self, indices: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """(the indices with those known to be unreadable replaced, the ones that were)."""
+    if not self._bad:
+      return indices, []
+    replaced, skipped = indices.copy(), []
+    for place, index in enumerate(indices.tolist()):
+      while index in self._bad:
+        skipped.append(index)
+        index = (index + 1) % len(self)
+      replaced[place] = index
+    return replaced, skipped
 
   def note(self, skipped: np.ndarray) -> None:
     """Logs the images replaced in a batch, each once, and holds them against the rate."""

@@ -22,6 +22,7 @@ def stream_of(source, count, seed=0):
 # --- A part ---------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-1, 3), min_size=1, max_size=60), st.floats(0.01, 1), st.integers(0, 5))
 def test_a_part_holds_the_fraction_of_each_class(label, fraction, per_class):
   label = np.array(label)

@@ -139,6 +139,14 @@ def test_stores_that_cannot_be_are_explained(photos, tmp_path):
     source[np.array([0])]
 
 
+def test_a_damaged_record_is_an_unreadable_image(photos, tmp_path):
+  pack(photos, tmp_path / "store", kind="raw")
+  source = sources.packed(path=str(tmp_path / "store"))
+  for record in (b"", packed.HEADER.pack(0, 4, 4, 3) + bytes(47)):
+    with pytest.raises(errors.UnreadableError, match="is damaged"):
+      source._stored(record)
+
+
 @pytest.mark.slow
 def test_the_command_packs_and_training_reads_it(photos, tmp_path, capsys):
   store = tmp_path / "store"
