@@ -50,9 +50,11 @@ def test_an_empty_class_has_no_number_and_empty_arrays_are_refused(tmp_path):
 
 def test_a_set_that_changed_since_the_checkpoint_is_refused_with_counts(tmp_path):
   write(tmp_path / "photos", 16)
-  run = tmp_path / "run"
-  run.mkdir()
-  experiment(tmp_path / "photos").train(run, stop_at=1)
+  before = experiment(tmp_path / "photos")
+  saved = dict(dataset=before.fingerprint(), images=len(before.data.train))
+  same = experiment(tmp_path / "photos")
+  loop.check_dataset(saved, same.fingerprint(), len(same.data.train))
   write(tmp_path / "photos", 1, first=16)
+  after = experiment(tmp_path / "photos")
   with pytest.raises(errors.InputError, match=r"\(16 images.* then; 17 images.* now\)"):
-    experiment(tmp_path / "photos").train(run)
+    loop.check_dataset(saved, after.fingerprint(), len(after.data.train))
