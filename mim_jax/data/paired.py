@@ -92,6 +92,11 @@ class Paired:
     return self.images.names(indices)
 
   @property
+  def label(self) -> np.ndarray:
+    """Labels of the images, int32 [n]."""
+    return self.images.label
+
+  @property
   def classes(self) -> tuple[str, ...]:
     """Names of the labels of the images."""
     return self.images.classes

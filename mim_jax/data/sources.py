@@ -28,6 +28,9 @@ class Source(Protocol):
   Attributes:
     classes: names of the labels, () when unlabelled.
     fingerprint: short hash of the content; it differs when the data has changed.
+
+  Those whose labels are known without reading images also have `label`, int32 [n]; see stream for
+  what else a source may have.
   """
 
   classes: tuple[str, ...]

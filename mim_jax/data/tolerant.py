@@ -56,6 +56,11 @@ class Tolerant:
     return self.source.classes
 
   @property
+  def label(self) -> np.ndarray:
+    """Labels of all images, int32 [n]."""
+    return self.source.label
+
+  @property
   def fingerprint(self) -> str:
     """See sources.Source."""
     return self.source.fingerprint

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mim_jax import config, errors
-from mim_jax.data import mixing, pipeline, sources
+from mim_jax.data import mixing, pipeline, pseudo, sources
 
 
 def numbered(n, label=None, first=0, side=1, classes=()):
@@ -77,6 +77,10 @@ def test_classes_in_balance():
   as_is = mixing.balanced(source=lambda: numbered(100, label), power=1.0)
   counts = np.bincount(label[stream_of(as_is, 999)])
   np.testing.assert_allclose(counts, [800, 150, 50], atol=1)
+  maps = mixing.balanced(source=pseudo.digits_with_maps)
+  batch = maps.draw(maps.order(np.arange(20), 0), np.arange(20), 0)
+  np.testing.assert_array_equal(np.bincount(batch["label"]), [2] * 10)
+  assert batch["depth"].shape == (20, 8, 8)
   with pytest.raises(errors.InputError, match="no labels to balance"):
     mixing.balanced(source=lambda: numbered(9))
 
