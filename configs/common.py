@@ -8,7 +8,7 @@ from ml_collections import config_dict
 
 from mim_jax import errors, objectives
 from mim_jax.config import part
-from mim_jax.data import augment, moving, sources
+from mim_jax.data import augment, moving, sources, tolerant
 from mim_jax.data import clips as clip_files
 from mim_jax.evaluate import knn, linear_probe
 from mim_jax.weights import native
@@ -29,8 +29,8 @@ IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # Every config takes these: `--config=configs/mae.py:size=S,dataset=folder,path=photos,image=64`.
 ARGUMENTS = dict(
   size="",  # nano tiny S B L H; "" is B, or tiny for the embedded data
-  dataset="imagenet2012",  # digits, folder, arrays, or the name of a TFDS data set
-  path="",  # of a folder, or of a .npz file
+  dataset="imagenet2012",  # digits, folder, shards, packed, arrays, or the name of a TFDS data set
+  path="",  # of the folder (of images, of tar files, packed), or of a .npz file
   image=0,  # side in pixels; 0 is what the data set has or 224
   patch=0,  # side in pixels; 0 follows from the image
   channels=3,  # of the images in a folder or TFDS set
@@ -92,6 +92,8 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       checkpoint_every=1000,
       keep=2,
       threads=2,
+      workers=0,
+      skip_rate=tolerant.RATE,
       mesh=dict(data=-1, fsdp=1, tensor=1),
       sharding=((r"kernel$", "fsdp"), (".*", "replicate")),
     )
@@ -132,13 +134,17 @@ def data(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   if a.dataset == "digits":
     norm = dict(mean=(0.305,), std=(0.376,))  # of the training split
     splits = [part(sources.digits, split=s) for s in ("train", "test")]
-  elif a.dataset == "folder":
-    settings = dict(path=a.path, canvas=2 * a.image, channels=a.channels)
-    splits = [part(sources.folder, split=s, **settings) for s in ("train", "test")]
+  elif a.dataset in ("folder", "shards"):
+    settings = dict(path=a.path, canvas=canvas(a.image), channels=a.channels)
+    source = sources.folder if a.dataset == "folder" else sources.shards
+    splits = [part(source, split=s, **settings) for s in ("train", "test")]
+  elif a.dataset == "packed":
+    settings = dict(path=a.path, channels=a.channels)
+    splits = [part(sources.packed, split=s, **settings) for s in ("train", "test")]
   elif a.dataset == "arrays":
     splits = [part(sources.arrays, split=s, path=a.path) for s in ("train", "test")]
   else:
-    settings = dict(name=a.dataset, canvas=2 * a.image, channels=a.channels)
+    settings = dict(name=a.dataset, canvas=canvas(a.image), channels=a.channels)
     test = "validation" if a.dataset.startswith("imagenet") else "test"
     splits = [part(sources.tfds, split=s, **settings) for s in ("train", test)]
   crop = dict(scale=(0.6, 1.0), flip=False) if a.dataset == "digits" else {}
@@ -146,12 +152,21 @@ def data(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     dict(
       train=splits[0],
       test=splits[1],
+      crop="device",  # or "host", while decoding: see data/host.py
       augment=part(augment.crop_and_flip, size=size, **crop, **norm),
       view=part(
         augment.center_crop, size=size, resize=256 / 224 if a.image >= 128 else 1.0, **norm
       ),
     )
   )
+
+
+def canvas(image: int) -> int:
+  """Side of the square that images cross to the device on: twice the view's, from 224 on 512.
+
+  Most photos of ImageNet are 500 pixels wide: they need no resizing on the host then.
+  """
+  return max(2 * image, 512) if image >= 224 else 2 * image
 
 
 def statistics(channels: int) -> dict:

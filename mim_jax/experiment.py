@@ -11,7 +11,7 @@ import numpy as np
 
 from mim_jax import config as config_lib
 from mim_jax import core
-from mim_jax.data import pipeline
+from mim_jax.data import host, pipeline, tolerant
 from mim_jax.errors import InputError
 from mim_jax.teachers import frozen
 from mim_jax.train import loop, mesh, update
@@ -42,6 +42,8 @@ class Experiment:
     self._encode = build(config.encode, where="encode")
     self._pictures = build(config.get("pictures"), where="pictures")
     self._data = build(config.data, where="data")
+    if config.data.get("crop", "device") == "host":
+      self._data = host.moved(self._data)
     self._teachers = build(config.teachers, where="teachers")
     self._make_optimizer = build(config.optimizer, where="optimizer")
     self._start_from = build(config.get("start_from"), where="start_from") or (
@@ -53,8 +55,10 @@ class Experiment:
 
   @functools.cached_property
   def data(self) -> types.SimpleNamespace:
-    """The sources, `.train` and `.test`, opened on first use."""
-    return types.SimpleNamespace(train=self._data["train"](), test=self._data["test"]())
+    """The sources, `.train` and `.test`, opened on first use; what is unreadable is passed over."""
+    rate = self.config.train.get("skip_rate", tolerant.RATE)
+    opened = {name: tolerant.Tolerant(self._data[name](), rate) for name in ("train", "test")}
+    return types.SimpleNamespace(**opened)
 
   def view(self, batch: dict) -> dict:
     """A raw batch as evaluations see it: centre crop, normalised."""
@@ -65,7 +69,12 @@ class Experiment:
     shard = (jax.process_index(), jax.process_count())
     settings = self.config.train
     return pipeline.batches(
-      self.data.train, settings.batch_size, self.config.seed, shard=shard, threads=settings.threads
+      self.data.train,
+      settings.batch_size,
+      self.config.seed,
+      shard=shard,
+      threads=settings.threads,
+      workers=settings.get("workers", 0),
     )
 
   def fingerprint(self) -> str:
@@ -111,7 +120,7 @@ class Experiment:
 
   def _init(self, key) -> state_lib.TrainState:
     """Parameters come into being by running the objective once, on a batch of two."""
-    rows = self.data.train[np.arange(2) % len(self.data.train)]
+    rows = pipeline.first(self.data.train, 2, self.config.seed)
     step = self.step(0)
     batch = self._data["augment"](key, {k: jnp.asarray(v) for k, v in rows.items()})
 

@@ -13,6 +13,7 @@ import numpy as np
 from mim_jax import config as config_lib
 from mim_jax import errors
 from mim_jax import experiment as experiment_lib
+from mim_jax.data import clips, paired
 from mim_jax.data import folder as folder_lib
 from mim_jax.evaluate import reconstruction, report, runner
 from mim_jax.train import checkpoint, folder, metrics
@@ -104,15 +105,11 @@ def draw(experiment, state, path: pathlib.Path, results: dict) -> None:
 
 
 def reconstruct(workdir, images: str | None, out: str, count: int = 8, seed: int = 0) -> str:
-  """Draws what a run predicts for a folder's images (or its test set): an honest note on how."""
+  """Draws what a run predicts for a folder (or its test set): an honest note on how."""
   experiment, state = restored(workdir)
   source = experiment.data.test
   if images:
-    data = experiment.config.data
-    side = max(data.view.size)
-    source = folder_lib.folder(
-      path=images, split="all", canvas=2 * side, channels=len(data.view.mean)
-    )
+    source = like_the_run(experiment.config.data, images)
   index = np.arange(min(count, len(source)))
   pictures = experiment.pictures(state, source[index], seed)
   if pictures is None:
@@ -123,6 +120,17 @@ def reconstruct(workdir, images: str | None, out: str, count: int = 8, seed: int
   shown = reconstruction.denormalize(pictures.panels, view.mean, view.std)
   reconstruction.picture_grid(shown, limit=count).save(out, "PNG")
   return pictures.note
+
+
+def like_the_run(data, path: str):
+  """A folder of what a run was trained on, images, clips or images with maps, as a Source."""
+  settings = dict(path=path, split="all", canvas=2 * max(data.view.size))
+  settings["channels"] = len(data.view.mean)
+  if "sample" in data.test:
+    return clips.clips(sample=config_lib.build(data.test.sample), **settings)
+  if "maps" in data.test:
+    return paired.paired(maps=data.test.maps, ids=data.test.ids, **settings)
+  return folder_lib.folder(**settings)
 
 
 def describe(experiment) -> str:

@@ -9,6 +9,7 @@ COMMANDS = {
   "train": "pre-train a method, evaluate it, write the report",
   "evaluate": "run evaluations on a run folder",
   "reconstruct": "draw what a run predicts for your images",
+  "pack": "decode a data set once, into a store that reads much faster",
   "methods": "list the methods with paper, objective and numbers",
   "doctor": "show versions, devices, data folders, and what would fail",
 }

@@ -12,7 +12,9 @@ def main(argv: list[str]) -> int:
   )
   parser.add_argument("--workdir", required=True, metavar="DIR", help="a run folder")
   parser.add_argument(
-    "--images", metavar="FOLDER", help="a folder of images; default: the run's test set"
+    "--images",
+    metavar="FOLDER",
+    help="a folder of what the run was trained on: images or clips; default: the run's test set",
   )
   parser.add_argument("--out", required=True, metavar="FILE.png", help="the picture to write")
   parser.add_argument("--count", type=int, default=8, help="how many images (default 8)")

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, UInt8
 from mim_jax import errors
 
 _TRIES = 10  # as torchvision's RandomResizedCrop
+DRAWS = 2 * _TRIES + 2  # uniform numbers that a box takes
 
 
 def crop_and_flip(
@@ -60,13 +61,33 @@ def center_crop(
   """
   if resize < 1:
     raise errors.InputError(f"view.resize: {resize} is below 1; 1 keeps the whole short side.")
-  whole = batch["size"].astype(jnp.float32)
-  view = jnp.asarray(size, jnp.float32)[None]
-  shrink = jnp.min(whole / view, axis=-1, keepdims=True) / resize  # image pixels per view pixel
-  extent = view * shrink
-  box = jnp.concatenate([(whole - extent) / 2, extent], -1)
+  box = center_boxes(batch["size"], size, resize)
   image = resample(batch["image"], batch["size"], box, size)
   return with_image(batch, normalize(image, mean, std))
+
+
+def center_boxes(
+  whole: Int[Array, "b 2"], view: tuple[int, int], resize: float
+) -> Float[Array, "b 4"]:
+  """Boxes (top, left, height, width) of `center_crop` in images of `whole` pixels.
+
+  Where torchvision's Resize and CenterCrop find their pixels: sides of the resized image and the
+  place of the crop in it are whole numbers.
+  """
+  wanted = jnp.asarray(view, jnp.float32)[None]
+  sides = whole.astype(jnp.float32)
+  grown = jnp.max(wanted / sides, axis=-1, keepdims=True) * resize
+  resized = jnp.floor(sides * grown + 1e-2)  # what is whole but for rounding stays so
+  place = jnp.round((resized - wanted) / 2)
+  step = sides / resized
+  return jnp.concatenate([place * step, wanted * step], -1)
+
+
+def ready(
+  key: Array, batch: dict[str, Any], *, mean: tuple[float, ...], std: tuple[float, ...]
+) -> dict[str, Any]:
+  """The training view of what the host has cropped already: only normalised."""
+  return with_image(batch, normalize(batch["image"].astype(jnp.float32), mean, std))
 
 
 def denormalize(
@@ -90,20 +111,28 @@ def random_boxes(
       f"view: scale {scale} and aspect {aspect} are ranges (low, high) of positive numbers; "
       "scale=(0.2, 1.0), aspect=(0.75, 1.333) is usual."
     )
-  area_key, aspect_key, place_key = jax.random.split(key, 3)
-  whole = size.astype(jnp.float32)
-  tries = (size.shape[0], _TRIES)
-  area = jax.random.uniform(area_key, tries, minval=scale[0], maxval=scale[1])
-  area = area * jnp.prod(whole, -1, keepdims=True)
+  keys = jax.random.split(key, 3)
+  shapes = [(size.shape[0], _TRIES), (size.shape[0], _TRIES), (size.shape[0], 2)]
+  draws = [jax.random.uniform(k, shape) for k, shape in zip(keys, shapes, strict=True)]
+  return boxes(jnp.concatenate(draws, -1), size.astype(jnp.float32), scale, aspect, jnp)
+
+
+def boxes(draws, whole, scale: tuple[float, float], aspect: tuple[float, float], xp):
+  """The boxes of `random_boxes` by uniform draws [b DRAWS] in images of `whole` [b 2]: [b 4].
+
+  xp: numpy or jax.numpy, whose arrays are given and returned.
+  """
+  area = scale[0] + (scale[1] - scale[0]) * draws[:, :_TRIES]
+  area = area * xp.prod(whole, -1, keepdims=True)
   low, high = math.log(aspect[0]), math.log(aspect[1])
-  ratio = jnp.exp(jax.random.uniform(aspect_key, tries, minval=low, maxval=high))
-  extents = jnp.stack([jnp.sqrt(area / ratio), jnp.sqrt(area * ratio)], -1)  # [b tries 2]
-  fits = jnp.all(extents <= whole[:, None], -1)
-  first = jnp.take_along_axis(extents, jnp.argmax(fits, -1)[:, None, None], axis=1)[:, 0]
-  found = jnp.any(fits, -1, keepdims=True)
-  extent = jnp.where(found, first, _largest(whole, aspect))
-  place = jnp.where(found, jax.random.uniform(place_key, whole.shape), 0.5)
-  return jnp.concatenate([place * (whole - extent), extent], -1)
+  ratio = xp.exp(low + (high - low) * draws[:, _TRIES : 2 * _TRIES])
+  extents = xp.stack([xp.sqrt(area / ratio), xp.sqrt(area * ratio)], -1)  # [b tries 2]
+  fits = xp.all(extents <= whole[:, None], -1)
+  first = xp.take_along_axis(extents, xp.argmax(fits, -1)[:, None, None], axis=1)[:, 0]
+  found = xp.any(fits, -1, keepdims=True)
+  extent = xp.where(found, first, _largest(whole, aspect, xp))
+  place = xp.where(found, draws[:, 2 * _TRIES :][:, :2], 0.5)
+  return xp.concatenate([place * (whole - extent), extent], -1)
 
 
 def resample(
@@ -146,11 +175,11 @@ def _keys(x: Array) -> Array:
   return jnp.where(x < 1.0, near, jnp.where(x < 2.0, far, 0.0))
 
 
-def _largest(whole: Float[Array, "b 2"], aspect: tuple[float, float]) -> Float[Array, "b 2"]:
+def _largest(whole, aspect: tuple[float, float], xp):
   """Height and width of the largest boxes in images of `whole` with width / height in `aspect`."""
-  height = jnp.minimum(whole[:, 0], whole[:, 1] / aspect[0])
-  width = jnp.minimum(whole[:, 1], whole[:, 0] * aspect[1])
-  return jnp.stack([height, width], -1)
+  height = xp.minimum(whole[:, 0], whole[:, 1] / aspect[0])
+  width = xp.minimum(whole[:, 1], whole[:, 0] * aspect[1])
+  return xp.stack([height, width], -1)
 
 
 def normalize(image: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mim_jax import errors
-from mim_jax.data import decode, video
+from mim_jax.data import decode, stream, video
 from mim_jax.data import folder as folder_lib
 
 # Which frames are wanted of a clip that has so many: int -> int [t].
@@ -56,7 +56,7 @@ class Clips(abc.ABC):
 
   def draw(self, indices: np.ndarray, positions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """A training batch: which frames is a function of (seed, position in the stream of clips)."""
-    return self._batch(indices, [chance(seed, int(position)) for position in positions])
+    return self._batch(indices, [tuple(row) for row in stream.uniform(seed, positions, 2).tolist()])
 
   def _batch(self, indices, chances):
     choices = [functools.partial(self.sample, chance=drawn) for drawn in chances]
@@ -67,13 +67,6 @@ class Clips(abc.ABC):
       place[:, : clip.shape[1], : clip.shape[2]] = clip
     size = np.array([clip.shape[1:3] for clip in clips], np.int32)
     return {"image": image, "size": size, "label": self.label[indices]}
-
-
-def chance(seed: int, position: int) -> tuple[float, float]:
-  """Two uniform draws from [0, 1), by a hash: a generator of numpy's costs a hundred times more."""
-  digest = hashlib.blake2b(f"{seed} {position}".encode(), digest_size=16).digest()
-  first, second = (int.from_bytes(half, "big") >> 11 for half in (digest[:8], digest[8:]))
-  return first / 2**53, second / 2**53
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,7 +115,7 @@ class Files(Clips):
     found = [folder_lib.read(name, self.decoder) for name in wanted]
     for name, frame in zip(wanted, found, strict=True):
       if frame.shape != found[0].shape:
-        raise errors.InputError(
+        raise errors.UnreadableError(
           f"data: {name} has {frame.shape[:2]} pixels, the first frame {found[0].shape[:2]}. "
           "Give all frames of a clip one size."
         )

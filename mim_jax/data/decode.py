@@ -18,16 +18,19 @@ channel the high byte is kept. The EXIF rotation is applied. An animation gives 
 import dataclasses
 import io
 import os
+from collections.abc import Iterable
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mim_jax import errors
+from mim_jax.data import jpeg
 
 LIMITS = (89_478_485, 268_435_456)  # pixels, where Pillow starts to warn; bytes, 256 MiB
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".npy")
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_PLAIN = {1: (1,), 3: (1, 3)}  # by channels wanted, those of JPEGs that need no table
 # Pillow itself refuses more than this, so a larger limit would be an empty promise.
 _MOST_PIXELS = 178_956_970
 
@@ -40,11 +43,13 @@ class Decoder:
     canvas: pixels; an image with a longer side is shrunk (bicubic, antialiased, aspect kept).
     channels: of the result; see the table above.
     limits: most pixels of an image and most bytes of a file; both are checked before decoding.
+    shorter: pixels; an image whose shorter side is longer than this is shrunk to it. 0 does not.
   """
 
   canvas: int
   channels: int
   limits: tuple[int, int] = LIMITS
+  shorter: int = 0
 
   def __post_init__(self):
     """InputError for settings no image could meet."""
@@ -58,26 +63,46 @@ class Decoder:
         f"data.limits: {self.limits[0]} pixels; allowed: 1 to {_MOST_PIXELS} (Pillow's own limit)."
       )
 
-  def picture(self, file: io.BytesIO | io.BufferedReader, name: str) -> np.ndarray:
+  def image(self, stored: bytes | np.ndarray, name: str) -> np.ndarray:
+    """What a source has stored, a file or an array, as uint8 [h w c] that fits the canvas."""
+    return self.picture(stored, name) if isinstance(stored, bytes) else self.shrunk(stored)
+
+  def picture(self, data: bytes, name: str) -> np.ndarray:
     """A JPEG, PNG or WebP file as uint8 [h w c] that fits the canvas; `name` is for messages."""
-    self._check_bytes(file.seek(0, os.SEEK_END), name)
-    file.seek(0)
+    self.check_bytes(len(data), name)
+    plain = self.plain(data)
+    if plain:
+      self.check_pixels(plain.width, plain.height, name)
+      whole = (plain.width, plain.height)
+      width, height = size = self.fit(*whole)
+      # At 1/2, 1/4 or 1/8 where that still leaves twice the size that is wanted.
+      least = (plain.height, plain.width) if size == whole else (2 * height, 2 * width)
+      found = jpeg.read(data, self.channels, least)
+      if found is not None:
+        return self._resized(found, size)
     try:
-      with Image.open(file, formats=_FORMATS) as image:
+      with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         self.check_pixels(image.width, image.height, name)
         if self.channels not in _MODES:
           raise self._channels(image.mode, name)
         return self.pixels(image, name)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-      raise errors.InputError(f"data: {name}: {error} Shrink or remove the image.") from error
+      raise errors.UnreadableError(f"data: {name}: {error} Shrink or remove the image.") from error
     except errors.InputError:
       raise
     except Exception as error:  # codecs raise nearly anything when they meet broken files
       raise _unreadable(name, error) from error
 
+  def plain(self, data: bytes) -> jpeg.Header | None:
+    """The header of a JPEG that libjpeg-turbo alone makes what is wanted; None for all others."""
+    found = jpeg.header(data)
+    if found is None or found.channels not in _PLAIN.get(self.channels, ()):
+      return None
+    return None if found.exif and _turned(data) else found
+
   def array(self, path: str) -> np.ndarray:
     """A .npy file of uint8 [h w] or [h w c] as `picture` would return it."""
-    self._check_bytes(os.path.getsize(path), path)
+    self.check_bytes(os.path.getsize(path), path)
     try:
       # mapped: only the header is read before the limits are checked
       values = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -93,9 +118,18 @@ class Decoder:
       mode = _MODES[values.shape[-1]]
       image = Image.fromarray(values.squeeze(-1) if mode == "L" else values)
       values = _array(_convert(image, _MODES[self.channels]))
-    size = self.fit(values.shape[1], values.shape[0])
+    return self.shrunk(values)
+
+  def shrunk(self, values: np.ndarray) -> np.ndarray:
+    """An array [h w c] that fits the canvas."""
+    return self._resized(values, self.fit(values.shape[1], values.shape[0]))
+
+  def _resized(self, values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An array [h w c] at this (width, height)."""
     if size == (values.shape[1], values.shape[0]):
       return values
+    if values.shape[-1] == 3:
+      return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BICUBIC))
     # one by one, since Pillow would blend a fourth channel as transparency
     planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(values, -1, 0)]
     return np.stack([np.asarray(p.resize(size, Image.Resampling.BICUBIC)) for p in planes], -1)
@@ -119,42 +153,54 @@ class Decoder:
     return _array(image)
 
   def fit(self, width: int, height: int) -> tuple[int, int]:
-    """(width, height) with the longer side at most the canvas."""
-    longer = max(width, height)
-    if longer <= self.canvas:
+    """(width, height), shrunk as far as canvas and shorter ask for."""
+    factor = self.canvas / max(width, height)
+    if self.shorter:
+      factor = min(factor, self.shorter / min(width, height))
+    if factor >= 1:
       return width, height
-    factor = self.canvas / longer
     return max(1, round(width * factor)), max(1, round(height * factor))
 
-  def _check_bytes(self, count: int, name: str) -> None:
+  def check_bytes(self, count: int, name: str) -> None:
+    """UnreadableError for more bytes than the limit."""
     if count > self.limits[1]:
-      raise errors.InputError(
+      raise errors.UnreadableError(
         f"data: {name} has {count} bytes, more than the limit of {self.limits[1]} (the second of "
         "data.limits). Raise the limit, or shrink or remove the file."
       )
 
   def check_pixels(self, width: int, height: int, name: str) -> None:
-    """InputError for more pixels than the limit."""
+    """UnreadableError for more pixels than the limit."""
     if width * height > self.limits[0]:
-      raise errors.InputError(
+      raise errors.UnreadableError(
         f"data: {name} has {width} x {height} = {width * height} pixels, more than the limit of "
         f"{self.limits[0]} (the first of data.limits). Raise the limit, or shrink or remove it."
       )
 
   def _channels(self, found: str, name: str) -> errors.InputError:
-    return errors.InputError(
+    return errors.UnreadableError(
       f"data.channels: {name} ({found}) cannot be turned into {self.channels} channels. "
       "Pictures can have 1, 2, 3 or 4; for other counts give .npy files that hold as many."
     )
 
 
-def pack(images: list[np.ndarray], canvas: int, channels: int) -> dict[str, np.ndarray]:
+def pack(images: Iterable[np.ndarray], count: int, decoder: Decoder) -> dict[str, np.ndarray]:
   """Images [h w c] top-left on a black canvas: image uint8 [b H W c] and size int32 [b 2]."""
-  packed = np.zeros((len(images), canvas, canvas, channels), np.uint8)
-  for place, image in zip(packed, images, strict=True):
+  packed = np.zeros((count, decoder.canvas, decoder.canvas, decoder.channels), np.uint8)
+  sizes = np.zeros((count, 2), np.int32)
+  for place, size, image in zip(packed, sizes, images, strict=True):
     place[: image.shape[0], : image.shape[1]] = image
-  sizes = np.array([image.shape[:2] for image in images], np.int32).reshape(-1, 2)
+    size[:] = image.shape[:2]
   return {"image": packed, "size": sizes}
+
+
+def _turned(data: bytes) -> bool:
+  """Whether the EXIF segment asks for the image to be turned or mirrored."""
+  try:
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+      return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+  except Exception:  # whatever it is, the road by Pillow will name it
+    return True
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
@@ -178,7 +224,9 @@ def _array(image: Image.Image) -> np.ndarray:
 
 
 def _unreadable(name: str, error: Exception) -> errors.InputError:
-  return errors.InputError(
-    f"data: {name} cannot be read as an image ({type(error).__name__}: {error}). "
-    "Mend or remove the file."
+  why = f"{type(error).__name__}: {error}"
+  if isinstance(error, UnidentifiedImageError):  # whose text shows an address in memory
+    why = f"it is none of {', '.join(_FORMATS)}"
+  return errors.UnreadableError(
+    f"data: {name} cannot be read as an image ({why}). Mend or remove the file."
   )

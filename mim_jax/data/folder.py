@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from mim_jax import errors
-from mim_jax.data import decode, splits
+from mim_jax.data import decode, encoded, splits
 
-_TEST_NAMES = ("test", "val", "validation")
+TEST_NAMES = ("test", "val", "validation")
 
 
-@dataclasses.dataclass(frozen=True)
-class Folder:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Folder(encoded.Encoded):
   """Images in files, read when they are asked for.
 
   Attributes:
@@ -33,15 +33,10 @@ class Folder:
   classes: tuple[str, ...]
   decoder: decode.Decoder
 
-  def __len__(self) -> int:
-    """Images."""
-    return len(self.files)
-
-  def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """Reads a batch: see sources.Source. InputError names a file that cannot be read."""
-    images = [self._read(int(index)) for index in indices]
-    batch = decode.pack(images, self.decoder.canvas, self.decoder.channels)
-    return {**batch, "label": self.label[indices]}
+  def fetch(self, indices: np.ndarray) -> tuple[list[bytes | np.ndarray], np.ndarray]:
+    """See encoded.Encoded."""
+    paths = [os.path.join(self.root, self.files[index]) for index in indices]
+    return [load(path, self.decoder) for path in paths], self.label[indices]
 
   def names(self, indices: np.ndarray) -> list[str]:
     """The files' relative names."""
@@ -55,14 +50,10 @@ class Folder:
       path = os.path.join(self.root, name)
       try:
         size = os.path.getsize(path)
-      except OSError as error:
-        raise lost(path, error) from error
+      except OSError:
+        size = -1  # a lost file is passed over when it is read
       digest.update(f"{name}\0{size}\0{label}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-  def _read(self, index: int) -> np.ndarray:
-    """One image, uint8 [h w c]; the place to decide what becomes of an unreadable one."""
-    return read(os.path.join(self.root, self.files[index]), self.decoder)
 
 
 def folder(
@@ -92,7 +83,7 @@ def divide(
   names: list[str], split: str, holdout: float
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
   """(names of the split, int32 labels, classes) of all `names`, by the rules of `folder`."""
-  groups = _group(names, holdout)
+  groups = group(names, holdout)
   name, start, stop = splits.resolve(split, {key: len(value) for key, value in groups.items()})
   # label names come from all splits, so that the same class has the same number in each
   classes = sorted({_class(key) for key in groups["all"]} - {""})
@@ -102,15 +93,22 @@ def divide(
   return tuple("/".join(part for part in key if part) for key in chosen), label, tuple(classes)
 
 
-def read(path: str, decoder: decode.Decoder) -> np.ndarray:
-  """The image in a file, uint8 [h w c]; InputError where it cannot be opened or decoded."""
+def load(path: str, decoder: decode.Decoder) -> bytes | np.ndarray:
+  """The bytes of an image file, or the array in a .npy file; UnreadableError without either."""
   try:
     if path.lower().endswith(".npy"):
       return decoder.array(path)
     with open(path, "rb") as file:
-      return decoder.picture(file, path)
+      decoder.check_bytes(os.fstat(file.fileno()).st_size, path)
+      return file.read()
   except OSError as error:
     raise lost(path, error) from error
+
+
+def read(path: str, decoder: decode.Decoder) -> np.ndarray:
+  """The image in a file, uint8 [h w c]; UnreadableError where it cannot be opened or decoded."""
+  found = load(path, decoder)
+  return decoder.picture(found, path) if isinstance(found, bytes) else found
 
 
 def _class(key: tuple[str, str]) -> str:
@@ -164,10 +162,10 @@ def _walk(root: str, inside: str = "", above: frozenset[str] = frozenset()) -> I
       yield name
 
 
-def _group(files: list[str], holdout: float) -> dict[str, list[tuple[str, str]]]:
+def group(files: list[str], holdout: float) -> dict[str, list[tuple[str, str]]]:
   """Each split's files as (sub-folder of the split or "", name below it)."""
   top = {file.partition("/")[0] for file in files if "/" in file}
-  tests = [name for name in _TEST_NAMES if name in top]
+  tests = [name for name in TEST_NAMES if name in top]
   if "train" in top and tests:
     keys = [(first, rest) for first, _, rest in (file.partition("/") for file in files)]
     groups = {name: [key for key in keys if key[0] == name] for name in ("train", *tests)}
@@ -193,6 +191,6 @@ def _held_out(names: list[str], holdout: float) -> np.ndarray:
   return test
 
 
-def lost(path: str, error: OSError) -> errors.InputError:
+def lost(path: str, error: OSError) -> errors.UnreadableError:
   """The error for a file or folder that cannot be opened."""
-  return errors.InputError(f"data: {path} cannot be opened ({error}). Restore or remove it.")
+  return errors.UnreadableError(f"data: {path} cannot be opened ({error}). Restore or remove it.")

@@ -21,11 +21,14 @@ class MapDecoder(decode.Decoder):
   uint16. Values are never blended, so a map of classes stays one.
   """
 
+  def plain(self, data: bytes) -> None:
+    """None: of a map nothing may be converted."""
+
   def pixels(self, image: Image.Image, name: str) -> np.ndarray:
     """An opened image of allowed size."""
     image.load()
     if image.mode not in _ONE_NUMBER:
-      raise errors.InputError(
+      raise errors.UnreadableError(
         f"data: {name} has mode {image.mode}; a map has one number a pixel. Save it as a grey "
         "image of 8 or 16 bits, a palette image, or a .npy file."
       )
@@ -33,11 +36,11 @@ class MapDecoder(decode.Decoder):
 
   def array(self, path: str) -> np.ndarray:
     """A .npy file of whole numbers [h w] or [h w 1]."""
-    self._check_bytes(os.path.getsize(path), path)
+    self.check_bytes(os.path.getsize(path), path)
     try:
       values = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # missing header, pickled objects, cut short: many kinds
-      raise errors.InputError(f"data: {path} cannot be read ({error}). Mend it.") from error
+      raise errors.UnreadableError(f"data: {path} cannot be read ({error}). Mend it.") from error
     values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
     if values.ndim == 2:
       self.check_pixels(values.shape[1], values.shape[0], path)
@@ -46,7 +49,7 @@ class MapDecoder(decode.Decoder):
   def _checked(self, values: np.ndarray, name: str) -> np.ndarray:
     whole = values.dtype.kind in "uib" and values.ndim == 2 and values.size
     if not whole or values.min() < 0 or values.max() > 65_535:
-      raise errors.InputError(
+      raise errors.UnreadableError(
         f"data: {name} holds {values.dtype} {values.shape}; whole numbers in 0..65535 [h w] are "
         "wanted. Scale and convert them."
       )
@@ -89,6 +92,11 @@ class Paired:
     return self.images.names(indices)
 
   @property
+  def label(self) -> np.ndarray:
+    """Labels of the images, int32 [n]."""
+    return self.images.label
+
+  @property
   def classes(self) -> tuple[str, ...]:
     """Names of the labels of the images."""
     return self.images.classes
@@ -115,7 +123,7 @@ class Paired:
         "Give `ids` the number of classes, and one of them to pixels without class."
       )
     if abs(np.log(values.shape[0] / values.shape[1] * size[1] / size[0])) > 0.05:
-      raise errors.InputError(
+      raise errors.UnreadableError(
         f"data: {file} of {values.shape[0]} x {values.shape[1]} pixels has not the shape of its "
         f"image, {size[0]} x {size[1]}. Cut both alike."
       )

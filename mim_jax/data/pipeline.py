@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import sys
 import weakref
@@ -12,20 +13,36 @@ import numpy as np
 from absl import flags
 
 from mim_jax import errors
-from mim_jax.data import sources
+from mim_jax.data import sources, stream, tolerant
+from mim_jax.data.stream import order as order
 
 Batch = dict[str, np.ndarray]
+_RESTARTS = 3
+_DEAD = "terminated unexpectedly"  # what Grain says of a process that was killed
+_LESS = (
+  "The usual cause is too little memory: lower train.workers, train.threads or train.batch_size. "
+  "The same command goes on from the last save."
+)
+_log = logging.getLogger(__name__)
 
 
 class Batches:
-  """An endless iterator over batches whose state is one number, whatever reads them."""
+  """An endless iterator over batches whose state is where it stands, whatever reads them.
+
+  Attributes:
+    skipped: how many images could not be read so far; see tolerant.Tolerant.
+  """
 
   _reader: Iterator[Batch]
   _stop: weakref.finalize
 
-  def __init__(self, dataset: grain.MapDataset, threads: int, workers: int):
-    """dataset: batch i of the run at index i."""
-    self._dataset, self._threads, self._workers = dataset, threads, workers
+  def __init__(
+    self, dataset: grain.MapDataset, source: tolerant.Tolerant, threads: int, workers: int
+  ):
+    """dataset: batch i of the run at index i, read from `source`."""
+    self._dataset, self._source = dataset, source
+    self._threads, self._workers = threads, workers
+    self._restarts = 0
     self._start(0)
 
   def __iter__(self) -> "Batches":
@@ -33,18 +50,35 @@ class Batches:
     return self
 
   def __next__(self) -> Batch:
-    """The next batch of this process."""
-    batch = next(self._reader)
+    """The next batch of this process; RuntimeError when the processes that read die repeatedly."""
+    while True:
+      try:
+        batch = next(self._reader)
+        break
+      except MemoryError as error:
+        raise MemoryError(f"data: no memory left to read batch {self._next}. {_LESS}") from error
+      except RuntimeError as error:
+        if _DEAD not in str(error):
+          raise
+        self._restart(error)
+    self._source.note(batch.pop(tolerant.SKIPPED))
     self._next += 1
     return batch
 
-  def get_state(self) -> dict[str, int]:
-    """Where the run stands, JSON-able; the same on every process."""
-    return {"next_batch": self._next}
+  @property
+  def skipped(self) -> int:
+    """See the class."""
+    return len(self._source.skipped)
 
-  def set_state(self, state: dict[str, int]) -> None:
+  def get_state(self) -> dict:
+    """Where the run stands, JSON-able: the next batch and, if there are any, the images skipped."""
+    skipped = {str(index): why for index, why in self._source.skipped.items()}
+    return {"next_batch": self._next} | ({"skipped": skipped} if skipped else {})
+
+  def set_state(self, state: dict) -> None:
     """Continues behind the batch at which `state` was taken."""
     self.close()
+    self._source.skipped = {int(index): why for index, why in state.get("skipped", {}).items()}
     self._start(int(state["next_batch"]))
 
   def close(self) -> None:
@@ -59,6 +93,16 @@ class Batches:
     # Also when the program ends: Grain's own clean-up comes so late then that it complains.
     self._stop = weakref.finalize(self, reader.close)
 
+  def _restart(self, error: Exception) -> None:
+    """Reads on from the same batch after a process that read has died; a few times only."""
+    where = f"data: a process that read ahead from batch {self._next} on has died ({error})"
+    if self._restarts >= _RESTARTS:
+      raise RuntimeError(f"{where}, for the {self._restarts + 1}th time. {_LESS}") from error
+    self._restarts += 1
+    _log.warning("%s; reading starts anew there.", where)
+    self.close()
+    self._start(self._next)
+
 
 def batches(
   source: sources.Source,
@@ -68,15 +112,30 @@ def batches(
   shard: tuple[int, int] = (0, 1),
   threads: int | None = None,
   workers: int = 0,
+  skip_rate: float = tolerant.RATE,
 ) -> Batches:
   """Endless shuffled batches of `source`; each epoch is another permutation of all its images.
 
   The order is a function of (seed, index) alone. batch_size counts the images of all processes;
   shard (i, k) returns the i-th of k equal pieces. threads: read ahead, None for one a CPU, at most
   16. workers: processes that read instead, each with its threads, for sources that hold Python up.
+  skip_rate: the share of images that may be unreadable, see tolerant.Tolerant.
   InputError when the source is smaller than a batch or the batch does not divide.
   """
-  index, count = shard
+  _check(len(source), batch_size, seed, shard[1])
+  piece = batch_size // shard[1]
+  offsets = np.arange(shard[0] * piece, (shard[0] + 1) * piece)
+  if isinstance(source, tolerant.Tolerant):
+    whole = source.anew()
+  else:
+    whole = tolerant.Tolerant(source, skip_rate)
+  read = functools.partial(_read, source=whole, batch_size=batch_size, offsets=offsets, seed=seed)
+  dataset = grain.MapDataset.range(sys.maxsize // batch_size).map(read)
+  return Batches(dataset, whole, _threads(threads), workers)
+
+
+def _check(images: int, batch_size: int, seed: int, count: int) -> None:
+  """InputError unless `count` processes can share batches of so many images."""
   if not 0 <= seed < 2**32:
     raise errors.InputError(f"seed: {seed} is not allowed; give 0 <= seed < 2**32.")
   if batch_size < 1 or batch_size % count:
@@ -85,17 +144,12 @@ def batches(
       f"train.batch_size: {batch_size} images cannot be shared among {count} processes. "
       f"Use a multiple of {count}, say {fitting}."
     )
-  if len(source) < batch_size:
-    largest = len(source) - len(source) % count
+  if images < batch_size:
+    largest = images - images % count
     raise errors.InputError(
-      f"train.batch_size: the data has {len(source)} images, fewer than one batch of {batch_size}. "
+      f"train.batch_size: the data has {images} images, fewer than one batch of {batch_size}. "
       + (f"The largest batch that fits is {largest}." if largest else "Give more images.")
     )
-  piece = batch_size // count
-  offsets = np.arange(index * piece, (index + 1) * piece)
-  read = functools.partial(_read, source=source, batch_size=batch_size, offsets=offsets, seed=seed)
-  dataset = grain.MapDataset.range(sys.maxsize // batch_size).map(read)
-  return Batches(dataset, _threads(threads), workers)
 
 
 def in_order(source: sources.Source, batch_size: int) -> Iterator[tuple[Batch, int]]:
@@ -109,29 +163,21 @@ def in_order(source: sources.Source, batch_size: int) -> Iterator[tuple[Batch, i
       yield batch, min(batch_size, n - number * batch_size)
 
 
-def order(positions: np.ndarray, n: int, seed: int) -> np.ndarray:
-  """Which of n images stand at these positions of the endless stream of epochs: int [b] -> [b]."""
-  epochs, places = np.divmod(positions, n)
-  chosen = np.empty_like(positions)
-  for epoch in np.unique(epochs):
-    here = epochs == epoch
-    chosen[here] = _permutation(n, seed, int(epoch))[places[here]]
-  return chosen
-
-
-@functools.lru_cache(maxsize=4)
-def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-  # Not Grain's shuffle: it costs 14 µs an image, and its epoch 1 of seed 0 is epoch 0 of seed 1.
-  # RandomState, because NumPy has frozen its stream.
-  return np.random.RandomState([seed, epoch]).permutation(n)
+def first(source: tolerant.Tolerant, count: int, seed: int) -> Batch:
+  """The first images as training sees them; a source of fewer repeats them."""
+  batch = _read(0, source=source, batch_size=count, offsets=np.arange(count), seed=seed)
+  del batch[tolerant.SKIPPED]
+  return batch
 
 
 def _read(batch: int, *, source, batch_size: int, offsets: np.ndarray, seed: int) -> Batch:
   positions = batch * batch_size + offsets
-  indices = order(positions, len(source), seed)
-  # A source that shows another part of an entry each time, as clips do, is told which time it is.
-  draw = getattr(source, "draw", None)
-  return source[indices] if draw is None else draw(indices, positions, seed)
+  indices = source.order(positions, seed)
+
+  def drawn(rows, places):
+    return stream.read(source.source, rows, positions[places], seed)
+
+  return source.attempt(indices, drawn)
 
 
 def _read_ahead(dataset: grain.MapDataset, threads: int, workers: int) -> grain.DatasetIterator:

@@ -41,6 +41,11 @@ class WithMaps:
     return self.source.names(indices)
 
   @property
+  def label(self) -> np.ndarray:
+    """Labels of the images, int32 [n]."""
+    return self.source.label
+
+  @property
   def classes(self) -> tuple[str, ...]:
     """Names of the labels."""
     return self.source.classes

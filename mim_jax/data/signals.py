@@ -50,10 +50,7 @@ def center_crop(
 ) -> dict[str, Any]:
   """The evaluation view of all signals that are there: augment.center_crop, and maps to match."""
   view = augment.center_crop(batch, size=size, resize=resize, mean=mean, std=std)
-  whole = batch["size"].astype(jnp.float32)
-  target = jnp.asarray(size, jnp.float32)[None]
-  extent = target * jnp.min(whole / target, axis=-1, keepdims=True) / resize
-  box = jnp.concatenate([(whole - extent) / 2, extent], -1)
+  box = augment.center_boxes(batch["size"], size, resize)
   mirrored = jnp.zeros(box.shape[:1], bool)
   return {**view, **_maps(batch, box, size, mirrored, coarser)}
 

@@ -1,4 +1,4 @@
-"""What can be trained on: the embedded digits, arrays, folders of images, TFDS data sets.
+"""What can be trained on: digits, arrays, folders of images, tar shards, packed stores, TFDS sets.
 
 Each is a config node: a function with settings only, which returns a Source.
 """
@@ -14,6 +14,8 @@ import numpy as np
 from mim_jax import errors
 from mim_jax.data import splits
 from mim_jax.data.folder import folder as folder
+from mim_jax.data.packed import packed as packed
+from mim_jax.data.shards import shards as shards
 from mim_jax.data.tfds import tfds as tfds
 
 _IMAGES = re.compile(r"(?:(\w+)_)?images?")
@@ -26,6 +28,9 @@ class Source(Protocol):
   Attributes:
     classes: names of the labels, () when unlabelled.
     fingerprint: short hash of the content; it differs when the data has changed.
+
+  Those whose labels are known without reading images also have `label`, int32 [n]; see stream for
+  what else a source may have.
   """
 
   classes: tuple[str, ...]

@@ -3,17 +3,16 @@
 import dataclasses
 import functools
 import hashlib
-import io
 from typing import Any
 
 import numpy as np
 
 from mim_jax import errors
-from mim_jax.data import decode, splits
+from mim_jax.data import decode, encoded, splits
 
 
 @dataclasses.dataclass(frozen=True)
-class Records:
+class Records(encoded.Encoded):
   """Records with the features `image` and, optionally, `label`.
 
   Attributes:
@@ -37,13 +36,20 @@ class Records:
     """Images."""
     return self.stop - self.start
 
-  def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """Reads a batch: see sources.Source. InputError names a record that cannot be read."""
+  def fetch(self, indices: np.ndarray) -> tuple[list[bytes | np.ndarray], np.ndarray]:
+    """See encoded.Encoded."""
     rows = self.records.__getitems__([self.start + int(index) for index in indices])
-    pairs = zip(rows, self.names(indices), strict=True)
-    images = [self.decoder.picture(io.BytesIO(row["image"]), name) for row, name in pairs]
     label = np.array([row["label"] if self.labelled else -1 for row in rows], np.int32)
-    return {**decode.pack(images, self.decoder.canvas, self.decoder.channels), "label": label}
+    return [row["image"] for row in rows], label
+
+  @functools.cached_property
+  def label(self) -> np.ndarray:  # type: ignore[override]
+    """Labels of all records, int32 [n]; read from all of them, the first time."""
+    whole = np.arange(len(self))
+    if not self.labelled:
+      return np.full(len(self), -1, np.int32)
+    pieces = [self.fetch(whole[i : i + 1024])[1] for i in range(0, len(self), 1024)]
+    return np.concatenate(pieces)
 
   def names(self, indices: np.ndarray) -> list[str]:
     """Data set, version, split and number of each record."""

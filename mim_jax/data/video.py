@@ -37,7 +37,7 @@ def read(path: str, choice: Callable[[int], np.ndarray], decoder: decode.Decoder
   except errors.InputError:
     raise
   except Exception as error:  # codecs raise nearly anything when they meet broken files
-    raise errors.InputError(
+    raise errors.UnreadableError(
       f"data: {path} cannot be read as a video ({type(error).__name__}: {error}). "
       "Mend or remove the file."
     ) from error

@@ -22,8 +22,10 @@ MAY_CHANGE = (
   "train.keep",
   "train.log_every",
   "train.mesh.",
+  "train.skip_rate",
   "train.steps",
   "train.threads",
+  "train.workers",
 )
 
 

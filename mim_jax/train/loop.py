@@ -31,7 +31,7 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None):
       state = experiment.init(jax.random.key(experiment.config.seed))
     else:
       state, extra = saves.restore(abstract)
-      check_dataset(extra["dataset"], experiment.fingerprint())
+      check_dataset(extra, experiment.fingerprint(), len(experiment.data.train))
       batches.set_state(extra["data"])
     start = int(state.step)
     facts = dict(
@@ -58,14 +58,20 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None):
         meter.advance()
         last = step in (total, stop_at) or bool(stop.signal)
         if step % settings.log_every == 0 or step == total:
-          meter.log(step, measured)
+          meter.log(step, dict(measured, skipped=batches.skipped))
         if step % settings.checkpoint_every == 0 or last:
           metrics.check_finite(jax.device_get(state.bad_step))
-          saves.save(step, state, dict(data=batches.get_state(), dataset=experiment.fingerprint()))
+          of = dict(dataset=experiment.fingerprint(), images=len(experiment.data.train))
+          saves.save(step, state, dict(of, data=batches.get_state()))
         if last:
           break
         batch = next(batches)
-    facts.update(step=step, train_seconds=time.monotonic() - began, signal=stop.signal)
+    facts.update(
+      step=step,
+      train_seconds=time.monotonic() - began,
+      signal=stop.signal,
+      skipped=batches.skipped,
+    )
   return state, facts
 
 
@@ -88,12 +94,13 @@ def flops(program) -> float | None:
   return float(analysis["flops"]) * jax.device_count() if analysis and "flops" in analysis else None
 
 
-def check_dataset(before: str, now: str) -> None:
-  """Refuses to resume on other data than the checkpoint's."""
-  if before != now:
+def check_dataset(saved: dict, fingerprint: str, images: int) -> None:
+  """Refuses to resume on other data than that of the checkpoint whose JSON data is `saved`."""
+  if saved["dataset"] != fingerprint:
     raise InputError(
-      f"data: the training set has changed since the checkpoint (fingerprint {before} then, {now} "
-      "now), so the sample order can't be continued. Restore the data, or choose another --workdir."
+      f"data: the training set has changed since the checkpoint ({saved.get('images', '?')} "
+      f"images, fingerprint {saved['dataset']} then; {images} images, {fingerprint} now), so the "
+      "sample order can't be continued. Restore the data, or choose another --workdir."
     )
 
 

@@ -186,3 +186,17 @@ def test_views_compile_and_depend_on_the_key_alone():
   first, again, other = (crop(jax.random.key(seed), batch)["image"] for seed in (0, 0, 1))
   np.testing.assert_array_equal(first, again)
   assert np.abs(first - other).max() > 0.01
+
+
+@pytest.mark.parametrize("shape", [(75, 100), (67, 100), (97, 61), (96, 96), (72, 101), (40, 55)])
+def test_the_evaluation_view_is_that_of_pillow_resize_then_center_crop(shape):
+  view, short = 56, 64
+  image = smooth(*shape, seed=3)
+  height, width = shape
+  resized = [short * height // min(shape), short * width // min(shape)]
+  whole = Image.fromarray(image).resize(resized[::-1], Image.BICUBIC)
+  top, left = (round((side - view) / 2) for side in resized)  # as torchvision's CenterCrop
+  expected = np.asarray(whole.crop((left, top, left + view, top + view))).astype(np.float32)
+  batch = on_canvas(image, canvas=104)
+  found = augment.center_crop(batch, size=(view, view), resize=short / view, **PLAIN)["image"][0]
+  assert np.abs(np.asarray(found) * 255 - expected).mean() < 0.5

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mim_jax import errors
-from mim_jax.data import clips, frames, moving, pipeline, sources, video
+from mim_jax.data import clips, frames, moving, pipeline, sources, stream, video
 
 PLAIN = dict(mean=(0.0,), std=(1.0,))
 draws = st.tuples(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
@@ -29,7 +29,9 @@ def test_frames_are_evenly_spaced_and_lie_in_the_clip(count, chance, number, str
 
 
 def test_starts_are_uniform_and_in_the_middle_without_chance():
-  starts = [frames.dense(70, clips.chance(0, i))[0] for i in range(3000)]
+  starts = [
+    frames.dense(70, tuple(row))[0] for row in stream.uniform(0, np.arange(3000), 2).tolist()
+  ]
   np.testing.assert_allclose(np.bincount(starts, minlength=7) / 3000, 1 / 7, atol=0.03)
   np.testing.assert_array_equal(frames.dense(70, None), 3 + 4 * np.arange(16))
 
@@ -42,7 +44,9 @@ def test_the_second_frame_comes_later_by_the_published_distance(count, chance):
 
 
 def test_distances_are_uniform():
-  pairs = np.array([frames.pair(300, clips.chance(1, i)) for i in range(4000)])
+  pairs = np.array(
+    [frames.pair(300, tuple(row)) for row in stream.uniform(1, np.arange(4000), 2).tolist()]
+  )
   share = np.bincount(pairs[:, 1] - pairs[:, 0], minlength=48)[4:] / 4000
   assert len(share) == 44
   np.testing.assert_allclose(share, 1 / 44, atol=0.01)

@@ -1,0 +1,26 @@
+"""What a run is told again: a folder of what it was trained on."""
+
+import numpy as np
+from PIL import Image
+
+from mim_jax import config, run
+
+
+def frames(path, count):
+  path.mkdir(parents=True)
+  for i in range(count):
+    Image.fromarray(np.full((10, 12), i, np.uint8)).save(path / f"{i}.png")
+
+
+def test_a_folder_is_read_as_the_run_s_own_kind_of_data(tmp_path):
+  for clip in "ab":
+    frames(tmp_path / "clips" / clip, 20)
+  frames(tmp_path / "photos", 3)
+  data = config.get_config("videomae", "dataset=digits,size=nano").data
+  clips = run.like_the_run(data, str(tmp_path / "clips"))
+  assert len(clips) == 2
+  assert clips[np.arange(2)]["image"].shape[:2] == (2, data.test.sample.frames)
+  photos = run.like_the_run(
+    config.get_config("mae", "dataset=digits").data, str(tmp_path / "photos")
+  )
+  assert photos[np.arange(3)]["image"].shape == (3, 16, 16, 1)
