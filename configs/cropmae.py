@@ -89,7 +89,7 @@ def arguments(arg: str) -> ml_collections.ConfigDict:
     raise errors.unknown("config argument views", a.views, RATIOS)
   pairs = a.views == "frames"
   a.dataset = a.dataset or ("clips" if pairs else "imagenet2012")
-  a.image = a.image if a.image > 0 else (224 if not embedded else 16 if pairs else 8)
+  a.image = a.image if a.image > 0 else (224 if not embedded else 12 if pairs else 8)
   a.patch = a.patch if a.patch > 0 else common.default_patch("", a.image)
   return a
 

@@ -78,7 +78,7 @@ def test_siammae_learns_and_is_evaluated_on_one_frame():
   config.train.update(dict(steps=40, epochs=None, batch_size=16))
   experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
   state, batch = experiment.init(jax.random.key(0)), next(experiment.batches())
-  assert batch["image"].shape == (16, 2, 16, 16, 1)
+  assert batch["image"].shape == (16, 2, 12, 12, 1)
   update, losses = jax.jit(experiment.update), []
   for _ in range(40):
     state, metrics = update(state, batch)
