@@ -31,6 +31,7 @@ class Transformer(nn.Module):
   dtype: str = "float32"
   plain: bool = False
   kernels: str = "xavier"
+  epsilon: float = 1e-6
 
   @nn.compact
   def __call__(
@@ -43,12 +44,12 @@ class Transformer(nn.Module):
     token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, 1, self.width))
     x, valid = sequence(embed, token, latents, mask)
     x = transformer.Stack(**self._stack(), name="stack")(x, valid)
-    x = transformer.norm(self.dtype, "norm")(x[:, x.shape[1] - m :])
+    x = transformer.norm(self.dtype, "norm", epsilon=self.epsilon)(x[:, x.shape[1] - m :])
     head = transformer.dense(self.target_width, self.dtype, "head", **start)
     return head(x).reshape(b, g, m, -1)
 
   def _stack(self) -> dict:
-    names = "depth heads mlp_ratio attention scan unroll remat dtype kernels"
+    names = "depth heads mlp_ratio attention scan unroll remat dtype kernels epsilon"
     return {name: getattr(self, name) for name in names.split()}
 
 

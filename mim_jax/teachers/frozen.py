@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import types
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from mim_jax import config as config_lib
 from mim_jax import core
 from mim_jax.weights import native
+from mim_jax.weights.parts import gather_parts as gather_parts
+from mim_jax.weights.parts import parts_of as parts_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +92,3 @@ class Untrained:
   def bound(self, parts, teacher, stats):
     """Its parts, ready to be called."""
     return self._parts.bind(teacher)
-
-
-def parts_of(config) -> nn.Module:
-  """The parts that a config names, unbound."""
-  allow = tuple(config.get("allow_modules", ()))
-  return gather_parts(config_lib.build(config.parts, allow, "parts"))
-
-
-def gather_parts(modules: dict[str, nn.Module]) -> nn.Module:
-  """One Linen module with the given ones as attributes: parameters lie under their names."""
-  kind = type("Parts", (nn.Module,), {"__annotations__": dict.fromkeys(modules, nn.Module)})
-  return kind(**modules)
