@@ -16,7 +16,7 @@ class Transformer(nn.Module):
   Tokens go in as [prefix, visible, masked]: with positions added, attention does not care for the
   order, so nothing is put back in place. Each group of targets is predicted on its own. With
   `plain` the latents come in by a linear map without bias, uniform in +-1/sqrt(fan-in) (VideoMAE).
-  `kernels`: a word of `layers.initial`.
+  `kernels`: a word of `layers.initial`. `epsilon` is of all norms, `last_epsilon` of the last one.
   """
 
   width: int
@@ -32,6 +32,7 @@ class Transformer(nn.Module):
   plain: bool = False
   kernels: str = "xavier"
   epsilon: float = 1e-6
+  last_epsilon: float | None = None
 
   @nn.compact
   def __call__(
@@ -44,7 +45,8 @@ class Transformer(nn.Module):
     token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, 1, self.width))
     x, valid = sequence(embed, token, latents, mask)
     x = transformer.Stack(**self._stack(), name="stack")(x, valid)
-    x = transformer.norm(self.dtype, "norm", epsilon=self.epsilon)(x[:, x.shape[1] - m :])
+    last = self.epsilon if self.last_epsilon is None else self.last_epsilon
+    x = transformer.norm(self.dtype, "norm", epsilon=last)(x[:, x.shape[1] - m :])
     head = transformer.dense(self.target_width, self.dtype, "head", **start)
     return head(x).reshape(b, g, m, -1)
 

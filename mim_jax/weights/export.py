@@ -98,8 +98,7 @@ def fused_biases(flat: dict[str, np.ndarray], config) -> tuple[dict[str, np.ndar
 
 def described(layout: base.Layout, config, whole: bool) -> dict[str, Any]:
   """config.json."""
-  view = config.data.view
-  more = layout.write(config.parts, tuple(view.size), len(view.mean)) if layout.write else {}
+  more = layout.write(config) if layout.write else {}
   return dict(architectures=[layout.classes[whole]], model_type=layout.kind.split()[0]) | more
 
 

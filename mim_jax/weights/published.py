@@ -9,7 +9,7 @@ from mim_jax import config as config_lib
 from mim_jax import errors, objectives
 from mim_jax.ops import positions
 from mim_jax.weights import layouts, parts, rules, table
-from mim_jax.weights.layouts import base
+from mim_jax.weights.layouts import base, conv
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -26,8 +26,11 @@ def read(
   layout, source, seen = recognise(source)
   config = ml_collections.ConfigDict(dict(parts=layout.read(layout, source)))
   config.data = dict(view=view(config, source, seen))
+  if "num_frames" in source.config:
+    config.data.frames = source.config["num_frames"]
   config.encode = config_lib.part(objectives.encode)
-  masked = config.parts.encoder.get("hidden") != "token" or "encoder/mask_token" in seen
+  replaces = config.parts.encoder.get("hidden") == "token" or conv.is_a("Swin")(config.parts)
+  masked = not replaces or "encoder/mask_token" in seen
   fixed = computed(layout, config)
   wanted = parts.shapes(config, masked) | {name: x.shape for name, x in fixed.items()}
   found = table.pairs(layout.table, wanted, rules_for(config))

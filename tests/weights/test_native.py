@@ -36,7 +36,9 @@ def test_what_is_saved_is_loaded_with_its_config(finished):
 
 def test_a_missing_or_another_file_is_refused(finished, tmp_path):
   folder, _ = finished
-  with pytest.raises(InputError, match=r"there is no weights.safetensors and no .* here.*mim-jax train"):
+  with pytest.raises(
+    InputError, match=r"there is no weights.safetensors and no .* here.*mim-jax train"
+  ):
     native.load(tmp_path)
   with pytest.raises(InputError, match=r"its sha256 is [0-9a-f]{64}, but 0000 is expected"):
     native.load(folder, "0000")

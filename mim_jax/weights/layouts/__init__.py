@@ -1,6 +1,6 @@
 """The layouts of published weights, one file a family; the first that fits is taken."""
 
-from mim_jax.weights.layouts import hf
+from mim_jax.weights.layouts import hf, hf_conv
 
-ALL = (*hf.LAYOUTS,)
+ALL = (*hf.LAYOUTS, *hf_conv.LAYOUTS)
 KINDS = {layout.kind.split()[0] for layout in ALL if layout.format == "hf"}

@@ -49,7 +49,7 @@ class Layout:
     table: its rows, see table.py.
     read: (layout, source) -> our parts, as a config.
     fits: whether it can hold parts of ours, given as a config.
-    write: (parts, image size) -> its config.json; None where it has none.
+    write: (config) -> its config.json; None where it has none.
     prefix: of the encoder's names, which files of the encoder alone leave out.
     predictor: the class of ours that its rows are for; None where it holds none.
     left: patterns of names that are never used: derived arrays, and heads that nothing here has.
@@ -195,4 +195,5 @@ def _predictor(layout: Layout, has, facts, values: int):
   settings = stack(has, "predictor/stack/block_", width, facts | dict(heads=facts["decoder_heads"]))
   kept = {k: settings[k] for k in ("depth", "heads", "mlp_ratio", "epsilon")}
   plain = "predictor/embed/bias" not in has
+  kept["last_epsilon"] = facts.get("last_epsilon")
   return part(predictors.Transformer, width=width, target_width=head[0], plain=plain, **kept)

@@ -25,12 +25,14 @@ def facts(config: dict[str, Any], source: base.Source) -> dict[str, Any]:
     epsilon=config.get("layer_norm_eps", 1e-6),
     activation=ACTIVATIONS[act],
     mlp_ratio=float(config.get("mlp_ratio", 4)),
+    last_epsilon=1e-5 if config.get("model_type") == "videomae" else None,  # in its code
     antialias=config.get("model_type") == "dinov2_with_registers",
   )
 
 
-def encoder(parts, size: tuple[int, int], channels: int) -> dict[str, Any]:
+def encoder(config) -> dict[str, Any]:
   """The settings that all vision transformers share there."""
+  parts, size, channels = config.parts, config.data.view.size, len(config.data.view.mean)
   ours, width = parts.encoder, parts.tokenizer.width
   activation = "gelu" if ours.activation == SWIGLU else ours.activation
   acts = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
@@ -51,11 +53,11 @@ def encoder(parts, size: tuple[int, int], channels: int) -> dict[str, Any]:
   )
 
 
-def decoder(parts) -> dict[str, Any]:
+def decoder(config) -> dict[str, Any]:
   """The settings of MAE's and VideoMAE's decoders; {} without one."""
-  if "predictor" not in parts:
+  if "predictor" not in config.parts:
     return {}
-  ours = parts.predictor
+  ours = config.parts.predictor
   return dict(
     decoder_hidden_size=ours.width,
     decoder_num_hidden_layers=ours.depth,
@@ -65,21 +67,21 @@ def decoder(parts) -> dict[str, Any]:
   )
 
 
-def vit_mae(parts, size, channels) -> dict[str, Any]:
+def vit_mae(config) -> dict[str, Any]:
   """Of ViTMAE."""
-  return encoder(parts, size, channels) | decoder(parts)
+  return encoder(config) | decoder(config)
 
 
-def vit(parts, size, channels) -> dict[str, Any]:
+def vit(config) -> dict[str, Any]:
   """Of ViT and I-JEPA."""
-  return encoder(parts, size, channels) | dict(encoder_stride=parts.tokenizer.patch)
+  return encoder(config) | dict(encoder_stride=config.parts.tokenizer.patch)
 
 
-def beit(parts, size, channels) -> dict[str, Any]:
+def beit(config) -> dict[str, Any]:
   """Of BEiT and data2vec-vision."""
-  ours, scale = parts.encoder, parts.encoder.layer_scale
+  parts, ours, scale = config.parts, config.parts.encoder, config.parts.encoder.layer_scale
   head = dict(vocab_size=parts.predictor.target_width) if "predictor" in parts else {}
-  return encoder(parts, size, channels) | dict(
+  return encoder(config) | dict(
     use_mask_token=ours.hidden == "token",
     use_absolute_position_embeddings=ours.positions != "none",
     use_shared_relative_position_bias=ours.relative is True,
@@ -91,17 +93,18 @@ def beit(parts, size, channels) -> dict[str, Any]:
   )
 
 
-def videomae(parts, size, channels) -> dict[str, Any]:
-  """Of VideoMAE; clips have 16 frames there."""
-  cube = dict(tubelet_size=parts.tokenizer.tubelet, num_frames=16)
-  pooled = dict(use_mean_pooling=parts.encoder.norm == "none")
-  return encoder(parts, size, channels) | decoder(parts) | cube | pooled
+def videomae(config) -> dict[str, Any]:
+  """Of VideoMAE; frames of a clip as in the config's data, or 16."""
+  sample = config.data.get("train", {}).get("sample", config.data)
+  cube = dict(tubelet_size=config.parts.tokenizer.tubelet, num_frames=sample.get("frames", 16))
+  pooled = dict(use_mean_pooling=config.parts.encoder.norm == "none")
+  return encoder(config) | decoder(config) | cube | pooled
 
 
-def dinov2(parts, size, channels) -> dict[str, Any]:
+def dinov2(config) -> dict[str, Any]:
   """Of DINOv2, with and without registers."""
-  ours = parts.encoder
-  made = encoder(parts, size, channels) | dict(
+  ours = config.parts.encoder
+  made = encoder(config) | dict(
     mlp_ratio=int(ours.mlp_ratio),
     use_swiglu_ffn=ours.activation == SWIGLU,
     layerscale_value=1.0 if ours.layer_scale is None else ours.layer_scale,
@@ -111,6 +114,6 @@ def dinov2(parts, size, channels) -> dict[str, Any]:
   return made | (dict(num_register_tokens=ours.registers) if ours.registers else {})
 
 
-def clip(parts, size, channels) -> dict[str, Any]:
+def clip(config) -> dict[str, Any]:
   """Of CLIP's image side."""
-  return encoder(parts, size, channels)
+  return encoder(config)
