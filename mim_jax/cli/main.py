@@ -9,6 +9,7 @@ COMMANDS = {
   "train": "pre-train a method, evaluate it, write the report",
   "evaluate": "run evaluations on a run folder",
   "reconstruct": "draw what a run predicts for your images",
+  "convert": "published weights in, ours out, in other layouts",
   "methods": "list the methods with paper, objective and numbers",
   "doctor": "show versions, devices, data folders, and what would fail",
 }

@@ -25,12 +25,12 @@ class ViT(nn.Module):
   Class tokens normal(0.02) without position, as in MAE.
 
   `positions` is "sincos", "learned" (class tokens have some too) or "none"; learned ones belong to
-  the grid `table`, None for the tokens' own, and are resized to others, with `antialias` as timm
-  does. With `relative` one table of relative positions is shared by all blocks, as in BEiT's
-  pre-training; with "each" every block has its own. `registers` are learned tokens without position
-  behind the class tokens, part of the prefix (DINOv2). With `pre_norm` a norm stands before the
-  first block (CLIP). `epsilon` is of all norms. `key_bias` and `kernels`: see
-  `transformer.Attention`; `activation`: `transformer.Mlp`.
+  the grid `table`, None for the tokens' own, and are resized to others; `antialias` and `stretch`
+  as in `ops.resize.bicubic`. With `relative` one table of relative positions is shared by all
+  blocks, as in BEiT's pre-training; with "each" every block has its own. `registers` are learned
+  tokens without position behind the class tokens, part of the prefix (DINOv2). With `pre_norm` a
+  norm stands before the first block (CLIP). `epsilon` is of all norms. `key_bias` and `kernels`:
+  see `transformer.Attention`; `activation`: `transformer.Mlp`.
   """
 
   depth: int
@@ -57,6 +57,7 @@ class ViT(nn.Module):
   registers: int = 0
   pre_norm: bool = False
   antialias: bool = False
+  stretch: float = 0.0
 
   @nn.compact
   def __call__(
@@ -134,7 +135,8 @@ class ViT(nn.Module):
     if self.table in (None, grid):
       return table
     square = table.reshape(1, *self.table, d)
-    return resize.bicubic(square, grid, antialias=self.antialias).reshape(1, -1, d)
+    settings = dict(antialias=self.antialias, stretch=self.stretch)
+    return resize.bicubic(square, grid, **settings).reshape(1, -1, d)
 
   def _relative(self, tokens):
     """The bias of relative positions, [heads k+n k+n], from the table; None without one.

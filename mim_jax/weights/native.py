@@ -33,16 +33,22 @@ def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, Any]
 
   Errors: InputError if there is none, it is another file than expected, or no layout known here.
   """
-  file, found = pinned(path).values()
-  if sha256 and found != sha256:
-    raise errors.InputError(
-      f"{file}: its sha256 is {found}, but {sha256} is expected. It is another run, or it has "
-      "changed. Give the right path, or the new hash."
-    )
-  arrays, metadata = files.arrays(pathlib.Path(file))
+  known = pinned(path)
+  check(known, sha256)
+  file = pathlib.Path(known["path"])
+  arrays, metadata = files.arrays(file)
   if metadata.get("format") != FORMAT:
-    return published.read(files.source(pathlib.Path(file), arrays, {}))
+    return published.read(files.source(file, arrays, {}))
   return nested(arrays), config_lib.from_json(metadata["config"])
+
+
+def check(known: dict[str, str], sha256: str | None) -> None:
+  """InputError where the file that `pinned` found is another than the expected one."""
+  if sha256 and known["sha256"] != sha256:
+    raise errors.InputError(
+      f"{known['path']}: its sha256 is {known['sha256']}, but {sha256} is expected. It is another "
+      "run, or it has changed. Give the right path, or the new hash."
+    )
 
 
 def pinned(path: str | os.PathLike) -> dict[str, str]:

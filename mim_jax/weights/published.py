@@ -80,8 +80,7 @@ def first_kernel(seen: dict) -> tuple[int, ...] | None:
 def rename(layout: base.Layout, arrays: dict) -> dict:
   """The arrays without the wrappers of training scripts, aliases replaced, the prefix put back."""
   for wrapper in layout.wrappers:
-    if any(name.startswith(wrapper) for name in arrays):
-      arrays = {k.removeprefix(wrapper): x for k, x in arrays.items() if k.startswith(wrapper)}
+    arrays = {k.removeprefix(wrapper): x for k, x in arrays.items()}
   for pattern, replacement in layout.aliases:
     arrays = {re.sub(pattern, replacement, k): x for k, x in arrays.items()}
   if layout.prefix and not any(name.startswith(layout.prefix) for name in arrays):

@@ -59,6 +59,7 @@ class Layout:
     made: (config) -> arrays that it stores and nothing of ours holds.
     fused: whether queries, keys and values have one bias there.
     wrappers: prefixes that training scripts put before all names.
+    facts: (names of ours that a file holds) -> what neither its arrays nor config.json say.
     licence: of the weights that its authors published.
   """
 
@@ -77,6 +78,7 @@ class Layout:
   made: Callable = lambda config: {}
   fused: bool = False
   wrappers: tuple[str, ...] = ()
+  facts: Callable = lambda has: {}
   licence: str = "unknown"
 
   @property
@@ -124,6 +126,7 @@ def vit(layout: Layout, source: Source, facts: dict[str, Any]) -> ml_collections
     registers=registers[-2] if registers else 0,
     pre_norm="encoder/pre_norm/scale" in has,
     antialias=facts.get("antialias", False),
+    stretch=facts.get("stretch", 0.0),
   )
   if "predictor/head/kernel" in has:
     parts.predictor = _predictor(layout, has, facts, math.prod(cube) * channels)
