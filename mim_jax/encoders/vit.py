@@ -135,8 +135,8 @@ class ViT(nn.Module):
     if self.table in (None, grid):
       return table
     square = table.reshape(1, *self.table, d)
-    settings = dict(antialias=self.antialias, stretch=self.stretch)
-    return resize.bicubic(square, grid, **settings).reshape(1, -1, d)
+    new = resize.bicubic(square, grid, antialias=self.antialias, stretch=self.stretch)
+    return new.reshape(1, -1, d)
 
   def _relative(self, tokens):
     """The bias of relative positions, [heads k+n k+n], from the table; None without one.

@@ -16,17 +16,20 @@ from mim_jax.weights.parts import parts_of as parts_of
 
 @dataclasses.dataclass(frozen=True)
 class FromRun:
-  """The parts of a finished run as a teacher: its encoder, tokenizer and so on, never updated.
+  """The parts of a finished run, or published weights, as a teacher that is never updated.
 
   Its arrays become part of the state, so that a checkpoint holds all that resuming needs.
 
   Attributes:
-    path: a run folder, or its weights.safetensors.
+    path: a run folder, its weights.safetensors, or published weights that say all of themselves
+      (with a config.json); bring others in by `mim-jax convert` first.
     sha256: of that file; None takes it as it is.
+    dtype: what it computes in; None as in its own run.
   """
 
   path: str
   sha256: str | None = None
+  dtype: str | None = None
 
   @functools.cached_property
   def _loaded(self):
@@ -42,7 +45,17 @@ class FromRun:
 
   def bound(self, parts, teacher, stats):
     """The run's own parts, ready to be called."""
-    return parts_of(self._loaded[1]).bind(teacher)
+    return parts_of(self._config).bind(teacher)
+
+  @functools.cached_property
+  def _config(self):
+    if self.dtype is None:
+      return self._loaded[1]
+    config = self._loaded[1].copy_and_resolve_references()
+    for node in config.parts.values():
+      if "dtype" in node:
+        node.dtype = self.dtype
+    return config
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,8 @@ def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, Any]
   file = pathlib.Path(known["path"])
   arrays, metadata = files.arrays(file)
   if metadata.get("format") != FORMAT:
-    return published.read(files.source(file, arrays, {}))
+    with jax.ensure_compile_time_eval():  # it may be called while something is being traced
+      return published.read(files.source(file, arrays, {}))
   return nested(arrays), config_lib.from_json(metadata["config"])
 
 
