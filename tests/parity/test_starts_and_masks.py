@@ -11,6 +11,7 @@ from mim_jax import config as config_lib
 from mim_jax import core, masks
 from mim_jax.masks import blocks
 from mim_jax.ops import positions
+from mim_jax.train import schedules
 from mim_jax.weights import export, layouts, parts, published, table
 
 GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "starts_and_masks.npz")
@@ -96,15 +97,16 @@ def drawn(request):
   return request.param, made
 
 
-def test_every_array_starts_from_the_reference_distribution(drawn):
+def test_every_array_starts_from_the_reference_distribution(drawn, record):
   case, ours = drawn
   recorded = {k.split("/", 2)[2]: GOLDEN[k] for k in GOLDEN if k.startswith(f"init/{case}/")}
   assert len(recorded) > 10
-  checked = 0
+  checked, reference = 0, "timm" if case in ("resnet", "convnext") else "the authors' code"
   for name, stored in recorded.items():
     if name in UNLIKE.get(case, ()) or name not in ours:
       continue
-    alike(case, name, np.asarray(ours[name], np.float64).reshape(-1), stored)
+    gap = alike(case, name, np.asarray(ours[name], np.float64).reshape(-1), stored)
+    record(case, reference, "init", gap)
     checked += 1
   missing = [k for k in recorded if k not in ours and not k.endswith(EXTRA)]
   assert not missing and checked > 10
@@ -123,7 +125,7 @@ def alike(case, name, x, stored):
   assert x.size == size, where
   if deviation < 1e-9:
     assert np.allclose(x, mean, atol=1e-9), where
-    return
+    return 0.0
   slack = 5 * np.sqrt(1 / size)  # of a deviation, both being drawn
   assert abs(x.std() / deviation - 1) < slack, (*where, x.std(), deviation)
   assert abs(x.mean() - mean) < 5 * deviation * np.sqrt(2 / size), where
@@ -134,6 +136,7 @@ def alike(case, name, x, stored):
   if size > 5000:  # tails: a cut one is as long, a free one about
     reach = np.abs(x).max() / max(abs(quantiles[0]), abs(quantiles[-1]))
     assert 0.7 < reach < 1.45, (*where, reach)
+  return gap if size > 5000 else 0.0  # of few numbers chance alone makes more
 
 
 def tokens(grid, b=DRAWS):
@@ -162,10 +165,12 @@ MASKS = {
 
 
 @pytest.mark.parametrize("case", MASKS)
-def test_masks_hide_as_many_and_the_same_places_as_the_reference(case):
+def test_masks_hide_as_many_and_the_same_places_as_the_reference(case, record):
   frequency, counts = GOLDEN[f"mask/{case}/frequency"], GOLDEN[f"mask/{case}/counts"]
   ours = MASKS[case](jax.random.key(2))
   assert len(ours) == DRAWS
+  name = dict(simmim="simmim vit").get(case, case)
+  record(name, "the authors' code", "mask", np.abs(ours.mean(0) - frequency).max())
   chance = np.sqrt(2 * frequency * (1 - frequency) / DRAWS)
   assert (np.abs(ours.mean(0) - frequency) < 5 * chance).all()
   mine = np.bincount(ours.sum(1), minlength=len(counts))
@@ -174,3 +179,17 @@ def test_masks_hide_as_many_and_the_same_places_as_the_reference(case):
   else:
     gap = np.abs(np.cumsum(mine) - np.cumsum(counts)).max() / DRAWS
     assert gap < 2.3 * np.sqrt(2 / DRAWS), gap
+
+
+def test_the_learning_rate_of_mae_is_the_recorded_one(record):
+  golden = np.load(pathlib.Path(__file__).parent / "golden" / "adamw.npz")
+  names = "peak_lr", "min_lr", "warmup_epochs", "epochs", "iters_per_epoch"
+  peak, end, warmup, epochs, steps = (float(golden[f"long/{name}"]) for name in names)
+  total = epochs * steps
+  rates = [
+    schedules.cosine(jnp.float32(i / total), peak=peak, end=end, warmup=warmup / epochs)
+    for i in range(len(golden["long/lr"]))
+  ]
+  deviation = np.abs(np.asarray(rates) - golden["long/lr"]).max() / peak
+  assert deviation < 1e-6
+  record("mae", "the authors' code", "schedule", deviation)

@@ -2,6 +2,7 @@
 exports open there. Weights are drawn at random; nothing is fetched."""
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -461,19 +462,21 @@ def run(case, variables, config, images, hidden):
   return found, loss, gradients
 
 
-def test_outputs_loss_and_the_gradient_of_every_parameter(case):
+def test_outputs_loss_and_the_gradient_of_every_parameter(request, case, record):
   case, folder, images, hidden, outputs, loss = case
+  note = functools.partial(record, request.node.callspec.params["case"], "transformers")
   variables, config = native.load(folder / "model")
   found, our_loss, gradients = run(case, variables, config, images, hidden)
   for a, b in zip(found, outputs, strict=True):
-    near(a, b)
+    note("forward", near(a, b))
   assert abs(our_loss - loss) < 1e-4 * abs(loss)
+  note("loss", abs(our_loss - loss) / abs(loss))
   expected = parts_lib.flat({"params": native.load(folder / "gradients")[0]["params"]})
   ours = parts_lib.flat({"params": gradients})
   assert ours.keys() == expected.keys()
   largest = max(np.abs(x).max() for x in expected.values())
   for name, value in expected.items():
     if np.abs(value).max() > 1e-6 * largest:
-      near(ours[name], value, name)
+      note("gradient", near(ours[name], value, name))
     else:
       assert np.abs(ours[name]).max() < 1e-5 * largest, name

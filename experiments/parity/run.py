@@ -1,0 +1,58 @@
+"""How far our numbers are from those of others: python experiments/parity/run.py [--table].
+
+Runs tests/parity, writes the largest deviations to results.jsonl, and the table made of them to
+README.md here and to that of the repository; with --table it only does the latter.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))
+
+from experiments import records  # noqa: E402
+
+FILE = HERE / "results.jsonl"
+COLUMNS = ("forward", "loss", "gradient", "init", "mask", "schedule")
+
+
+def main() -> None:
+  if "--table" not in sys.argv:
+    measure()
+  text = table(records.read(FILE))
+  for file in (HERE / "README.md", ROOT / "README.md"):
+    records.place(file, "checked", text)
+
+
+def measure() -> None:
+  """Runs the suite and keeps the largest deviations."""
+  with tempfile.TemporaryDirectory() as folder:
+    file = pathlib.Path(folder) / "deviations.json"
+    environment = dict(os.environ, CI="1", MIM_JAX_DEVIATIONS=str(file))
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:xdist", "tests/parity"]
+    command.append("--ignore=tests/parity/test_table.py")  # it holds this file to the last run
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    rows = json.loads(file.read_text())
+  FILE.write_text("")
+  for row in rows:
+    records.append(FILE, row | records.stamp())
+
+
+def table(rows: list[dict]) -> str:
+  """Markdown: a line for each network and reference, the largest deviation in each column."""
+  lines = {}
+  for row in rows:
+    line = lines.setdefault((row["network"], row["reference"]), {})
+    line[row["what"]] = f"{row['deviation']:.0e}"
+  header = ["network", "reference", *COLUMNS]
+  body = [[*key, *(line.get(x, "–") for x in COLUMNS)] for key, line in sorted(lines.items())]
+  return records.markdown(header, body)
+
+
+if __name__ == "__main__":
+  main()
