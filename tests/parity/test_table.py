@@ -24,7 +24,7 @@ def test_every_case_of_the_suite_has_its_row_and_no_row_is_of_another_time():
   expected = {(name, "transformers") for name in cases("test_transformers.py")}
   for file in ("test_published_golden.py", "test_starts_and_masks.py"):
     for name in cases(file):
-      timm = name in ("vit", "vit, clip", "swin", "resnet", "convnext")
+      timm = name in ("vit", "vit, clip", "vit, registers", "swin", "resnet", "convnext")
       expected.add((name, "timm" if timm else "the authors' code"))
   assert kept - {("beit", "the authors' code")} == expected  # of BEiT's authors, masks alone
 

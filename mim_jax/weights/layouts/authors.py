@@ -154,7 +154,7 @@ LAYOUTS = (
     timm.read,
     hf.fits(**hf.BEIT_LIKE),
     predictor="Linear",
-    left=(INDEX, *timm.HEADS),
+    left=(INDEX, r"cls_pt_.*", *timm.HEADS),  # the second of BEiT v2's heads
     wrappers=("model.",),
     licence="MIT (microsoft/unilm)",
   ),

@@ -1,6 +1,9 @@
 """ViT, Swin, ResNet and ConvNeXt as timm stores them; others write their ViTs almost alike."""
 
+import math
 from typing import Any
+
+import numpy as np
 
 from mim_jax.weights import table
 from mim_jax.weights.layouts import base, conv, hf
@@ -128,6 +131,7 @@ encoder/stage_#/bias            | stages.#.downsample.1.bias
 
 def read(layout: base.Layout, source: base.Source):
   """Our parts for a ViT; its name in config.json says whether its GELU is CLIP's."""
+  _add_class_row(source.arrays)
   has = table.look(layout.table, source.shapes())
   width = has["tokenizer/embed/kernel"][0]
   quick = "quickgelu" in source.config.get("architecture", "")
@@ -140,6 +144,17 @@ def read(layout: base.Layout, source: base.Source):
     inner = has["predictor/embed/kernel"][0]
     facts["decoder_heads"] = base.heads_of(source, inner, "decoder_heads")
   return base.vit(layout, source, facts)
+
+
+def _add_class_row(arrays: dict[str, np.ndarray]) -> None:
+  """Positions of patches alone, as of timm's networks with registers, get a zero for the class."""
+  found = arrays.get("pos_embed")
+  if (
+    found is not None
+    and "cls_token" in arrays
+    and math.isqrt(found.shape[1]) ** 2 == found.shape[1]
+  ):
+    arrays["pos_embed"] = np.concatenate([np.zeros_like(found[:, :1]), found], 1)
 
 
 def describe(config) -> dict[str, Any]:
