@@ -1,7 +1,8 @@
-"""How far our numbers are from those of others: python experiments/parity/run.py [--table].
+"""How far our numbers are from those of others: python experiments/parity/run.py [TEXT].
 
 Runs tests/parity, writes the largest deviations to results.jsonl, and the table made of them to
-README.md here and to that of the repository; with --table it only does the latter.
+README.md here and to that of the repository. With TEXT only the tests that `pytest -k TEXT` finds
+run, and all other records stay; "table" runs none.
 """
 
 import json
@@ -18,29 +19,35 @@ sys.path.insert(0, str(ROOT))
 from experiments import records  # noqa: E402
 
 FILE = HERE / "results.jsonl"
+KEY = ("network", "reference", "what")
 COLUMNS = ("forward", "loss", "gradient", "init", "mask", "schedule")
 
 
 def main() -> None:
-  if "--table" not in sys.argv:
-    measure()
+  only = sys.argv[1] if len(sys.argv) > 1 else ""
+  if only != "table":
+    measure(only)
   text = table(records.read(FILE))
   for file in (HERE / "README.md", ROOT / "README.md"):
     records.place(file, "checked", text)
 
 
-def measure() -> None:
-  """Runs the suite and keeps the largest deviations."""
+def measure(only: str) -> None:
+  """Runs the suite, or some of it, and keeps the largest deviations."""
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder) / "deviations.json"
     environment = dict(os.environ, CI="1", MIM_JAX_DEVIATIONS=str(file))
     command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:xdist", "tests/parity"]
-    command.append("--ignore=tests/parity/test_table.py")  # it holds this file to the last run
+    command += ["--ignore=tests/parity/test_table.py"]  # it holds this file to the last run
+    command += ["-k", only] if only else []
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     rows = json.loads(file.read_text())
+  new = {tuple(row[name] for name in KEY) for row in rows}
+  old = records.read(FILE) if only else []
+  kept = [row for row in old if tuple(row[name] for name in KEY) not in new]
   FILE.write_text("")
-  for row in rows:
-    records.append(FILE, row | records.stamp())
+  for row in kept + [row | records.stamp() for row in rows]:
+    records.append(FILE, row)
 
 
 def table(rows: list[dict]) -> str:

@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import json
 import os
+import pathlib
+import sys
 from collections.abc import Callable
 
 import jax
@@ -12,10 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core, losses
-from mim_jax.ops import patches
-from mim_jax.targets import cubes
-from mim_jax.targets import pixels as pixel_targets
 from mim_jax.weights import export, files, native
 from mim_jax.weights import parts as parts_lib
 
@@ -26,8 +24,10 @@ if not os.environ.get("CI"):
 import torch
 import transformers
 
-SIDE, PATCH, BATCH = 32, 8, 2
-N = (SIDE // PATCH) ** 2
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import forwards as go
+from forwards import BATCH, PATCH, SIDE, N
+
 TINY = dict(
   hidden_size=24,
   num_hidden_layers=2,
@@ -57,143 +57,9 @@ class Case:
   start: Callable = lambda model: None
 
 
-def direction(shape):
-  """A fixed vector that makes one number of outputs, so that gradients can be compared."""
-  return np.random.default_rng(7).normal(size=shape).astype(np.float32)
-
-
-def probe(outputs):
-  """A loss for networks whose own loss is not there."""
-  if isinstance(outputs, torch.Tensor):
-    return (outputs * torch.from_numpy(direction(outputs.shape))).mean()
-  return jnp.mean(outputs * direction(outputs.shape))
-
-
-def order(hidden):
-  """Indices of visible and of hidden tokens, in raster order."""
-  index = np.argsort(hidden, axis=1, kind="stable")
-  v = int((~hidden[0]).sum())
-  return index[:, :v], index[:, v:]
-
-
-def masked(tokens, hidden):
-  visible, gone = order(hidden)
-  return core.split(tokens, jnp.asarray(visible, jnp.int32), jnp.asarray(gone, jnp.int32))
-
-
-def whole(latents):
-  return jnp.concatenate([latents.prefix, latents.values], 1)
-
-
-# Encoders alone.
-
-
-def their_encoder(model, images, hidden):
-  found = model(pixel_values=images).last_hidden_state
-  return [found], probe(found)
-
-
-def their_masked_encoder(model, images, hidden):
-  found = model(pixel_values=images, bool_masked_pos=torch.from_numpy(hidden)).last_hidden_state
-  return [found], probe(found)
-
-
-def our_encoder(parts, images, hidden):
-  found = whole(parts.encoder(parts.tokenizer(images)))
-  return [found], probe(found)
-
-
-def our_masked_encoder(parts, images, hidden):
-  tokens = parts.tokenizer(images)
-  found = whole(parts.encoder(tokens, masked(tokens, hidden)))
-  return [found], probe(found)
-
-
-def our_raw_masked_encoder(parts, images, hidden):
-  tokens = parts.tokenizer(images)
-  found = whole(parts.encoder(tokens, masked(tokens, hidden), raw=True))
-  return [found], probe(found)
-
-
-# With their own objective.
-
-
-def their_mae(model, images, hidden):
-  noise = torch.from_numpy(hidden.astype(np.float32) + np.linspace(0, 0.5, N, dtype=np.float32))
-  found = model(images, noise=noise, output_hidden_states=True)
-  _, gone = order(hidden)
-  index = torch.from_numpy(gone)[..., None].expand(-1, -1, found.logits.shape[-1])
-  return [found.logits.gather(1, index)], found.loss
-
-
-def our_mae(parts, images, hidden):
-  tokens = parts.tokenizer(images)
-  mask = masked(tokens, hidden)
-  predictions = parts.predictor(parts.encoder(tokens, mask), mask)
-  targets = pixel_targets({"image": images}, patch=PATCH, normalize=True)
-  cost = losses.squared_error(predictions, core.take(targets, mask.masked))
-  return [predictions[:, 0]], core.weighted_mean(cost, mask.weight)
-
-
-def their_simmim(model, images, hidden):
-  found = model(pixel_values=images, bool_masked_pos=torch.from_numpy(hidden))
-  return [found.reconstruction], found.loss
-
-
-def our_simmim(parts, images, hidden):
-  tokens = parts.tokenizer(images)
-  every = masked(tokens, hidden)
-  mask = dataclasses.replace(
-    every,
-    masked=jnp.broadcast_to(
-      jnp.arange(tokens.values.shape[1])[None, None], (BATCH, 1, tokens.values.shape[1])
-    ),
-  )
-  patch = SIDE // tokens.grid[0]
-  predictions = parts.predictor(parts.encoder(tokens, mask), mask)[:, 0]
-  targets = pixel_targets({"image": images}, patch=patch, normalize=False)
-  cost = losses.absolute_error(predictions[:, None], targets[:, None])
-  image = patches.unpatchify(predictions, tokens.grid, patch)
-  return [image.transpose(0, 3, 1, 2)], core.weighted_mean(
-    cost, jnp.asarray(hidden, jnp.float32)[:, None]
-  )
-
-
-LABELS = np.random.default_rng(5).integers(0, 11, (BATCH, N))
-
-
-def their_beit(model, images, hidden):
-  found = model(
-    pixel_values=images,
-    bool_masked_pos=torch.from_numpy(hidden),
-    labels=torch.from_numpy(LABELS[hidden]),
-  )
-  return [found.logits], found.loss
-
-
-def our_beit(parts, images, hidden):
-  tokens = parts.tokenizer(images)
-  mask = masked(tokens, hidden)
-  mask = dataclasses.replace(mask, masked=jnp.sort(mask.masked, -1))
-  predictions = parts.predictor(parts.encoder(tokens, mask), mask)
-  every = parts.predictor(
-    parts.encoder(tokens, mask),
-    dataclasses.replace(mask, masked=jnp.broadcast_to(jnp.arange(N)[None, None], (BATCH, 1, N))),
-  )
-  labels = core.take(jnp.asarray(LABELS)[..., None], mask.masked)
-  cost = losses.cross_entropy(predictions, labels)
-  return [every[:, 0]], core.weighted_mean(cost, mask.weight)
-
-
-def t(kind, config, *, masks=None, **settings):
+def t(kind, config, **settings):
   """A maker of one of their models."""
-  more = {} if masks is None else dict(use_mask_token=masks)
-
-  def make():
-    made = getattr(transformers, config)(**settings)
-    return getattr(transformers, kind)(made, **more)
-
-  return make
+  return lambda: getattr(transformers, kind)(getattr(transformers, config)(**settings))
 
 
 def mae_positions(model):
@@ -216,71 +82,18 @@ SWIN = dict(
 )
 
 
-def their_maps(model, images, hidden):
-  found = model(pixel_values=images).last_hidden_state.flatten(2).transpose(1, 2)
-  return [found], probe(found)
-
-
-def their_swin_simmim(model, images, hidden):
-  return their_simmim(model, images, finer(hidden))
-
-
-def our_swin_simmim(parts, images, hidden):
-  return our_simmim(parts, images, finer(hidden))
-
-
-def finer(hidden):
-  """A mask of patches of half the side."""
-  side = SIDE // PATCH
-  return hidden.reshape(-1, side, side).repeat(2, 1).repeat(2, 2).reshape(len(hidden), -1)
-
-
-def their_clip(model, images, hidden):
-  found = model(pixel_values=images)
-  return [found.last_hidden_state, found.pooler_output], probe(found.pooler_output)
-
-
-def our_clip(parts, images, hidden):
-  tokens = parts.tokenizer(images)
-  pooled = parts.encoder(tokens).prefix[:, 0]
-  return [whole(parts.encoder(tokens, raw=True)), pooled], probe(pooled)
-
-
-def clip_of(images):
-  """A clip of four frames, [b t h w c], whose frames differ."""
-  xp = torch if isinstance(images, torch.Tensor) else jnp
-  return xp.stack([images * (1 + 0.3 * i) for i in range(4)], 1)
-
-
-def their_videomae(model, images, hidden):
-  clip = clip_of(images)
-  twice = np.concatenate([hidden, hidden], 1)
-  found = model(pixel_values=clip, bool_masked_pos=torch.from_numpy(twice))
-  return [found.logits], found.loss
-
-
-def our_videomae(parts, images, hidden):
-  clip = clip_of(images)
-  tokens = parts.tokenizer(clip)
-  mask = masked(tokens, np.concatenate([hidden, hidden], 1))
-  predictions = parts.predictor(parts.encoder(tokens, mask), mask)
-  wanted = cubes({"image": clip}, tubelet=2, patch=PATCH, std=(0.229, 0.224, 0.225))
-  cost = losses.squared_error(predictions, core.take(wanted, mask.masked))
-  return [predictions[:, 0]], core.weighted_mean(cost, mask.weight)
-
-
 CASES = {
   "mae": Case(
     t("ViTMAEForPreTraining", "ViTMAEConfig", **TINY, **DECODER, norm_pix_loss=True),
-    their_mae,
-    our_mae,
+    go.their_mae,
+    go.our_mae,
     mae_positions,
   ),
-  "vit": Case(t("ViTModel", "ViTConfig", **TINY), their_encoder, our_encoder),
+  "vit": Case(t("ViTModel", "ViTConfig", **TINY), go.their_encoder, go.our_encoder),
   "simmim vit": Case(
     t("ViTForMaskedImageModeling", "ViTConfig", **TINY, encoder_stride=PATCH),
-    their_simmim,
-    our_simmim,
+    go.their_simmim,
+    go.our_simmim,
   ),
   "beit": Case(
     t(
@@ -292,8 +105,8 @@ CASES = {
       use_shared_relative_position_bias=True,
       drop_path_rate=0.0,
     ),
-    their_beit,
-    our_beit,
+    go.their_beit,
+    go.our_beit,
   ),
   "beit, pooled": Case(
     t(
@@ -304,10 +117,10 @@ CASES = {
       use_relative_position_bias=True,
       drop_path_rate=0.0,
     ),
-    their_masked_encoder,
-    our_raw_masked_encoder,
+    go.their_masked_encoder,
+    go.our_raw_masked_encoder,
   ),
-  "ijepa": Case(t("IJepaModel", "IJepaConfig", **TINY), their_encoder, our_encoder),
+  "ijepa": Case(t("IJepaModel", "IJepaConfig", **TINY), go.their_encoder, go.our_encoder),
   "data2vec": Case(
     t(
       "Data2VecVisionModel",
@@ -317,23 +130,23 @@ CASES = {
       use_shared_relative_position_bias=True,
       drop_path_rate=0.0,
     ),
-    their_masked_encoder,
-    our_raw_masked_encoder,
+    go.their_masked_encoder,
+    go.our_raw_masked_encoder,
   ),
   "dinov2": Case(
     t("Dinov2Model", "Dinov2Config", **TINY, mlp_ratio=2),
-    their_masked_encoder,
-    our_masked_encoder,
+    go.their_masked_encoder,
+    go.our_masked_encoder,
   ),
   "dinov2, swiglu": Case(
     t("Dinov2Model", "Dinov2Config", **TINY, use_swiglu_ffn=True),
-    their_masked_encoder,
-    our_masked_encoder,
+    go.their_masked_encoder,
+    go.our_masked_encoder,
   ),
   "dinov2, registers": Case(
     t("Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", **TINY, num_register_tokens=3),
-    their_masked_encoder,
-    our_masked_encoder,
+    go.their_masked_encoder,
+    go.our_masked_encoder,
   ),
   "clip": Case(
     t(
@@ -341,8 +154,8 @@ CASES = {
       "CLIPVisionConfig",
       **{k: v for k, v in TINY.items() if "prob" not in k},
     ),
-    their_clip,
-    our_clip,
+    go.their_clip,
+    go.our_clip,
   ),
   "videomae": Case(
     t(
@@ -355,24 +168,24 @@ CASES = {
       norm_pix_loss=True,
       use_mean_pooling=False,
     ),
-    their_videomae,
-    our_videomae,
+    go.their_videomae,
+    go.our_videomae,
   ),
-  "swin": Case(t("SwinModel", "SwinConfig", **SWIN), their_encoder, our_encoder),
+  "swin": Case(t("SwinModel", "SwinConfig", **SWIN), go.their_encoder, go.our_encoder),
   "simmim swin": Case(
     t("SwinForMaskedImageModeling", "SwinConfig", **SWIN, encoder_stride=8),
-    their_swin_simmim,
-    our_swin_simmim,
+    go.their_swin_simmim,
+    go.our_swin_simmim,
   ),
   "resnet": Case(
     t("ResNetModel", "ResNetConfig", embedding_size=8, hidden_sizes=[32, 64], depths=[1, 2]),
-    their_maps,
-    our_encoder,
+    go.their_maps,
+    go.our_encoder,
   ),
   "convnext": Case(
     t("ConvNextModel", "ConvNextConfig", hidden_sizes=[8, 16], depths=[1, 2], num_stages=2),
-    their_maps,
-    our_encoder,
+    go.their_maps,
+    go.our_encoder,
   ),
 }
 
