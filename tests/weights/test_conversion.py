@@ -115,8 +115,8 @@ def test_other_positions_of_the_encoder_are_learned_ones(mae):
   found, config = weights.load(changed(mae, pos_embed=other), **OPTIONS)
   assert config.parts.encoder.positions == "learned" and config.parts.encoder.table == (4, 4)
   np.testing.assert_array_equal(found["params"]["encoder"]["positions_table"], other[:, 1:])
-  with pytest.raises(InputError, match="'pos_embed' has 15 positions, which is no square grid"):
-    weights.load(changed(mae, pos_embed=other[:, :16]), **OPTIONS)
+  with pytest.raises(InputError, match="'pos_embed' has 14 positions, which is no square grid"):
+    weights.load(changed(mae, pos_embed=other[:, :15]), **OPTIONS)
 
 
 def test_a_pickle_is_never_opened_unasked(tmp_path):
