@@ -24,7 +24,7 @@ quickstart: $(VENV)/ready-run  ## Train MAE on the digits for a minute, evaluate
 	@test "$(WORKDIR)" != runs/quickstart || rm -rf runs/quickstart
 	$(BIN)/mim-jax train --config=configs/mae.py:dataset=digits --workdir="$(WORKDIR)"
 
-test: lint  ## Everything a change must pass: format, lint, types, rooms, tests.
+test: lint $(VENV)/ready-parity  ## Everything a change must pass: format, lint, types, rooms, tests.
 	$(BIN)/python -m pytest $(PYTEST)
 
 lint: $(VENV)/ready-dev  ## The part of `make test` that runs no code.
@@ -37,14 +37,7 @@ format: $(VENV)/ready-dev  ## Format the code and mend what ruff can mend.
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 
-# torch stays outside the lock: its CPU wheels have an index and hashes of their own, and the CUDA build that pip
-# finds on Linux does not start without gigabytes more. There, say
-#   make parity TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
-TORCH ?= torch==2.13.0
-
-parity: $(VENV)/ready-dev  ## Compare with the original networks (needs torch and transformers).
-	$(LOCKED) requirements/parity.txt
-	$(PIP) --no-deps $(TORCH)
+parity: $(VENV)/ready-parity  ## Only the comparisons with the original networks.
 	$(BIN)/python -m pytest $(PYTEST) tests/parity
 
 # fewest: one version of a package for all three Pythons. Pins move only with `make lock UPGRADE=--upgrade`.
@@ -95,4 +88,17 @@ $(VENV)/ready-dev: $(VENV)/ready-python requirements/setup.txt requirements/dev.
 	$(PIP) --require-hashes -r requirements/setup.txt
 	$(LOCKED) requirements/dev.txt
 	$(EDITABLE)
+	@touch $@
+
+# torch comes without what it asks for (requirements/parity.txt has that). Where there are no locked wheels of its
+# CPU build, say which torch: make parity TORCH=torch==2.13.0
+ifeq ($(shell uname -sm),Linux x86_64)
+TORCH ?= --require-hashes -r requirements/torch.lock
+else
+TORCH ?= torch==2.13.0
+endif
+
+$(VENV)/ready-parity: $(VENV)/ready-dev requirements/parity.txt requirements/torch.lock
+	$(LOCKED) requirements/parity.txt
+	$(PIP) --no-deps $(TORCH)
 	@touch $@

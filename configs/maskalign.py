@@ -10,8 +10,10 @@ Published: fine-tuning on ImageNet-1k 85.4 / 86.5 / 87.4 % (B and L by CLIP-B/16
            200 epochs).
 Ours:      not run on ImageNet yet.
 
-The teacher is a finished run with a class token, `teacher=FOLDER`; it sees images normalised as in
-that run, at the size that gives it the student's patch grid. The embedded digits need none: a
+The teacher is a network with a class token, `teacher=FOLDER`: a finished run, or published weights,
+e.g. CLIP's or DINOv2's as transformers has them (others: `mim-jax convert` first). It is pinned by
+its hash, and sees images normalised as it wants them, at the size that gives it the student's patch
+grid. The embedded digits need none: a
 network drawn at random stands in, which shows that all works and teaches nothing.
 """
 
@@ -42,6 +44,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.train.batch_size = BATCH
   depth, patch, dtype = size["depth"], c.get_ref("patch"), c.train.get_ref("dtype")
   c.teachers.frozen = frozen(a)
+  if "path" in c.teachers.frozen:
+    c.teachers.frozen.dtype = dtype
   c.parts = dict(
     tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], dtype=dtype),
     # The last norm is not trained: a plain one stands before probes, as after the reference's.

@@ -10,6 +10,7 @@ COMMANDS = {
   "evaluate": "run evaluations on a run folder",
   "reconstruct": "draw what a run predicts for your images",
   "pack": "decode a data set once, into a store that reads much faster",
+  "convert": "published weights in, ours out, in other layouts",
   "methods": "list the methods with paper, objective and numbers",
   "doctor": "show versions, devices, data folders, and what would fail",
 }

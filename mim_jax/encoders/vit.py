@@ -25,9 +25,12 @@ class ViT(nn.Module):
   Class tokens normal(0.02) without position, as in MAE.
 
   `positions` is "sincos", "learned" (class tokens have some too) or "none"; learned ones belong to
-  the grid `table`, None for the tokens' own, and are resized to others. With `relative` one
-  table of relative positions is shared by all blocks, as in BEiT. `key_bias` and `kernels`: see
-  `transformer.Attention`.
+  the grid `table`, None for the tokens' own, and are resized to others; `antialias` and `stretch`
+  as in `ops.resize.bicubic`. With `relative` one table of relative positions is shared by all
+  blocks, as in BEiT's pre-training; with "each" every block has its own. `registers` are learned
+  tokens without position behind the class tokens, part of the prefix (DINOv2). With `pre_norm` a
+  norm stands before the first block (CLIP). `epsilon` is of all norms. `key_bias` and `kernels`:
+  see `transformer.Attention`; `activation`: `transformer.Mlp`.
   """
 
   depth: int
@@ -45,10 +48,16 @@ class ViT(nn.Module):
   dtype: str = "float32"
   norm: str = "affine"
   positions: str = "sincos"
-  relative: bool = False
+  relative: bool | str = False
   key_bias: bool = True
   kernels: str = "xavier"
   table: tuple[int, int] | None = None
+  epsilon: float = 1e-6
+  activation: str = "gelu"
+  registers: int = 0
+  pre_norm: bool = False
+  antialias: bool = False
+  stretch: float = 0.0
 
   @nn.compact
   def __call__(
@@ -62,33 +71,40 @@ class ViT(nn.Module):
       raise unknown("encoder.positions", self.positions, ("sincos", "learned", "none"))
     x, valid = self._hide(tokens, mask)
     b, _, d = x.shape
-    if self.class_tokens:
-      prefix = jnp.broadcast_to(self._prefix(d), (b, self.class_tokens, d))
+    k = self.class_tokens + self.registers
+    if k:
+      prefix = jnp.broadcast_to(self._prefix(d), (b, k, d))
       x = jnp.concatenate([prefix.astype(x.dtype), x], 1)
     if valid is not None:
-      valid = jnp.concatenate([jnp.ones((b, self.class_tokens), bool), valid], 1)
+      valid = jnp.concatenate([jnp.ones((b, k), bool), valid], 1)
+    if self.pre_norm:
+      x = transformer.norm(self.dtype, "pre_norm", epsilon=self.epsilon)(x)
     queries = self.class_tokens if weights else 0
     stack = transformer.Stack(**self._stack(), queries=queries, name="stack")
     wanted = (self.depth,) if layers is None else layers
     outputs = stack(x, valid, tuple(wanted), self._relative(tokens))
     outputs, attended = outputs if queries else (outputs, None)
     affine = self.norm == "affine"
-    final = transformer.norm(self.dtype, "norm", use_scale=affine, use_bias=affine)
+    free = dict(use_scale=affine, use_bias=affine, epsilon=self.epsilon)
+    final = transformer.norm(self.dtype, "norm", **free)
     latents = []
     for layer, y in zip(wanted, outputs, strict=True):
       last = transformer.check_layer(layer, self.depth) == self.depth
       y = final(y) if last and not raw and self.norm != "none" else y
-      latents.append(core.Latents(y[:, self.class_tokens :], y[:, : self.class_tokens]))
+      latents.append(core.Latents(y[:, k:], y[:, :k]))
     found = latents[0] if layers is None else latents
     return (found, attended) if weights else found
 
   def _prefix(self, d: int):
-    """The class tokens, [1 k d], float32."""
-    shape = (1, self.class_tokens, d)
-    prefix = self.param("class_token", initial.token(self.kernels), shape)
-    if self.positions != "learned":
-      return prefix
-    return prefix + self.param("class_positions", initial.token(self.kernels), shape)
+    """The class and register tokens, [1 k d], float32."""
+    start, shape, found = initial.token(self.kernels), (1, self.class_tokens, d), []
+    if self.class_tokens:
+      found.append(self.param("class_token", start, shape))
+      if self.positions == "learned":
+        found[0] += self.param("class_positions", start, shape)
+    if self.registers:
+      found.append(self.param("register_token", start, (1, self.registers, d)))
+    return jnp.concatenate(found, 1)
 
   def _hide(self, tokens, mask):
     """The tokens the blocks work on, positions added, and which of them are real."""
@@ -118,10 +134,17 @@ class ViT(nn.Module):
     table = self.param("positions_table", initial.token(self.kernels), (1, n, d))
     if self.table in (None, grid):
       return table
-    return resize.bicubic(table.reshape(1, *self.table, d), grid).reshape(1, -1, d)
+    square = table.reshape(1, *self.table, d)
+    new = resize.bicubic(square, grid, antialias=self.antialias, stretch=self.stretch)
+    return new.reshape(1, -1, d)
 
   def _relative(self, tokens):
-    """The bias of relative positions, [heads k+n k+n], from the table; None without one."""
+    """The bias of relative positions, [heads k+n k+n], from the table; None without one.
+
+    With a table for each block [depth heads k+n k+n].
+    """
+    if self.relative not in (True, False, "each"):
+      raise unknown("encoder.relative", str(self.relative), ("True", "False", "each"))
     if not self.relative:
       return None
     if self.hidden != "token" or len(tokens.grid) != 2:
@@ -129,12 +152,16 @@ class ViT(nn.Module):
         f"encoder.relative needs all tokens of a 2-D grid; hidden={self.hidden!r}, grid "
         f"{tokens.grid}. Set encoder.hidden='token', or encoder.relative=False."
       )
-    k = self.class_tokens
+    k = self.class_tokens + self.registers
     rows = relative.table_rows(tokens.grid, k)
-    table = self.param("relative_table", nn.initializers.zeros, (rows, self.heads))
-    return jnp.moveaxis(table[relative.table_index(tokens.grid, k)], -1, 0)
+    name, shape = "relative_table", (rows, self.heads)
+    if self.relative == "each":
+      name, shape = "relative_tables", (self.depth, *shape)
+    table = self.param(name, nn.initializers.zeros, shape)
+    index = relative.table_index(tokens.grid, k)
+    return jnp.moveaxis(jnp.take(table, index, axis=-2), -1, -3)
 
   def _stack(self) -> dict:
     names = "depth heads mlp_ratio qkv_bias layer_scale drop_path attention scan unroll remat dtype"
-    names += " key_bias kernels"
+    names += " key_bias kernels epsilon activation"
     return {name: getattr(self, name) for name in names.split()}

@@ -3,6 +3,7 @@
 Compute runs in `dtype`; parameters, softmax and norms stay float32.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -19,6 +20,14 @@ REMAT = {
   "none": None,
   "full": jax.checkpoint_policies.nothing_saveable,
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+ACTIVATIONS: dict[str, Callable] = {
+  "gelu": functools.partial(nn.gelu, approximate=False),
+  "gelu_tanh": nn.gelu,
+  "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),  # CLIP
+  "swiglu": lambda x: nn.silu(x[..., : x.shape[-1] // 2]) * x[..., x.shape[-1] // 2 :],
 }
 
 
@@ -104,16 +113,25 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-  """Two linear maps around an exact (erf) GELU, [... d] -> [... d]."""
+  """Two linear maps around an activation, [... d] -> [... d].
+
+  `activation` is "gelu" (exact), "gelu_tanh", "quick_gelu" (CLIP) or "swiglu": two maps up, one
+  through a sigmoid times itself gates the other; 2/3 of the width, in multiples of 8 (DINOv2).
+  """
 
   ratio: float = 4.0
   dtype: str = "float32"
   kernels: str = "xavier"
+  activation: str = "gelu"
 
   @nn.compact
   def __call__(self, x, block=None):
+    if self.activation not in ACTIVATIONS:
+      raise unknown("activation", self.activation, ACTIVATIONS)
     width, up = int(x.shape[-1] * self.ratio), initial.kernel(self.kernels)
-    y = nn.gelu(dense(width, self.dtype, "up", kernel_init=up)(x), approximate=False)
+    if self.activation == "swiglu":
+      width = 2 * (-(-int(width * 2 / 3) // 8) * 8)
+    y = ACTIVATIONS[self.activation](dense(width, self.dtype, "up", kernel_init=up)(x))
     down = initial.kernel(self.kernels, block)
     return dense(x.shape[-1], self.dtype, "down", kernel_init=down)(y)
 
@@ -147,16 +165,18 @@ class Block(nn.Module):
   queries: int = 0
   key_bias: bool = True
   kernels: str = "xavier"
+  epsilon: float = 1e-6
+  activation: str = "gelu"
 
   @nn.compact
   def __call__(self, x, valid=None, drop=None, bias=None, block=None):
     settings = self.heads, self.qkv_bias, self.attention, self.dtype, self.queries
     attend = Attention(*settings, self.key_bias, self.kernels, name="attention")
-    mixed = attend(norm(self.dtype, "norm1")(x), valid, bias, block)
+    mixed = attend(norm(self.dtype, "norm1", epsilon=self.epsilon)(x), valid, bias, block)
     mixed, weights = mixed if self.queries else (mixed, None)
     x = Residual(self.layer_scale, name="residual1")(x, mixed, drop)
-    y = norm(self.dtype, "norm2")(x)
-    y = Mlp(self.mlp_ratio, self.dtype, self.kernels, name="mlp")(y, block)
+    y = norm(self.dtype, "norm2", epsilon=self.epsilon)(x)
+    y = Mlp(self.mlp_ratio, self.dtype, self.kernels, self.activation, name="mlp")(y, block)
     x = Residual(self.layer_scale, name="residual2")(x, y, drop)
     return (x, weights) if self.queries else x
 
@@ -183,6 +203,8 @@ class Stack(nn.Module):
   queries: int = 0
   key_bias: bool = True
   kernels: str = "xavier"
+  epsilon: float = 1e-6
+  activation: str = "gelu"
 
   @nn.compact
   def __call__(
@@ -190,7 +212,7 @@ class Stack(nn.Module):
   ):
     """The last output, or with `layers` (1 = after the first block) the list of those.
 
-    `bias` [heads n n] is added to the logits of every block.
+    `bias` [heads n n] is added to the logits of every block; [depth heads n n] has one for each.
     With `queries` a pair: that, and whom the first `queries` tokens attend to in the last block.
     """
     if self.remat not in REMAT:
@@ -207,16 +229,8 @@ class Stack(nn.Module):
     return Block if policy is None else nn.remat(Block, policy=policy, prevent_cse=not self.scan)
 
   def _settings(self) -> dict:
-    return dict(
-      heads=self.heads,
-      mlp_ratio=self.mlp_ratio,
-      qkv_bias=self.qkv_bias,
-      layer_scale=self.layer_scale,
-      attention=self.attention,
-      dtype=self.dtype,
-      key_bias=self.key_bias,
-      kernels=self.kernels,
-    )
+    names = "heads mlp_ratio qkv_bias layer_scale attention dtype key_bias kernels epsilon"
+    return {name: getattr(self, name) for name in f"{names} activation".split()}
 
   def _unrolled(self, x, shared, rates, keep):
     """(last output, all outputs, attention of the last block)."""
@@ -224,7 +238,8 @@ class Stack(nn.Module):
     for i in range(self.depth):
       queries = self.queries if i == self.depth - 1 else 0
       block = self._block()(**self._settings(), queries=queries, name=f"block_{i:02d}")
-      x = block(x, valid, None if rates is None else rates[i], bias, i + 1)
+      own = bias[i] if bias is not None and bias.ndim == 4 else bias
+      x = block(x, valid, None if rates is None else rates[i], own, i + 1)
       x, weights = x if queries else (x, None)
       outputs.append(x)
     return x, outputs, weights
@@ -232,9 +247,10 @@ class Stack(nn.Module):
   def _scanned(self, x, shared, rates, keep):
     """The same with one block; all outputs are None where they are not to be kept."""
     valid, bias = shared
+    each = bias is not None and bias.ndim == 4
 
-    def body(block, x, rate, number):
-      x = block(x, valid, rate, bias, number)
+    def body(block, x, rate, number, own):
+      x = block(x, valid, rate, own if each else bias, number)
       x, weights = x if self.queries else (x, None)
       return x, (x if keep else None, weights)
 
@@ -246,7 +262,9 @@ class Stack(nn.Module):
       unroll=self.unroll,
     )
     block = self._block()(**self._settings(), queries=self.queries, name="blocks")
-    x, (outputs, weights) = loop(block, x, rates, jnp.arange(1, self.depth + 1))
+    x, (outputs, weights) = loop(
+      block, x, rates, jnp.arange(1, self.depth + 1), bias if each else None
+    )
     return x, outputs, weights[-1] if self.queries else None
 
 

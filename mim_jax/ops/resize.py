@@ -31,19 +31,34 @@ def view(
   return image if same else (image * std + mean - new_mean) / new_std
 
 
-def bicubic(image: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b H W c"]:
-  """Keys' cubic, a = -3/4, on four pixels, no antialiasing, edges repeated: PyTorch's bicubic."""
+def bicubic(
+  image: Float[Array, "b h w c"],
+  size: tuple[int, int],
+  *,
+  antialias: bool = False,
+  stretch: float = 0.0,
+) -> Float[Array, "b H W c"]:
+  """Keys' cubic, a = -3/4, on four pixels, edges repeated: PyTorch's bicubic.
+
+  With `antialias` a = -1/2, as wide as the old pixels of a new one, edges cut off: PyTorch's
+  antialiased bicubic, and PIL's. Without it, `stretch` is by how many pixels longer than it is the
+  new image is taken to be (DINO: 0.1).
+  """
+
+  def weights(old, new):
+    return _wide_weights(old, new) if antialias else _weights(old, new, stretch)
+
   exact = jax.lax.Precision.HIGHEST  # the default would round the weights on accelerators
   for axis, (old, new) in enumerate(zip(image.shape[1:3], size, strict=True)):
     if old != new:
       rule = ("bhwc,Hh->bHwc", "bhwc,Ww->bhWc")[axis]
-      image = jnp.einsum(rule, image, jnp.asarray(_weights(old, new)), precision=exact)
+      image = jnp.einsum(rule, image, jnp.asarray(weights(old, new)), precision=exact)
   return image
 
 
-def _weights(old: int, new: int, a: float = -0.75) -> np.ndarray:
+def _weights(old: int, new: int, stretch: float, a: float = -0.75) -> np.ndarray:
   """How much of each of `old` pixels goes into each of `new`: [new old], float32."""
-  centers = (np.arange(new) + 0.5) * old / new - 0.5
+  centers = (np.arange(new) + 0.5) * old / (new + stretch) - 0.5
   first = np.floor(centers).astype(int) - 1
   found = np.zeros((new, old))
   for tap in range(4):
@@ -54,6 +69,17 @@ def _weights(old: int, new: int, a: float = -0.75) -> np.ndarray:
       found, (np.arange(new), np.clip(first + tap, 0, old - 1)), np.where(x <= 1, near, far)
     )
   return found.astype(np.float32)
+
+
+def _wide_weights(old: int, new: int, a: float = -0.5) -> np.ndarray:
+  """The same with a kernel as wide as old / new where that is more than 1."""
+  scale = max(1.0, old / new)
+  centers = (np.arange(new) + 0.5) * old / new
+  x = np.abs((np.arange(old)[None] + 0.5 - centers[:, None]) / scale)
+  near = ((a + 2) * x - (a + 3)) * x**2 + 1
+  far = a * (((x - 5) * x + 8) * x - 4)
+  found = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+  return (found / found.sum(1, keepdims=True)).astype(np.float32)
 
 
 def _row(values: tuple[float, ...]) -> Array:

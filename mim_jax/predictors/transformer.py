@@ -15,8 +15,9 @@ class Transformer(nn.Module):
 
   Tokens go in as [prefix, visible, masked]: with positions added, attention does not care for the
   order, so nothing is put back in place. Each group of targets is predicted on its own. With
-  `plain` the latents come in by a linear map without bias, uniform in +-1/sqrt(fan-in) (VideoMAE).
-  `kernels`: a word of `layers.initial`.
+  `plain` the latents come in by a linear map without bias, uniform in +-1/sqrt(fan-in), and the
+  mask token starts cut at one deviation (VideoMAE).
+  `kernels`: a word of `layers.initial`. `epsilon` is of all norms, `last_epsilon` of the last one.
   """
 
   width: int
@@ -31,6 +32,8 @@ class Transformer(nn.Module):
   dtype: str = "float32"
   plain: bool = False
   kernels: str = "xavier"
+  epsilon: float = 1e-6
+  last_epsilon: float | None = None
 
   @nn.compact
   def __call__(
@@ -40,15 +43,17 @@ class Transformer(nn.Module):
     start = dict(kernel_init=initial.kernel(self.kernels))
     plain = dict(use_bias=False, kernel_init=initial.fan_in(latents.values.shape[-1]))
     embed = transformer.dense(self.width, self.dtype, "embed", **(plain if self.plain else start))
-    token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, 1, self.width))
+    drawn = initial.token("beit" if self.plain else self.kernels)
+    token = self.param("mask_token", drawn, (1, 1, 1, self.width))
     x, valid = sequence(embed, token, latents, mask)
     x = transformer.Stack(**self._stack(), name="stack")(x, valid)
-    x = transformer.norm(self.dtype, "norm")(x[:, x.shape[1] - m :])
+    last = self.epsilon if self.last_epsilon is None else self.last_epsilon
+    x = transformer.norm(self.dtype, "norm", epsilon=last)(x[:, x.shape[1] - m :])
     head = transformer.dense(self.target_width, self.dtype, "head", **start)
     return head(x).reshape(b, g, m, -1)
 
   def _stack(self) -> dict:
-    names = "depth heads mlp_ratio attention scan unroll remat dtype kernels"
+    names = "depth heads mlp_ratio attention scan unroll remat dtype kernels epsilon"
     return {name: getattr(self, name) for name in names.split()}
 
 

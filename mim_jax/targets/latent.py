@@ -1,5 +1,7 @@
 """A teacher's latents as targets. Letters: b batch, n tokens, e = the teacher's width."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -7,15 +9,23 @@ from jaxtyping import Float
 
 
 def latents(
-  batch, teachers, *, teacher: str = "ema", normalize: bool = True, signal: str = "image"
+  batch,
+  teachers,
+  *,
+  teacher: str = "ema",
+  normalize: bool = True,
+  view: Callable | None = None,
+  signal: str = "image",
 ) -> Float[Array, "b n e"]:
   """What the teacher of that name makes of every patch of the whole signal, float32, no gradient.
 
   With `normalize` each token has mean 0 and deviation 1, by a second norm without parameters behind
-  the encoder's own (I-JEPA, section 3: targets; the norm is its reference's).
+  the encoder's own (I-JEPA, section 3: targets; the norm is its reference's). `view` makes of our
+  signal that of a teacher with a size and a normalisation of its own (ops.resize.view).
   """
   network = getattr(teachers, teacher)
-  found = network.encoder(network.tokenizer(batch[signal])).values.astype(jnp.float32)
+  seen = batch[signal] if view is None else view(batch[signal])
+  found = network.encoder(network.tokenizer(seen)).values.astype(jnp.float32)
   return jax.lax.stop_gradient(standardized(found) if normalize else found)
 
 

@@ -4,28 +4,32 @@ import dataclasses
 import functools
 import types
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from mim_jax import config as config_lib
 from mim_jax import core
 from mim_jax.weights import native
+from mim_jax.weights.parts import gather_parts as gather_parts
+from mim_jax.weights.parts import parts_of as parts_of
 
 
 @dataclasses.dataclass(frozen=True)
 class FromRun:
-  """The parts of a finished run as a teacher: its encoder, tokenizer and so on, never updated.
+  """The parts of a finished run, or published weights, as a teacher that is never updated.
 
   Its arrays become part of the state, so that a checkpoint holds all that resuming needs.
 
   Attributes:
-    path: a run folder, or its weights.safetensors.
+    path: a run folder, its weights.safetensors, or published weights that say all of themselves
+      (with a config.json); bring others in by `mim-jax convert` first.
     sha256: of that file; None takes it as it is.
+    dtype: what it computes in; None as in its own run.
   """
 
   path: str
   sha256: str | None = None
+  dtype: str | None = None
 
   @functools.cached_property
   def _loaded(self):
@@ -41,7 +45,17 @@ class FromRun:
 
   def bound(self, parts, teacher, stats):
     """The run's own parts, ready to be called."""
-    return parts_of(self._loaded[1]).bind(teacher)
+    return parts_of(self._config).bind(teacher)
+
+  @functools.cached_property
+  def _config(self):
+    if self.dtype is None:
+      return self._loaded[1]
+    config = self._loaded[1].copy_and_resolve_references()
+    for node in config.parts.values():
+      if "dtype" in node:
+        node.dtype = self.dtype
+    return config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +105,3 @@ class Untrained:
   def bound(self, parts, teacher, stats):
     """Its parts, ready to be called."""
     return self._parts.bind(teacher)
-
-
-def parts_of(config) -> nn.Module:
-  """The parts that a config names, unbound."""
-  allow = tuple(config.get("allow_modules", ()))
-  return gather_parts(config_lib.build(config.parts, allow, "parts"))
-
-
-def gather_parts(modules: dict[str, nn.Module]) -> nn.Module:
-  """One Linen module with the given ones as attributes: parameters lie under their names."""
-  kind = type("Parts", (nn.Module,), {"__annotations__": dict.fromkeys(modules, nn.Module)})
-  return kind(**modules)

@@ -23,12 +23,14 @@ class ImagePatches(nn.Module):
   width: int
   dtype: str = "float32"
   kernels: str = "xavier"
+  bias: bool = True
 
   @nn.compact
   def __call__(self, image: Float[Array, "b h w c"]) -> core.Tokens:
     grid = patches.patch_grid(image.shape[1:-1], self.patch)
     cut = patches.patchify(image, self.patch)
-    embed = transformer.dense(self.width, self.dtype, "embed", **self._start(cut.shape[-1]))
+    start = dict(use_bias=self.bias, **self._start(cut.shape[-1]))
+    embed = transformer.dense(self.width, self.dtype, "embed", **start)
     where = jnp.broadcast_to(positions.grid_positions(grid), (*cut.shape[:2], len(grid)))
     return core.Tokens(embed(cut), where, grid=grid)
 

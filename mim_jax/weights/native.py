@@ -1,64 +1,63 @@
 """Our own weights file: safetensors with the config inside. No pickle, no code."""
 
 import hashlib
-import json
 import os
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from mim_jax import config as config_lib
 from mim_jax import errors
+from mim_jax.weights import files, published
 
-FILE = "weights.safetensors"
+FILE, FORMAT = "weights.safetensors", "mim_jax 1"
 
 
-def save(path: pathlib.Path, variables: dict, config) -> None:
-  """Writes {"params": ..., other collections} and the config as one file, whole or not at all."""
+def save(path: pathlib.Path, variables: dict, config, note: dict[str, str] | None = None) -> None:
+  """Writes {"params": ..., other collections} and the config as one file, whole or not at all.
+
+  note: more for the file's metadata, e.g. the licence.
+  """
   flat = {name: np.ascontiguousarray(x) for name, x in leaves(jax.device_get(variables))}
   scratch = path.with_suffix(".tmp")
-  metadata = {"format": "mim_jax 1", "config": config_lib.to_json(config)}
+  metadata = (note or {}) | {"format": FORMAT, "config": config_lib.to_json(config)}
   safetensors.numpy.save_file(flat, scratch, metadata=metadata)
   scratch.replace(path)
 
 
-def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, object]:
-  """(variables, config) of a weights file or run folder; with `sha256` only if it is that file.
+def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, Any]:
+  """(variables, config) of a run, or of published weights: a file or folder; pinned by `sha256`.
 
-  Errors: InputError if there is none, it is another file than expected, or not one of ours.
+  Errors: InputError if there is none, it is another file than expected, or no layout known here.
   """
-  file, found = pinned(path).values()
-  if sha256 and found != sha256:
+  known = pinned(path)
+  check(known, sha256)
+  file = pathlib.Path(known["path"])
+  arrays, metadata = files.arrays(file)
+  if metadata.get("format") != FORMAT:
+    with jax.ensure_compile_time_eval():  # it may be called while something is being traced
+      return published.read(files.source(file, arrays, {}))
+  return nested(arrays), config_lib.from_json(metadata["config"])
+
+
+def check(known: dict[str, str], sha256: str | None) -> None:
+  """InputError where the file that `pinned` found is another than the expected one."""
+  if sha256 and known["sha256"] != sha256:
     raise errors.InputError(
-      f"{file}: its sha256 is {found}, but {sha256} is expected. It is another run, or it has "
-      "changed. Give the right path, or the new hash."
+      f"{known['path']}: its sha256 is {known['sha256']}, but {sha256} is expected. It is another "
+      "run, or it has changed. Give the right path, or the new hash."
     )
-  try:
-    with safetensors.safe_open(file, framework="numpy") as opened:
-      metadata = opened.metadata() or {}
-      arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-  except safetensors.SafetensorError as error:
-    raise errors.InputError(f"{file}: not a readable safetensors file ({error}).") from error
-  if metadata.get("format") != "mim_jax 1":
-    raise errors.InputError(f"{file}: not written by mim_jax (no format in its metadata).")
-  return nested(arrays), config_lib.from_json(json.loads(json.dumps(metadata["config"])))
 
 
 def pinned(path: str | os.PathLike) -> dict[str, str]:
-  """{"path": weights file, "sha256": its hash}: a finished run as a config should name it.
+  """{"path": weights file, "sha256": its hash}: weights as a config should name them.
 
   Errors: InputError if there is no such file.
   """
-  file = pathlib.Path(path)
-  file = file / FILE if file.is_dir() else file
-  if not file.is_file():
-    raise errors.InputError(
-      f"{path}: there is no {FILE} here. Give the folder of a finished run, or train it first: "
-      f"mim-jax train --config=... --workdir={path}."
-    )
+  file = files.locate(path)
   with file.open("rb") as opened:
     return dict(path=str(file), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 

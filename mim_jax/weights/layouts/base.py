@@ -1,0 +1,202 @@
+"""What a layout is, and the parts of ours that its arrays make."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from mim_jax import encoders, predictors, tokenizers
+from mim_jax.config import part
+from mim_jax.errors import InputError
+from mim_jax.ops import positions
+from mim_jax.weights import table
+
+# Heads of the published widths (ViT, arXiv 2010.11929; DeiT; DINOv2), where no file says them.
+HEADS = {192: 3, 384: 6, 512: 8, 640: 8, 768: 12, 1024: 16, 1280: 16, 1408: 16, 1536: 24}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """A published file.
+
+  Attributes:
+    arrays: by the layout's names.
+    config: config.json beside it, {} without one.
+    preprocessor: preprocessor_config.json beside it, {} without one.
+    options: what the user said: heads, decoder_heads, image.
+  """
+
+  arrays: dict[str, np.ndarray]
+  config: dict[str, Any] = dataclasses.field(default_factory=dict)
+  preprocessor: dict[str, Any] = dataclasses.field(default_factory=dict)
+  options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+  def shapes(self) -> dict[str, tuple[int, ...]]:
+    """The shape of each array."""
+    return {name: x.shape for name, x in self.arrays.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How others write a network down.
+
+  Attributes:
+    format: what `--format` calls it.
+    kind: which of that format's networks; the model_type of Hugging Face.
+    table: its rows, see table.py.
+    read: (layout, source) -> our parts, as a config.
+    fits: whether it can hold parts of ours, given as a config.
+    write: (config) -> its config.json; None where it has none.
+    prefix: of the encoder's names, which files of the encoder alone leave out.
+    predictor: the class of ours that its rows are for; None where it holds none.
+    left: patterns of names that are never used: derived arrays, and heads that nothing here has.
+    aliases: (pattern, replacement) for names that some files have instead.
+    classes: names of its class for the encoder alone, and for encoder and predictor.
+    processor: the class that prepares its images.
+    made: (config) -> arrays that it stores and nothing of ours holds.
+    fused: whether queries, keys and values have one bias there.
+    wrappers: prefixes that training scripts put before all names.
+    facts: (names of ours that a file holds) -> what neither its arrays nor config.json say.
+    licence: of the weights that its authors published.
+  """
+
+  format: str
+  kind: str
+  table: str
+  read: Callable
+  fits: Callable
+  write: Callable | None = None
+  prefix: str = ""
+  predictor: str | None = None
+  left: tuple[str, ...] = ()
+  aliases: tuple[tuple[str, str], ...] = ()
+  classes: tuple[str, str] = ("", "")
+  processor: str = "ViTImageProcessor"
+  made: Callable = lambda config: {}
+  fused: bool = False
+  wrappers: tuple[str, ...] = ()
+  facts: Callable = lambda has: {}
+  licence: str = "unknown"
+
+  @property
+  def name(self) -> str:
+    """Format and kind."""
+    return f"{self.format}:{self.kind}"
+
+
+def blocks(text: str, ours: str, theirs: str) -> str:
+  """The rows of a block, with our and their names of a block in place of @ and %."""
+  return text.replace("@", ours).replace("%", theirs)
+
+
+def heads_of(source: Source, width: int, option: str = "heads") -> int:
+  """Attention heads: what the user said, or those of a published width; InputError otherwise."""
+  heads = source.options.get(option) or HEADS.get(width)
+  if heads is None:
+    raise InputError(
+      f"weights: no file says how many attention heads a network of width {width} has. Say it: "
+      f"--{option.replace('_', '-')}=N."
+    )
+  return heads
+
+
+def vit(layout: Layout, source: Source, facts: dict[str, Any]) -> ml_collections.ConfigDict:
+  """Our parts for a ViT: what the arrays show, and `facts` that no array shows."""
+  has = table.look(layout.table, source.shapes())
+  kernel = has["tokenizer/embed/kernel"]
+  width, channels, *cube = kernel
+  classes = "encoder/class_token" in has
+  parts = ml_collections.ConfigDict(
+    dict(tokenizer=_tokenizer(width, cube, "tokenizer/embed/bias" in has))
+  )
+  where, grid = _positions(layout, source, has, width, len(cube))
+  registers = has.get("encoder/register_token")
+  parts.encoder = part(
+    encoders.ViT,
+    **stack(has, "encoder/stack/block_", width, facts),
+    class_tokens=1 if classes else 0,
+    hidden="token" if "encoder/mask_token" in has or _relative(has) else "drop",
+    norm="affine" if "encoder/norm/scale" in has else "none",
+    positions=where,
+    table=grid,
+    relative=_relative(has),
+    registers=registers[-2] if registers else 0,
+    pre_norm="encoder/pre_norm/scale" in has,
+    antialias=facts.get("antialias", False),
+    stretch=facts.get("stretch", 0.0),
+  )
+  if "predictor/head/kernel" in has:
+    parts.predictor = _predictor(layout, has, facts, math.prod(cube) * channels)
+  return parts
+
+
+def _tokenizer(width: int, cube: list[int], bias: bool):
+  if len(cube) == 3:
+    return part(tokenizers.VideoCubes, tubelet=cube[0], patch=cube[1], width=width)
+  return part(tokenizers.ImagePatches, patch=cube[0], width=width, bias=bias)
+
+
+def _relative(has) -> bool | str:
+  return "each" if "encoder/relative_tables" in has else "encoder/relative_table" in has
+
+
+def stack(has: dict, prefix: str, width: int, facts: dict) -> dict[str, Any]:
+  """Settings of the blocks whose names begin with `prefix`."""
+  first = f"{prefix}00/"
+  up, down = (has[f"{first}mlp/{name}/kernel"] for name in ("up", "down"))
+  gated = up[0] == 2 * down[1]
+  fused, apart = f"{first}attention/qkv/bias" in has, f"{first}attention/query_bias" in has
+  return dict(
+    depth=sum(name.startswith(prefix) and name.endswith("/norm1/scale") for name in has),
+    heads=facts["heads"],
+    mlp_ratio=facts.get("mlp_ratio", 4.0) if gated else up[0] / width,
+    activation="swiglu" if gated else facts.get("activation", "gelu"),
+    qkv_bias=fused or apart,
+    key_bias=not apart,
+    layer_scale=1.0 if f"{first}residual1/scale" in has else None,
+    epsilon=facts.get("epsilon", 1e-6),
+  )
+
+
+def _positions(layout: Layout, source: Source, has, width: int, axes: int):
+  """("sincos" | "learned" | "none", grid of the table or None)."""
+  name = table.name_of(layout.table, "encoder/positions_table")
+  if name is None or name not in source.arrays:
+    return (facts_positions(layout, axes), None)
+  found = source.arrays[name].reshape(-1, width)
+  first = 1 if "encoder/class_token" in has else 0
+  grid = square(len(found) - first, name)
+  code = positions.sincos(positions.grid_positions(grid), width) if width % 4 == 0 else None
+  fixed = code is not None and np.allclose(found[first:], code, atol=1e-4)
+  if fixed and not np.abs(found[:first]).any():
+    return "sincos", None
+  return "learned", grid
+
+
+def facts_positions(layout: Layout, axes: int) -> str:
+  """Positions of a network whose file has no array for them: those of a video are fixed."""
+  return "sincos" if axes == 3 else "none"
+
+
+def square(count: int, name: str) -> tuple[int, int]:
+  """The sides of a square grid of `count` cells; InputError where there is none."""
+  side = math.isqrt(count)
+  if side * side != count:
+    raise InputError(f"weights: {name!r} has {count} positions, which is no square grid.")
+  return side, side
+
+
+def _predictor(layout: Layout, has, facts, values: int):
+  """MAE's decoder, or a linear head, whichever the layout holds."""
+  head = has["predictor/head/kernel"]
+  if layout.predictor == "Linear":
+    return part(predictors.Linear, target_width=head[0], cell=1)
+  width = has["predictor/embed/kernel"][0]
+  settings = stack(has, "predictor/stack/block_", width, facts | dict(heads=facts["decoder_heads"]))
+  kept = {k: settings[k] for k in ("depth", "heads", "mlp_ratio", "epsilon")}
+  plain = "predictor/embed/bias" not in has
+  kept["last_epsilon"] = facts.get("last_epsilon")
+  return part(predictors.Transformer, width=width, target_width=head[0], plain=plain, **kept)

@@ -1,0 +1,163 @@
+"""Networks as Hugging Face transformers publishes them."""
+
+import functools
+from typing import Any
+
+from mim_jax.weights.layouts import base, hf_configs, hf_vit
+
+POOLER = (r"pooler\..*", r"classifier\..*", r".*\.pooler\.dense\..*")
+
+
+def read(layout: base.Layout, source: base.Source):
+  """Our parts, heads and so on as config.json says them."""
+  config = source.config.get("vision_config", source.config)
+  return base.vit(layout, source, hf_configs.facts(config, source))
+
+
+def is_vit(parts, *, tokenizer="ImagePatches", **wanted) -> bool:
+  """Whether the encoder is a ViT with these settings; a callable is asked about one."""
+  encoder = parts.encoder
+  if not (encoder.part.endswith(".ViT") and parts.tokenizer.part.endswith(f".{tokenizer}")):
+    return False
+  return all(
+    test(encoder[name]) if callable(test) else encoder[name] == test
+    for name, test in (PLAIN | wanted).items()
+  )
+
+
+PLAIN: dict[str, Any] = dict(
+  class_tokens=1,
+  registers=0,
+  pre_norm=False,
+  relative=False,
+  layer_scale=None,
+  norm="affine",
+  activation=lambda x: x != hf_configs.SWIGLU,
+  positions=lambda x: x != "none",
+)
+ANY = lambda x: True  # noqa: E731
+
+
+def fits(**wanted):
+  """A Layout's `fits`, see is_vit."""
+  return functools.partial(is_vit, **wanted)
+
+
+def is_mae(parts) -> bool:
+  """MAE with its decoder."""
+  decoder = "predictor" in parts and parts.predictor.part.endswith(".Transformer")
+  return decoder and is_vit(parts, hidden="drop", positions="sincos")
+
+
+def _layout(kind: str, classes: str, table: str, fits, write, **more) -> base.Layout:
+  """`classes`: "Encoder WithPredictor"."""
+  names = classes.split()
+  more.setdefault("left", POOLER)
+  return base.Layout("hf", kind, table, read, fits, write, classes=(names[0], names[-1]), **more)
+
+
+BEIT_LIKE = dict(
+  relative=ANY, layer_scale=ANY, key_bias=False, norm=lambda x: x != "plain", positions=ANY
+)
+
+
+def dinov2(kind: str, name: str, **wanted) -> list[base.Layout]:
+  """DINOv2 with the usual and with the gated mlp (the giant)."""
+  wanted["layer_scale"] = lambda x: x is not None
+  gated = hf_configs.SWIGLU
+  tables = {kind: hf_vit.DINOV2, f"{kind} {gated}": hf_vit.DINOV2_GATED}
+  return [
+    _layout(
+      variant,
+      name,
+      table.replace("dinov2.", f"{kind}."),
+      fits(**wanted, activation=lambda x, own=gated in variant: (x == gated) == own),
+      hf_configs.dinov2,
+      prefix=f"{kind}.",
+      licence="Apache-2.0 (facebookresearch/dinov2)",
+    )
+    for variant, table in tables.items()
+  ]
+
+
+LAYOUTS = (
+  _layout(
+    "vit_mae",
+    "ViTMAEModel ViTMAEForPreTraining",
+    hf_vit.VIT_MAE,
+    is_mae,
+    hf_configs.vit_mae,
+    prefix="vit.",
+    predictor="Transformer",
+    licence="CC BY-NC 4.0, not for commercial use (facebookresearch/mae)",
+    aliases=((r"decoder\.decoder_encoder\.layer\.", "decoder.decoder_layers."),),
+  ),
+  _layout(
+    "videomae",
+    "VideoMAEModel VideoMAEForPreTraining",
+    hf_vit.VIDEOMAE,
+    fits(tokenizer="VideoCubes", class_tokens=0, norm=ANY),
+    hf_configs.videomae,
+    prefix="videomae.",
+    predictor="Transformer",
+    licence="CC BY-NC 4.0, not for commercial use (MCG-NJU/VideoMAE)",
+  ),
+  _layout(
+    "clip_vision_model",
+    "CLIPVisionModel",
+    hf_vit.CLIP,
+    fits(pre_norm=True),
+    hf_configs.clip,
+    prefix="vision_model.",
+    licence="MIT (openai/CLIP)",
+  ),
+  *dinov2("dinov2", "Dinov2Model"),
+  *dinov2("dinov2_with_registers", "Dinov2WithRegistersModel", registers=lambda k: k > 0),
+  _layout(
+    "beit",
+    "BeitModel BeitForMaskedImageModeling",
+    hf_vit.BEIT,
+    fits(**BEIT_LIKE),
+    hf_configs.beit,
+    prefix="beit.",
+    predictor="Linear",
+    licence="MIT (microsoft/unilm)",
+  ),
+  _layout(
+    "data2vec-vision",
+    "Data2VecVisionModel",
+    hf_vit.DATA2VEC,
+    fits(**BEIT_LIKE),
+    hf_configs.beit,
+    prefix="data2vec_vision.",
+    licence="Apache-2.0 (facebook/data2vec-vision-base)",
+  ),
+  _layout(
+    "ijepa",
+    "IJepaModel",
+    hf_vit.IJEPA,
+    fits(class_tokens=0),
+    hf_configs.vit,
+    prefix="ijepa.",
+    licence="CC BY-NC 4.0, not for commercial use (facebookresearch/ijepa)",
+  ),
+  _layout(
+    "beit pooled",
+    "BeitModel",
+    hf_vit.BEIT_POOLED,
+    fits(**BEIT_LIKE),
+    hf_configs.beit,
+    prefix="beit.",
+    licence="MIT (microsoft/unilm)",
+  ),
+  _layout(
+    "vit",
+    "ViTModel ViTForMaskedImageModeling",
+    hf_vit.VIT,
+    fits(),
+    hf_configs.vit,
+    prefix="vit.",
+    predictor="Linear",
+    fused=True,
+  ),
+)

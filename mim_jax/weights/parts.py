@@ -1,0 +1,76 @@
+"""The parts that a config names, as one Linen module, and the names and shapes of their arrays."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mim_jax import config as config_lib
+from mim_jax import core
+
+
+def parts_of(config) -> nn.Module:
+  """The parts that a config names, unbound."""
+  allow = tuple(config.get("allow_modules", ()))
+  return gather_parts(config_lib.build(config.parts, allow, "parts"))
+
+
+def gather_parts(modules: dict[str, nn.Module]) -> nn.Module:
+  """One Linen module with the given ones as attributes: parameters lie under their names."""
+  kind = type("Parts", (nn.Module,), {"__annotations__": dict.fromkeys(modules, nn.Module)})
+  return kind(**modules)
+
+
+def shapes(config, masked: bool = True) -> dict[str, tuple[int, ...]]:
+  """{name: shape} of all arrays of the config's tokenizer, encoder and predictor.
+
+  Without `masked` the encoder sees everything, so that one without a mask token needs none.
+  """
+  parts, view = parts_of(config), config.data.view
+  image = jnp.zeros((1, *view.size, len(view.mean)))
+  if "tubelet" in config.parts.tokenizer:
+    image = jnp.broadcast_to(image[:, None], (1, config.parts.tokenizer.tubelet, *image.shape[1:]))
+
+  def run(parts):
+    tokens = parts.tokenizer(image)
+    n = tokens.positions.shape[1]
+    if not masked:
+      return parts.encoder(tokens)
+    order = jnp.arange(n, dtype=jnp.int32)[None]
+    mask = core.split(tokens, order[:, : -(-n // 2)], order[:, -(-n // 2) :])
+    latents = parts.encoder(tokens, mask)
+    return parts.predictor(latents, mask) if "predictor" in config.parts else latents
+
+  found = jax.eval_shape(lambda: parts.init(jax.random.key(0), method=run))
+  return {name: x.shape for name, x in flat(found).items()}
+
+
+def flat(variables: dict) -> dict:
+  """{"encoder/...": x} of {"params": {"encoder": ...}}; other collections keep their name."""
+  pairs = jax.tree_util.tree_leaves_with_path(variables)
+  names = ["/".join(str(key.key) for key in path) for path, _ in pairs]
+  return {name.removeprefix("params/"): x for name, (_, x) in zip(names, pairs, strict=True)}
+
+
+def unflat(arrays: dict, collections: tuple[str, ...] = ("batch_stats",)) -> dict:
+  """Undoes `flat`."""
+  tree: dict = {}
+  for name, value in arrays.items():
+    path = name.split("/")
+    path = path if path[0] in collections else ["params", *path]
+    node = tree
+    for key in path[:-1]:
+      node = node.setdefault(key, {})
+    node[path[-1]] = value
+  return tree
+
+
+def grid(config) -> tuple[int, ...]:
+  """Tokens along each axis of an image as the config's view cuts it."""
+  return tuple(side // config.parts.tokenizer.patch for side in config.data.view.size)
+
+
+def tokens(config) -> int:
+  """Tokens of such an image."""
+  return math.prod(grid(config))
