@@ -90,8 +90,8 @@ $(VENV)/ready-dev: $(VENV)/ready-python requirements/setup.txt requirements/dev.
 	$(EDITABLE)
 	@touch $@
 
-# torch comes without what it asks for (requirements/parity.txt has that). Where there are no locked wheels of its
-# CPU build, say which torch: make parity TORCH=torch==2.13.0
+# torch comes without what it asks for (requirements/parity.txt has that), from the configured index if that has its CPU
+# build, else from torch's own. Where there are no locked wheels, say which torch: make parity TORCH=torch==2.13.0
 ifeq ($(shell uname -sm),Linux x86_64)
 TORCH ?= --require-hashes -r requirements/torch.lock
 else
@@ -100,5 +100,6 @@ endif
 
 $(VENV)/ready-parity: $(VENV)/ready-dev requirements/parity.txt requirements/torch.lock
 	$(LOCKED) requirements/parity.txt
-	$(PIP) --no-deps $(TORCH)
+	$(PIP) --no-deps $(TORCH) 2> /dev/null || \
+		$(PIP) --no-deps --extra-index-url https://download.pytorch.org/whl/cpu $(TORCH)
 	@touch $@
