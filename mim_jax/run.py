@@ -58,9 +58,8 @@ def restored(workdir):
   """(experiment, state) of a run folder, from its config.json and newest checkpoint."""
   path = pathlib.Path(workdir)
   experiment = experiment_lib.build(folder.read_config(path))
-  saves = checkpoint.Checkpoints(path / "checkpoints")
-  state, _ = saves.restore(experiment.abstract_state())
-  saves.close()
+  with checkpoint.Checkpoints(path / "checkpoints", writes=False) as saves:
+    state, _ = saves.restore(experiment.abstract_state())
   return experiment, state
 
 

@@ -12,8 +12,7 @@ from mim_jax import config as config_lib
 from mim_jax.errors import InputError
 
 # Keys that a resumed run may give new values: they change how a run is watched, placed or how long
-# it
-# goes on, not what it has learnt so far.
+# it goes on, not what it has learnt so far.
 MAY_CHANGE = (
   "evaluations.",
   "pictures.",
@@ -22,8 +21,11 @@ MAY_CHANGE = (
   "train.keep",
   "train.log_every",
   "train.mesh.",
+  "train.on_damage",
+  "train.on_non_finite",
   "train.steps",
   "train.threads",
+  "train.watchdog",
 )
 
 
