@@ -56,8 +56,8 @@ def alone() -> bool:
   return jax.process_count() == 1
 
 
-def agreed(number: int) -> int:
-  """The largest `number` of all processes; every process must ask at the same step."""
+def agreed(number: int = 0) -> int:
+  """The largest `number` of all processes; every process must ask, and waits for the others."""
   if alone():
     return number
   with jax.transfer_guard("allow"):

@@ -73,9 +73,9 @@ def too_large(experiment, need: dict[str, int], limit: int) -> str:
     else "No batch would fit; the state alone is too large:"
   )
   return (
-    f"train.batch_size: {rows} images need {_gib(need['state'] + need['work'])} on each device, "
-    f"which has {_gib(limit)}: {_gib(need['state'])} for parameters, optimizer and teacher, "
-    f"{_gib(each)} an image for activations. {remedy} split the state "
+    f"train.batch_size: {rows} images need {in_gib(need['state'] + need['work'])} on each device, "
+    f"which has {in_gib(limit)}: {in_gib(need['state'])} for parameters, optimizer and teacher, "
+    f"{in_gib(each)} an image for activations. {remedy} split the state "
     "(--config.train.mesh.fsdp=-1 --config.train.mesh.data=1), recompute activations "
     "(--config.parts.encoder.remat=True), or compute in bfloat16 (--config.train.dtype=bfloat16)."
   )
@@ -106,5 +106,6 @@ def telling_memory(experiment, program=None):
     ) from error
 
 
-def _gib(size: float) -> str:
+def in_gib(size: float) -> str:
+  """Bytes in words."""
   return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -41,9 +41,13 @@ def start(workdir, *words, config=QUICK, cache=None, **more):
   )
 
 
-def finish(process, code=0, timeout=120):
+def finish(process, code=0, timeout=600):
   """(standard output, standard error) of a process that must end with `code`."""
-  output, trouble = process.communicate(timeout=timeout)
+  try:
+    output, trouble = process.communicate(timeout=timeout)
+  except subprocess.TimeoutExpired:
+    process.kill()
+    raise
   assert process.returncode == code, f"exit code {process.returncode}\n{output}\n{trouble}"
   assert code < 0 or "Traceback" not in trouble, trouble
   return output, trouble
