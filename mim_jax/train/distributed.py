@@ -4,13 +4,9 @@ import os
 
 import jax
 
-from mim_jax.errors import InputError, RunError
+from mim_jax.errors import InputError
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-
-
-class LostError(RunError):
-  """Another process of the run is gone."""
 
 
 def start(asked: bool, heartbeat: int = 100) -> None:

@@ -41,7 +41,11 @@ def pair(tmp_path_factory):
   """(run folder of two processes that shared parameters too, what they printed)."""
   path = tmp_path_factory.mktemp("pair") / "run"
   processes = start(path, *WORDS, "--config.train.mesh.data=1", "--config.train.mesh.fsdp=2")
-  return path, [runs.finish(p) for p in processes]
+  try:
+    return path, [runs.finish(p) for p in processes]
+  finally:
+    for process in processes:
+      process.kill()
 
 
 @pytest.mark.slow
