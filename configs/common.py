@@ -90,7 +90,12 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       dtype=config_dict.FieldReference("float32"),
       log_every=50,
       checkpoint_every=1000,
-      keep=2,
+      keep=2,  # the newest checkpoints
+      keep_every=0,  # and every so many steps one, 0 for none
+      keep_best=0,  # and so many of least loss since the one before
+      on_damage="stop",  # a damaged checkpoint; "previous" goes on from the newest that is whole
+      on_non_finite="stop",  # or "skip" the step, or "rewind" and leave out the batches
+      watchdog=1800.0,  # seconds without a step after which the process ends, 0 for ever
       threads=2,
       workers=0,
       skip_rate=tolerant.RATE,

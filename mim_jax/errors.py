@@ -12,6 +12,10 @@ class UnreadableError(InputError):
   """One entry of a data set cannot be used; training goes on without it, within a limit."""
 
 
+class RunError(RuntimeError):
+  """A run that can't go on through no mistake of the user; shown without a traceback, too."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
   """The allowed name most like `name`, as the end of a sentence."""
   close = difflib.get_close_matches(str(name), [str(a) for a in allowed], n=1, cutoff=0.5)

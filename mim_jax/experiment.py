@@ -77,6 +77,11 @@ class Experiment:
       workers=settings.get("workers", 0),
     )
 
+  def samples(self, batch: int):
+    """Which training images are in batch number `batch` of the run, of all processes: int [b]."""
+    rows = self.config.train.batch_size
+    return pipeline.order(batch * rows + np.arange(rows), len(self.data.train), self.config.seed)
+
   def fingerprint(self) -> str:
     """Tells this training set from others."""
     return self.data.train.fingerprint
@@ -177,7 +182,11 @@ class Experiment:
   def update(self, state: state_lib.TrainState, batch: dict):
     """Pure: (state, metrics) after one training step."""
     rules = update.Rules(
-      self._forward, self.optimizer, self._teachers, self._make_optimizer.keywords["learning_rate"]
+      self._forward,
+      self.optimizer,
+      self._teachers,
+      self._make_optimizer.keywords["learning_rate"],
+      self.config.train.get("on_non_finite", "stop"),
     )
     return update.update(rules, state, batch, self.step(state.step))
 

@@ -9,6 +9,7 @@ import time
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from mim_jax import config as config_lib
 from mim_jax import errors
@@ -16,7 +17,7 @@ from mim_jax import experiment as experiment_lib
 from mim_jax.data import clips, paired
 from mim_jax.data import folder as folder_lib
 from mim_jax.evaluate import reconstruction, report, runner
-from mim_jax.train import checkpoint, folder, metrics
+from mim_jax.train import checkpoint, folder, mesh, metrics
 from mim_jax.train import state as state_lib
 from mim_jax.weights import native
 
@@ -35,10 +36,23 @@ def run(config, workdir) -> dict:
     if facts["signal"]:
       say(f"stopped at step {facts['step']}, saved; the same command goes on from there.")
       return facts
-    weights = {"params": state.params, **state.stats}
-    native.save(path / native.FILE, weights, config)
-    assess(experiment, state, path, facts)
+    experiment, state = whole(experiment, state)
+    if first():
+      native.save(path / native.FILE, {"params": state.params, **state.stats}, config)
+      assess(experiment, state, path, facts)
+    mesh.agreed()  # the others wait: all of them end together
   return facts
+
+
+def whole(experiment, state):
+  """(experiment, state) on this process's first device, where a run has several processes."""
+  if mesh.alone():
+    return experiment, state
+  state = jax.tree.map(np.asarray, multihost_utils.process_allgather(state, tiled=True))
+  config = config_lib.from_json(config_lib.to_json(experiment.config))
+  config.train.mesh.update(data=-1, fsdp=1, tensor=1)
+  here = experiment_lib.Experiment(config, devices=jax.local_devices()[:1])
+  return here, jax.device_put(state, jax.local_devices()[0])
 
 
 def assess(experiment, state, path: pathlib.Path, facts: dict | None = None, only=None) -> dict:
@@ -59,9 +73,8 @@ def restored(workdir):
   """(experiment, state) of a run folder, from its config.json and newest checkpoint."""
   path = pathlib.Path(workdir)
   experiment = experiment_lib.build(folder.read_config(path))
-  saves = checkpoint.Checkpoints(path / "checkpoints")
-  state, _ = saves.restore(experiment.abstract_state())
-  saves.close()
+  with checkpoint.Checkpoints(path / "checkpoints", writes=False) as saves:
+    state, _ = saves.restore(experiment.abstract_state())
   return experiment, state
 
 
@@ -159,7 +172,10 @@ def describe_run(
   times["evaluate"] = seconds
   if facts and facts["flops"]:
     cost["flops_per_image"] = facts["flops"] / batch
-    times.update(train=facts["train_seconds"], compile=facts["compile_seconds"])
+    spent = dict(facts["seconds"])
+    steps = spent.pop("steps")
+    times.update(spent, train=steps)
+    cost["goodput"] = steps / (sum(facts["seconds"].values()) + seconds)
   device = jax.devices()[0]
   results.update(
     step=int(state.step),
@@ -201,6 +217,12 @@ def written(path: pathlib.Path) -> list[pathlib.Path]:
   return [path / name for name in wanted if (path / name).exists()]
 
 
+def first() -> bool:
+  """Whether this process speaks and writes for the run."""
+  return jax.process_index() == 0
+
+
 def say(text: str) -> None:
   """A line for the person at the terminal."""
-  print(text, flush=True)
+  if first():
+    print(text, flush=True)

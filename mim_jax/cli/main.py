@@ -22,7 +22,9 @@ USAGE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs a command; exit code 0 done, 1 failed, 2 wrong input, 128 + n stopped by signal n."""
+  """Runs a command; exit code 0 done, 1 failed, 2 wrong input, 3 hung, 128 + n stopped by
+  signal n.
+  """
   argv = sys.argv[1:] if argv is None else argv
   if not argv or argv[0] in ("-h", "--help"):
     print(USAGE)
@@ -34,3 +36,9 @@ def main(argv: list[str] | None = None) -> int:
   except errors.InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
+  except errors.RunError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print("\nstopped before there was anything to save.", file=sys.stderr)
+    return 130

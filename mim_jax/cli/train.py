@@ -1,5 +1,8 @@
 """`mim-jax train`."""
 
+import os
+
+from mim_jax import errors
 from mim_jax.cli import arguments
 
 
@@ -14,16 +17,58 @@ def main(argv: list[str]) -> int:
   parser.add_argument(
     "--config", required=True, metavar="FILE.py[:ARGUMENTS]", help="a config file, or its name"
   )
+  parser.add_argument("--workdir", metavar="DIR", help="the run folder; made if absent")
   parser.add_argument(
-    "--workdir", required=True, metavar="DIR", help="the run folder; made if absent"
+    "--compile-only",
+    action="store_true",
+    help="compile the step for --topology, say what it needs there, and train nothing",
+  )
+  parser.add_argument(
+    "--topology", default="", metavar="NAME", help="v4-N, v5e-N, v5p-N, v6e-N (TPUs) or cpu-N"
+  )
+  parser.add_argument(
+    "--distributed",
+    action="store_true",
+    help="this is one of several processes (Slurm, Open MPI, Kubernetes, TPU pod)",
+  )
+  parser.add_argument(
+    "--heartbeat",
+    type=int,
+    default=100,
+    metavar="SECONDS",
+    help="a process that is silent for so long ends all others",
   )
   options, overrides = parser.parse_known_args(argv)
+  if options.compile_only != bool(options.topology) or options.compile_only == bool(
+    options.workdir
+  ):
+    raise errors.InputError(
+      "train: give --workdir=DIR to train, or --compile-only --topology=NAME to compile only."
+    )
   config = arguments.config(options.config, overrides)
+  if options.compile_only:
+    return compile_only(config, options.topology)
 
   from mim_jax import run  # late: needs jax and all libraries
+  from mim_jax.train import cache, distributed
 
+  cache.check(os.environ.get("JAX_COMPILATION_CACHE_DIR"))
+  distributed.start(options.distributed, options.heartbeat)
   facts = run.run(config, options.workdir)
   if facts["signal"]:
     return 128 + facts["signal"]
-  arguments.name_files(options.workdir)
+  if run.first():
+    arguments.name_files(options.workdir)
+  return 0
+
+
+def compile_only(config, name: str) -> int:
+  """Says what a step of `config` would need on the machine `name`."""
+  from mim_jax import experiment as experiment_lib
+  from mim_jax.train import topology
+
+  devices, limit = topology.devices(name)
+  experiment = experiment_lib.Experiment(config, devices=devices)
+  facts = topology.compile_only(experiment, limit)
+  print(topology.in_words(name, facts, experiment.mesh.shape))
   return 0

@@ -110,6 +110,8 @@ def tiles(results: dict) -> list[tuple[str, str, str]]:
   other = [
     f"{name} {curves.duration(seconds[name])}" for name in sorted(seconds) if name != "train"
   ]
+  goodput = cost.get("goodput")
+  share = [f"{goodput:.0%} of all time in steps"] if isinstance(goodput, float) else []
   return [
     ("Images a second", curves.scaled(cost.get("images_per_second")), "in training"),
     (
@@ -123,7 +125,7 @@ def tiles(results: dict) -> list[tuple[str, str, str]]:
       "parameters"
       + "".join(f"; {k} {curves.scaled(v)}" for k, v in sizes.items() if k != "encoder"),
     ),
-    ("Training", curves.duration(seconds.get("train")), "; ".join(other)),
+    ("Training", curves.duration(seconds.get("train")), "; ".join(other + share)),
   ]
 
 

@@ -4,16 +4,18 @@ import contextlib
 import datetime
 import os
 import pathlib
+import re
 import socket
 
 import filelock
+import jax
 
 from mim_jax import config as config_lib
 from mim_jax.errors import InputError
+from mim_jax.train import mesh
 
 # Keys that a resumed run may give new values: they change how a run is watched, placed or how long
-# it
-# goes on, not what it has learnt so far.
+# it goes on, not what it has learnt so far.
 MAY_CHANGE = (
   "evaluations.",
   "pictures.",
@@ -22,20 +24,43 @@ MAY_CHANGE = (
   "train.keep",
   "train.log_every",
   "train.mesh.",
+  "train.on_damage",
+  "train.on_non_finite",
   "train.skip_rate",
   "train.steps",
   "train.threads",
+  "train.watchdog",
   "train.workers",
 )
 
 
 @contextlib.contextmanager
 def opened(workdir: str | os.PathLike, config):
-  """A run folder ready to be written by this process alone, as a path; config.json is written.
+  """A run folder ready to be written by this run alone, as a path; config.json is written.
 
-  Errors: InputError if it can't be written, is in use, or was begun with another config.
+  Of several processes the first does so for all. Errors: InputError if it can't be written, is in
+  use, or was begun with another config.
   """
   path = pathlib.Path(workdir)
+  if re.match(r"[a-z0-9]+://|[a-z0-9]+:/", str(workdir)):
+    raise InputError(
+      f"--workdir: {workdir} is an address, and a run folder is a directory. Mount the bucket "
+      "(gcsfuse, s3fs) and give the directory; experiments/launch/README.md shows how."
+    )
+  with contextlib.ExitStack() as stack:
+    trouble: Exception | None = None
+    if jax.process_index() == 0:
+      try:
+        stack.enter_context(_held(path, config))
+      except Exception as error:
+        trouble = error
+    if mesh.agreed(trouble is not None):
+      raise trouble or InputError(f"{path}: process 0 can't use this run folder; it says why.")
+    yield path
+
+
+@contextlib.contextmanager
+def _held(path: pathlib.Path, config):
   try:
     path.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path / ".lock", timeout=0)
@@ -54,7 +79,7 @@ def opened(workdir: str | os.PathLike, config):
   try:
     (path / ".owner").write_text(_myself())
     hold_config(path, config)
-    yield path
+    yield
   finally:
     (path / ".owner").unlink(missing_ok=True)
     lock.release()

@@ -1,16 +1,16 @@
 """The train loop. It knows no method: an experiment gives it update and data."""
 
-import contextlib
 import pathlib
-import signal
-import threading
+import sys
 import time
+from typing import Any
 
 import jax
-import numpy as np
 
 from mim_jax.errors import InputError
-from mim_jax.train import checkpoint, mesh, metrics
+from mim_jax.train import checkpoint, goodput, mesh, metrics, numerics, program, stop, watchdog
+
+compile_update, flops = program.compile_update, program.flops
 
 
 def train(experiment, workdir: pathlib.Path, stop_at: int | None = None):
@@ -19,111 +19,181 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None):
 
   With `stop_at` it saves and returns after that step, as at a signal.
 
-  Errors: NonFiniteError names the step; InputError for what the user can mend.
+  Errors: NonFiniteError names the step; SaveError the checkpoint that could not be written;
+  InputError for what the user can mend.
   """
   settings = experiment.config.train
-  total = experiment.total_steps
-  with contextlib.closing(checkpoint.Checkpoints(workdir / "checkpoints", settings.keep)) as saves:
-    # The state, new or as it was left, and the data from the same place.
-    batches = experiment.batches()
-    abstract = experiment.abstract_state()
-    if saves.latest() is None:
-      state = experiment.init(jax.random.key(experiment.config.seed))
+  numerics.check_policy(settings.on_non_finite)
+  with checkpoint.Checkpoints(
+    workdir / "checkpoints",
+    settings.keep,
+    keep_every=settings.keep_every,
+    keep_best=settings.keep_best,
+  ) as saves:
+    run = Run(experiment, workdir, saves)
+    run.begin()
+    began, start = time.monotonic(), run.step
+    if run.step < experiment.total_steps:
+      run.compile()
+      began = time.monotonic()
+      with stop.asked() as asked, watchdog.watching(settings.watchdog) as dog:
+        while not run.steps(asked, dog, stop_at):
+          pass
+        run.wait()
+        run.facts["signal"] = asked.signal
+    run.facts.update(step=run.step, start=start, train_seconds=time.monotonic() - began)
+    run.facts.update(seconds=run.clock.read(), goodput=run.clock.goodput())
+    run.facts.update(unreadable=run.batches.skipped)
+  return run.state, run.facts
+
+
+class Run:
+  """What changes while a run goes on: state, data position, clock."""
+
+  def __init__(self, experiment, workdir: pathlib.Path, saves: checkpoint.Checkpoints):
+    self.experiment, self.workdir, self.saves = experiment, workdir, saves
+    self.settings = experiment.config.train
+    self.batches = experiment.batches()
+    self.clock, self.rewinds = goodput.Clock(), 0
+    self.facts: dict[str, Any] = dict(signal=0, flops=None, compile_seconds=0.0)
+
+  def begin(self) -> dict:
+    """State and data position of the newest checkpoint, or new ones: what was saved with it."""
+    extra: dict = {}
+    if self.saves.latest() is None:
+      self.state = self.experiment.init(jax.random.key(self.experiment.config.seed))
+      self.batches.set_state({"next_batch": 0})
     else:
-      state, extra = saves.restore(abstract)
-      check_dataset(extra, experiment.fingerprint(), len(experiment.data.train))
-      batches.set_state(extra["data"])
-    start = int(state.step)
-    facts = dict(
-      step=start, start=start, signal=0, flops=None, compile_seconds=0.0, train_seconds=0.0
-    )
-    if start >= total:
-      return state, facts
+      self.state, extra = restored(
+        self.saves, self.experiment.abstract_state(), self.settings.on_damage
+      )
+      check_dataset(extra, self.experiment)
+      self.batches.set_state(extra["data"])
+    self.step = int(self.state.step)
+    self.notes = extra.get("meter", {})
+    if not self.rewinds:
+      self.clock.add(extra.get("seconds", {}))
+    return extra
 
-    # One compilation: a compiled program refuses any other shape, so there can be no second one.
+  def compile(self) -> None:
+    """One compilation: a compiled program refuses any other shape, so there can be no second."""
     began = time.monotonic()
-    batch = next(batches)
-    program = compile_update(experiment, abstract, batch)
-    facts.update(flops=flops(program), compile_seconds=time.monotonic() - began)
+    with self.clock.during("compile"):
+      place, like = self.batches.get_state(), next(self.batches)
+      self.batches.set_state(place)
+      abstract = self.experiment.abstract_state()
+      self.program = compile_update(self.experiment, abstract, like)
+    self.facts.update(flops=flops(self.program), compile_seconds=time.monotonic() - began)
 
-    # The steps. The device works on one while the host fetches the next batch.
-    began = time.monotonic()
-    with (
-      metrics.Meter(workdir, start, total, settings.batch_size) as meter,
-      stopping() as stop,
-      jax.transfer_guard("disallow"),
-    ):
-      for step in range(start + 1, total + 1):
-        state, measured = program(state, mesh.to_devices(batch, experiment.mesh))
-        meter.advance()
-        last = step in (total, stop_at) or bool(stop.signal)
-        if step % settings.log_every == 0 or step == total:
-          meter.log(step, dict(measured, skipped=batches.skipped))
-        if step % settings.checkpoint_every == 0 or last:
-          metrics.check_finite(jax.device_get(state.bad_step))
-          of = dict(dataset=experiment.fingerprint(), images=len(experiment.data.train))
-          saves.save(step, state, dict(of, data=batches.get_state()))
-        if last:
-          break
-        batch = next(batches)
-    facts.update(
-      step=step,
-      train_seconds=time.monotonic() - began,
-      signal=stop.signal,
-      skipped=batches.skipped,
+  def steps(self, asked: stop.Stop, dog, stop_at: int | None) -> bool:
+    """Steps until the end or a stop (True), or until a rewind was done (False)."""
+    total, start = self.experiment.total_steps, self.step
+    first = self.batches.get_state()["next_batch"]
+    try:
+      with (
+        program.telling_memory(self.experiment, self.program),
+        metrics.Meter(self.workdir, start, total, self.settings, self.clock, self.notes) as meter,
+        jax.transfer_guard("disallow"),
+      ):
+        self.clock.turn("steps")
+        while not self.one(meter, asked, total, stop_at):
+          dog.step()
+    except numerics.NonFiniteError as error:
+      self.non_finite(error, number=first + error.step - start)
+      return False
+    finally:
+      self.clock.turn("save")
+    return True
+
+  def one(self, meter: metrics.Meter, asked: stop.Stop, total: int, stop_at: int | None) -> bool:
+    """One step, logged and saved where it is time to: whether it was the last one."""
+    # The device works on one step while the host fetches the batch of the next.
+    with self.clock.during("data"):
+      batch = next(self.batches)
+    placed = mesh.to_devices(batch, self.experiment.mesh)
+    self.state, measured = self.program(self.state, placed)
+    self.step += 1
+    meter.advance(self.step, measured)
+    logged = self.step % self.settings.log_every == 0 or self.step == total
+    stopped = mesh.agreed(asked.signal) if logged or mesh.alone() else 0
+    last = self.step in (total, stop_at) or bool(stopped)
+    asked.signal = stopped or asked.signal
+    if logged:
+      meter.log(self.step, dict(measured, unreadable=self.batches.skipped))
+      self.saves.check()
+    if self.step % self.settings.checkpoint_every == 0 or last:
+      with self.clock.during("save"):
+        self.save(meter)
+    return last
+
+  def save(self, meter: metrics.Meter) -> None:
+    """A checkpoint of this step; all that is to be known of it is on the disk before."""
+    notes, loss = meter.settle()
+    numerics.check_finite(jax.device_get(self.state.bad_step))
+    extra = dict(
+      data=self.batches.get_state(),
+      dataset=self.experiment.fingerprint(),
+      images=len(self.experiment.data.train),
+      meter=notes,
+      seconds=self.clock.read(),
     )
-  return state, facts
+    self.saves.save(self.step, self.state, extra, loss if self.settings.keep_best else None)
+
+  def wait(self) -> None:
+    """Waits for a save under way."""
+    with self.clock.during("save"):
+      self.saves.wait()
+
+  def non_finite(self, error: numerics.NonFiniteError, number: int) -> None:
+    """By policy: writes diagnostics and raises, or rewinds behind batch `number`."""
+    if self.settings.on_non_finite == "rewind" and self.rewinds < numerics.REWINDS:
+      self.rewinds += 1
+      self.wait()
+      before = self.begin().get("data", {"next_batch": 0})["next_batch"]
+      self.batches.set_state(dict(self.batches.get_state(), next_batch=number + 1))
+      tell(
+        f"step {error.step + 1}: loss or gradient is not finite. Rewound to step {self.step}; "
+        f"batches {before} to {number} are left out (train.on_non_finite=rewind)."
+      )
+      return
+    again = self.experiment.batches()
+    again.set_state(dict(self.batches.get_state(), next_batch=number))
+    file = numerics.diagnose(
+      self.experiment, self.state, next(again), number, step=error.step, folder=self.workdir
+    )
+    raise numerics.NonFiniteError(error.step, f"{error} Norms and samples: {file}.") from error
 
 
-def compile_update(experiment, abstract, batch: dict):
-  """The update compiled for this state and batch, state donated, metrics replicated."""
-  place = mesh.batch_sharding(experiment.mesh)
-  rows = experiment.config.train.batch_size
-  specs = {
-    k: jax.ShapeDtypeStruct((rows, *np.shape(v)[1:]), np.asarray(v).dtype, sharding=place)
-    for k, v in batch.items()
-  }
-  shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-  step = jax.jit(experiment.update, donate_argnums=0, out_shardings=(shardings, None))
-  return step.lower(abstract, specs).compile()
+def restored(saves: checkpoint.Checkpoints, abstract, on_damage: str):
+  """(state, extra) of the newest checkpoint, or with "previous" of the newest that is whole."""
+  if on_damage not in ("stop", "previous"):
+    raise InputError(f"train.on_damage: {on_damage!r} is unknown. Allowed: stop, previous.")
+  while True:
+    try:
+      return saves.restore(abstract)
+    except checkpoint.DamageError as error:
+      if on_damage == "stop" or len(saves.steps()) < 2:
+        raise
+      place = saves.set_aside()
+      tell(
+        f"{error.what}. It was moved to {place.name}, and the run goes on from step "
+        f"{saves.latest()} (train.on_damage=previous)."
+      )
 
 
-def flops(program) -> float | None:
-  """Floating-point operations of one step, over all devices, by XLA's count; None if unknown."""
-  analysis = program.cost_analysis() if program is not None else None
-  return float(analysis["flops"]) * jax.device_count() if analysis and "flops" in analysis else None
-
-
-def check_dataset(saved: dict, fingerprint: str, images: int) -> None:
-  """Refuses to resume on other data than that of the checkpoint whose JSON data is `saved`."""
-  if saved["dataset"] != fingerprint:
+def check_dataset(extra: dict, experiment) -> None:
+  """Refuses to resume on other data than the checkpoint's."""
+  before, now = extra["dataset"], experiment.fingerprint()
+  if before != now:
+    images = f"{extra['images']:,} images, " if "images" in extra else ""
     raise InputError(
-      f"data: the training set has changed since the checkpoint ({saved.get('images', '?')} "
-      f"images, fingerprint {saved['dataset']} then; {images} images, {fingerprint} now), so the "
-      "sample order can't be continued. Restore the data, or choose another --workdir."
+      f"data: the training set has changed since the checkpoint ({images}fingerprint {before} "
+      f"then; {len(experiment.data.train):,} images, fingerprint {now} now), so the sample order "
+      "can't be continued. Restore the data, or choose another --workdir."
     )
 
 
-class _Stop:
-  """The number of the signal that asked to stop, 0 while there is none."""
-
-  signal = 0
-
-
-@contextlib.contextmanager
-def stopping():
-  """Notes the first SIGTERM or SIGINT in `.signal`; a second one acts at once."""
-  stop, before = _Stop(), {}
-
-  def ask(number, frame):
-    stop.signal = number
-    print(f"\n{signal.Signals(number).name}: finishing this step, then saving.", flush=True)
-    signal.signal(number, before[number])
-
-  if threading.current_thread() is threading.main_thread():
-    before = {n: signal.signal(n, ask) for n in (signal.SIGTERM, signal.SIGINT)}
-  try:
-    yield stop
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
+def tell(text: str) -> None:
+  """A notice for the person at the terminal, once."""
+  if jax.process_index() == 0:
+    print(f"notice: {text}", file=sys.stderr, flush=True)

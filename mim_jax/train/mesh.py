@@ -4,6 +4,7 @@ import math
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mim_jax.errors import InputError
@@ -33,9 +34,14 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
+def batch_parts(mesh: Mesh) -> int:
+  """Into how many pieces a batch is split."""
+  return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
 def check_batch(batch_size: int, mesh: Mesh) -> None:
   """InputError unless the global batch divides over the devices that share it."""
-  parts = mesh.shape["data"] * mesh.shape["fsdp"]
+  parts = batch_parts(mesh)
   if batch_size % parts:
     low = batch_size // parts * parts
     fits = [n for n in (low, low + parts) if n]
@@ -43,6 +49,19 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
       f"train.batch_size: {batch_size} does not divide over {parts} devices (data x fsdp). "
       f"Sizes that fit: {', '.join(map(str, fits))}."
     )
+
+
+def alone() -> bool:
+  """Whether this is the only process of the run."""
+  return jax.process_count() == 1
+
+
+def agreed(number: int = 0) -> int:
+  """The largest `number` of all processes; every process must ask, and waits for the others."""
+  if alone():
+    return number
+  with jax.transfer_guard("allow"):
+    return int(np.max(multihost_utils.process_allgather(np.int32(number))))
 
 
 def state_sharding(state, mesh: Mesh, rules=REPLICATE):
@@ -75,4 +94,7 @@ def _spec(shape, word: str, mesh: Mesh) -> PartitionSpec:
 def to_devices(batch: dict, mesh: Mesh) -> dict:
   """This process's slice of a host batch -> one global array an entry, split over the mesh."""
   place = batch_sharding(mesh)
-  return {k: jax.make_array_from_process_local_data(place, np.asarray(v)) for k, v in batch.items()}
+  make = jax.make_array_from_process_local_data
+  # Of several processes JAX counts this transfer, which is asked for, as an implicit one.
+  with jax.transfer_guard("allow"):
+    return {k: make(place, np.asarray(v)) for k, v in batch.items()}

@@ -1,16 +1,22 @@
 """Metrics of a run: a JSON line, a TensorBoard event, a progress bar; fetched one interval late."""
 
+import collections
 import json
+import math
+import os
 import pathlib
+import statistics
 import sys
 import time
 
 import jax
 import tqdm.auto
 
+from mim_jax.train import goodput, numerics
 
-class NonFiniteError(RuntimeError):
-  """Loss or gradient of a step was not finite; the state before that step was kept."""
+# What a line says of the machine; everything else is the same however often a run was stopped.
+TIMING = ("images_per_second", "seconds", "goodput")
+SPIKE, HISTORY = 10.0, 50  # warn of a gradient norm this many times the median of so many lines
 
 
 class Meter:
@@ -20,37 +26,73 @@ class Meter:
   waits for them. That is also when a step that was not finite is found (NonFiniteError).
   """
 
-  def __init__(self, workdir: pathlib.Path, start: int, total: int, batch_size: int):
-    """Lines after step `start` in metrics.jsonl are dropped: they will be written again."""
-    import tensorboardX  # heavy, and only needed here
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    start: int,
+    total: int,
+    settings,
+    clock: goodput.Clock | None = None,
+    notes: dict | None = None,
+  ):
+    """Lines after step `start` in metrics.jsonl are dropped: they will be written again.
 
-    self._file = workdir / "metrics.jsonl"
-    kept = [line for line in read(self._file) if line["step"] <= start]
-    scratch = self._file.with_suffix(".tmp")
-    scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    scratch.replace(self._file)
-    self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=start + 1)
-    self._batch_size, self._start, self._total = batch_size, start, total
-    self._pending: tuple[int, dict] | None = None
+    `settings`: config.train. `notes`: of `settle`, from the checkpoint of step `start`.
+    """
+    self._batch_size, self._start, self._total = settings.batch_size, start, total
+    self._clock = clock or goodput.Clock()
+    self._pending: tuple[int, dict, list] | None = None
+    self._interval: list[tuple[int, dict]] = []
+    self._notes = dict(peak=0.0, skipped=0, in_a_row=0) | (notes or {})
+    self._losses: list[float] = []
     self._began = self._last = (time.monotonic(), start)
+    self._file, self._writes = workdir / "metrics.jsonl", jax.process_index() == 0
+    kept = [line for line in read(self._file) if line["step"] <= start]
+    norms = [line["gradient_norm"] for line in kept[-HISTORY:] if line.get("gradient_norm")]
+    self._norms = collections.deque(norms, maxlen=HISTORY)
+    if self._writes:
+      self._open(workdir, kept)
     terminal = sys.stderr.isatty() or "ipykernel" in sys.modules
     self._bar = tqdm.auto.tqdm(
-      total=total * batch_size,
-      initial=start * batch_size,
+      total=total * self._batch_size,
+      initial=start * self._batch_size,
       unit=" images",
       unit_scale=True,
       desc="train",
-      disable=not terminal,
+      disable=not (terminal and self._writes),
     )
 
-  def advance(self) -> None:
-    """One more step was started."""
+  def _open(self, workdir: pathlib.Path, kept: list[dict]) -> None:
+    import tensorboardX  # heavy, and only needed here
+
+    scratch = self._file.with_suffix(".tmp")
+    scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    scratch.replace(self._file)
+    self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=self._start + 1)
+
+  def advance(self, step: int, metrics: dict) -> None:
+    """Step number `step` (1 = the first) was started; `metrics` are its numbers, on the device."""
     self._bar.update(self._batch_size)
+    watched = {k: metrics[k] for k in ("gradient_norm", "skipped") if k in metrics}
+    self._interval.append((step, watched))
 
   def log(self, step: int, metrics: dict) -> None:
-    """Keeps `metrics` of step number `step` (1 = the first) and writes those kept before."""
+    """Keeps `metrics` of step number `step` and writes those kept before."""
     self._write()
-    self._pending = (step, metrics)
+    self._pending, self._interval = (step, metrics, self._interval), []
+
+  def settle(self) -> tuple[dict, float | None]:
+    """Writes all there is, onto the disk: (what a Meter that goes on from here must know, mean
+    loss of the lines since this was last asked).
+    """
+    self._write()
+    self._fold(self._interval)
+    self._interval = []
+    if self._writes and self._file.exists():
+      with self._file.open("a") as file:
+        os.fsync(file.fileno())
+    losses, self._losses = self._losses, []
+    return dict(self._notes), statistics.fmean(losses) if losses else None
 
   def __enter__(self):
     return self
@@ -60,46 +102,85 @@ class Meter:
       if kind is None:
         self._write()
     finally:
-      self._events.close()
+      if self._writes:
+        self._events.close()
       self._bar.close()
+
+  def _fold(self, interval: list[tuple[int, dict]]) -> None:
+    """Takes the steps of an interval into the notes. Errors: NonFiniteError after many skips."""
+    notes = self._notes
+    for step, watched in jax.device_get(interval):
+      skipped = bool(watched.get("skipped", 0))
+      norm = float(watched["gradient_norm"])
+      notes["peak"] = max(notes["peak"], norm) if math.isfinite(norm) else notes["peak"]
+      notes["skipped"] += skipped
+      notes["in_a_row"] = notes["in_a_row"] + 1 if skipped else 0
+      if notes["in_a_row"] == numerics.SKIPS:
+        raise numerics.NonFiniteError(
+          step - 1,
+          f"step {step}: loss or gradient was not finite {numerics.SKIPS} steps in a row, so "
+          f"skipping them (train.on_non_finite=skip) does not help. {numerics.REMEDY}",
+        )
 
   def _write(self) -> None:
     if self._pending is None:
       return
-    (step, metrics), self._pending = self._pending, None
-    line = {k: float(v) for k, v in jax.device_get(metrics).items()}
-    check_finite(line.pop("bad_step"))
+    (step, metrics, interval), self._pending = self._pending, None
+    line = {k: numerics.finite_or_none(v) for k, v in jax.device_get(metrics).items()}
+    numerics.check_finite(line.pop("bad_step"))
+    self._fold(interval)
+    line["gradient_norm_max"] = self._notes["peak"]
+    if line.pop("skipped", None) is not None:
+      line["skipped_steps"] = self._notes["skipped"]
+    self._warn(step, line)
+    self._notes.update(peak=0.0, skipped=0)
     now, before = (time.monotonic(), step), self._last
     rate = (step - before[1]) * self._batch_size / max(now[0] - before[0], 1e-9)
     self._last = now
-    line = dict(step=step, **line, images_per_second=rate, seconds=now[0] - self._began[0])
+    timing = dict(zip(TIMING, (rate, now[0] - self._began[0], self._clock.goodput()), strict=True))
+    self._put(step, dict(step=step, **line, **timing))
+
+  def _warn(self, step: int, line: dict) -> None:
+    peak, skipped = line["gradient_norm_max"], line.get("skipped_steps", 0)
+    usual = statistics.median(self._norms) if len(self._norms) >= HISTORY // 5 else math.inf
+    if self._writes and peak > SPIKE * usual:
+      print(
+        f"warning: gradient norm {peak:.3g} in the steps up to {step}, {peak / usual:.0f} times "
+        "what is usual.",
+        file=sys.stderr,
+      )
+    if self._writes and skipped:
+      print(
+        f"warning: {skipped} of the steps up to {step} were not finite and skipped.",
+        file=sys.stderr,
+      )
+    if line["gradient_norm"] is not None:
+      self._norms.append(line["gradient_norm"])
+
+  def _put(self, step: int, line: dict) -> None:
+    if line["loss"] is not None:
+      self._losses.append(line["loss"])
+    if not self._writes:
+      return
     with self._file.open("a") as file:
       file.write(json.dumps(line) + "\n")
     for name, value in line.items():
-      self._events.add_scalar(f"train/{name}", value, step)
+      if value is not None:
+        self._events.add_scalar(f"train/{name}", value, step)
     self._show(step, line)
 
   def _show(self, step: int, line: dict) -> None:
+    loss = "not finite" if line["loss"] is None else f"{line['loss']:.4f}"
     if not self._bar.disable:
-      self._bar.set_postfix(loss=f"{line['loss']:.4f}", step=step)
+      self._bar.set_postfix(loss=loss, step=step)
       return
     done = (step - self._start) / max(self._total - self._start, 1)
     left = line["seconds"] / max(done, 1e-9) * (1 - done)
     print(
-      f"step {step}/{self._total}  loss {line['loss']:.4f}  "
+      f"step {step}/{self._total}  loss {loss}  "
       f"{line['images_per_second']:,.0f} images/s  {left:.0f} s left",
       file=sys.stderr,
       flush=True,
-    )
-
-
-def check_finite(bad_step) -> None:
-  """Raises NonFiniteError if `bad_step` (0 = the first step, -1 = none) names a step."""
-  if bad_step >= 0:
-    raise NonFiniteError(
-      f"step {int(bad_step) + 1}: loss or gradient is not finite. The update was not applied, and "
-      "the last checkpoint is untouched. Lower the learning rate, clip gradients (optimizer.clip), "
-      "or train in float32 (train.dtype)."
     )
 
 

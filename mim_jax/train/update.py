@@ -20,16 +20,20 @@ class Rules(NamedTuple):
     optimizer: an Optax transformation.
     followers: {name: teacher with `follow`}.
     learning_rate: schedule of progress, for the metrics.
+    on_non_finite: "skip" goes on behind a step that was not finite; else all stays as it was then.
   """
 
   forward: Callable
   optimizer: optax.GradientTransformation
   followers: dict
   learning_rate: Callable
+  on_non_finite: str = "stop"
 
 
 def update(rules: Rules, state: state_lib.TrainState, batch: dict, step: core.Step):
-  """(state, metrics) after one step; one that is not finite changes nothing but `bad_step`."""
+  """(state, metrics) after one step; one that is not finite changes nothing but `bad_step` (or,
+  when it is to be skipped, `step`).
+  """
   lossy = jax.value_and_grad(rules.forward, has_aux=True)
   (loss, (metrics, stats)), grads = lossy(state.params, state.stats, state.teacher, batch, step)
   updates, opt_state = rules.optimizer.update(grads, state.opt_state, state.params)
@@ -46,7 +50,12 @@ def update(rules: Rules, state: state_lib.TrainState, batch: dict, step: core.St
     **metrics,
   )
   after = state_lib.TrainState(state.step + 1, params, opt_state, teacher, stats, state.bad_step)
-  state = guard(state, after, jnp.isfinite(loss) & jnp.isfinite(gradient_norm))
+  finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+  if rules.on_non_finite == "skip":
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
+    state = dataclasses.replace(kept, step=after.step)
+    return state, dict(metrics, bad_step=state.bad_step, skipped=(~finite).astype(jnp.float32))
+  state = guard(state, after, finite)
   return state, dict(metrics, bad_step=state.bad_step)
 
 

@@ -15,7 +15,7 @@ import pytest
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.errors import InputError
-from mim_jax.train import checkpoint, loop, metrics, names
+from mim_jax.train import checkpoint, loop, metrics, names, numerics
 
 SPEC = "configs/mae.py:dataset=digits,size=nano"
 
@@ -107,7 +107,7 @@ def test_a_non_finite_step_is_named_and_the_state_before_it_kept(tmp_path):
 
   experiment._forward = broken
   with pytest.raises(
-    metrics.NonFiniteError, match="step 7: loss or gradient is not finite.*not applied"
+    numerics.NonFiniteError, match="step 7: loss or gradient is not finite.*not applied"
   ):
     experiment.train(tmp_path)
   kept = checkpoint.Checkpoints(tmp_path / "checkpoints")
@@ -131,22 +131,6 @@ def test_the_state_is_donated():
   memory = program.memory_analysis()
   state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(experiment.abstract_state()))
   assert memory.alias_size_in_bytes >= 0.99 * state
-
-
-def test_a_damaged_checkpoint_is_found_and_named(tmp_path):
-  experiment = one_device(a_config())
-  experiment.train(tmp_path, stop_at=10)
-  saves = checkpoint.Checkpoints(tmp_path / "checkpoints")
-  state, extra = saves.restore(experiment.abstract_state())
-  extra["checksums"]["params/encoder/norm/scale"] ^= 1
-  saves.save(11, state, {k: extra[k] for k in ("data", "dataset")})
-  saves.close()
-  file = next((tmp_path / "checkpoints" / "11" / "extra").glob("*metadata*"))
-  text = json.loads(file.read_text())
-  text["checksums"]["params/encoder/norm/scale"] ^= 1
-  file.write_text(json.dumps(text))
-  with pytest.raises(InputError, match=r"11: the array 'params/encoder/norm/scale' is damaged"):
-    experiment.train(tmp_path)
 
 
 def test_other_data_than_the_checkpoint_s_is_refused(tmp_path):

@@ -1,0 +1,53 @@
+"""Watchdog: a run that hangs says where, and ends, so that it can be started again."""
+
+import contextlib
+import faulthandler
+import os
+import sys
+import threading
+import time
+
+EXIT = 3
+
+
+class _Dog:
+  """When the last step was done."""
+
+  def __init__(self):
+    self.last, self.done = time.monotonic(), threading.Event()
+
+  def step(self) -> None:
+    """One more step was done."""
+    self.last = time.monotonic()
+
+
+@contextlib.contextmanager
+def watching(seconds: float, file=None):
+  """Calls for `.step()` at least every `seconds`; else dumps all stacks and exits with code 3.
+
+  0 watches nothing. `file`: where to write, else standard error.
+  """
+  dog = _Dog()
+  watcher = threading.Thread(target=_watch, args=(dog, seconds, file), daemon=True)
+  if seconds:
+    watcher.start()
+  try:
+    yield dog
+  finally:
+    dog.done.set()
+
+
+def _watch(dog: _Dog, seconds: float, file) -> None:
+  file = file or sys.stderr
+  while not dog.done.wait(min(seconds / 4, 10.0)):
+    waited = time.monotonic() - dog.last
+    if waited > seconds:
+      print(
+        f"\nwatchdog: no step for {waited:.0f} s (train.watchdog={seconds:g}). What every thread "
+        f"is doing follows; then this process exits with code {EXIT}. The last checkpoint stands: "
+        "the same command goes on from there.\n",
+        file=file,
+        flush=True,
+      )
+      faulthandler.dump_traceback(file, all_threads=True)
+      os._exit(EXIT)

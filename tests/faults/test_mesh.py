@@ -1,0 +1,87 @@
+"""Meshes: the same samples and losses on any number of devices, also where it changes at resume."""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from mim_jax import config as config_lib
+from mim_jax import experiment as experiment_lib
+from mim_jax.errors import InputError
+from mim_jax.train import names, program
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import runs
+
+
+def built(devices, spec="", **axes):
+  config = (
+    config_lib.get_config(str(runs.QUICK)) if not spec else config_lib.get_config("mae", spec)
+  )
+  config.train.update(dict(steps=8, batch_size=16, log_every=1, checkpoint_every=2))
+  config.train.mesh.update(axes)
+  return experiment_lib.Experiment(config, devices=jax.devices()[:devices])
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+  path = tmp_path_factory.mktemp("one")
+  built(1).train(path)
+  return path
+
+
+def same_story(one, other):
+  """Losses within what another order of sums makes of them."""
+  first, second = runs.lines(one), runs.lines(other)
+  assert [line["step"] for line in first] == [line["step"] for line in second]
+  for key in ("loss", "gradient_norm"):
+    np.testing.assert_allclose(
+      [line[key] for line in second], [line[key] for line in first], rtol=2e-5
+    )
+  assert runs.final(one)[1] == runs.final(other)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("devices", "axes"),
+  [(2, dict(data=1, fsdp=2)), (4, dict(data=2, tensor=2)), (8, dict(data=2, fsdp=2, tensor=2))],
+)
+def test_any_number_of_devices_gives_the_losses_of_one(tmp_path, one, devices, axes):
+  built(devices, **axes).train(tmp_path)
+  same_story(one, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_devices(tmp_path, one):
+  for devices, fsdp, stop in ((1, 1, 2), (8, 8, 4), (2, 1, 6), (4, 2, None)):
+    built(devices, fsdp=fsdp).train(tmp_path, stop_at=stop)
+  same_story(one, tmp_path)
+
+
+@pytest.mark.slow
+def test_fsdp_divides_parameters_and_optimizer():
+  """Arguments of the compiled step on one device: within 10 % of an eighth of the state."""
+  experiment = built(8, "dataset=digits,size=S", data=1, fsdp=8)
+  state = experiment.abstract_state()
+  update = program.compile_update(experiment, state, next(experiment.batches()))
+  whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+  assert whole > 200e6
+  assert program.memory(update)["state"] < 1.1 * whole / 8
+
+
+def test_what_fsdp_leaves_whole_is_small():
+  state = built(8, "dataset=digits,size=S", data=1, fsdp=8).abstract_state()
+  sizes = {
+    n: (x.size, np.prod(x.sharding.shard_shape(x.shape))) for n, x in names.named_leaves(state)
+  }
+  replicated = sum(size for size, held in sizes.values() if size == held)
+  assert replicated < 0.01 * sum(size for size, _ in sizes.values())
+
+
+def test_an_uneven_batch_is_refused_with_sizes_that_fit():
+  config = config_lib.get_config(str(runs.QUICK))
+  config.train.batch_size = 20
+  with pytest.raises(InputError, match=r"20 does not divide over 8 devices.*that fit: 16, 24\."):
+    experiment_lib.Experiment(config)

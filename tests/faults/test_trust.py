@@ -1,0 +1,69 @@
+"""What a run writes is data: no pickle, no code; and the compilation cache is private."""
+
+import io
+import pathlib
+import pickletools
+import sys
+
+import pytest
+
+from mim_jax.errors import InputError
+from mim_jax.train import cache
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import runs
+
+KINDS = {".json", ".jsonl", ".html", ".png", ".safetensors", ".txt", ".ocdbt", ".lock", ""}
+
+
+def is_pickle(data: bytes) -> bool:
+  """Whether a pickle of any protocol stands at the start: opcodes up to STOP, more than one."""
+  try:
+    return sum(1 for _ in pickletools.genops(io.BytesIO(data))) > 1
+  except Exception:
+    return False
+
+
+def is_code(data: bytes) -> bool:
+  """A script, an ELF, Mach-O or Windows program, Python byte code, or a zip."""
+  magic = (b"#!", b"\x7fELF", b"\xcf\xfa\xed\xfe", b"MZ", b"PK\x03\x04")
+  return data.startswith(magic) or data[2:4] == b"\r\n"
+
+
+def test_the_scan_finds_what_it_looks_for():
+  import pickle
+
+  for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+    assert is_pickle(pickle.dumps({"a": [1, 2.0]}, protocol))
+  assert not is_pickle(b'{"a": 1}') and not is_pickle(b"")
+  compiled = pathlib.Path(pickle.__cached__)
+  assert is_code(compiled.read_bytes()) and is_code(pathlib.Path(sys.executable).read_bytes()[:64])
+
+
+@pytest.mark.slow
+def test_no_file_of_a_run_is_pickle_or_code(tmp_path):
+  runs.finish(runs.start(tmp_path))
+  files = [p for p in tmp_path.rglob("*") if p.is_file()]
+  assert len(files) > 20
+  for file in files:
+    data = file.read_bytes()
+    assert not is_pickle(data), file
+    assert not is_code(data), file
+    assert not file.stat().st_mode & 0o111, file
+    assert file.suffix in KINDS or file.name.startswith("events.out.tfevents."), file
+  assert "<script" not in (tmp_path / "report.html").read_text()
+
+
+def test_a_cache_is_made_private_and_one_of_others_refused(tmp_path, monkeypatch):
+  cache.check(None)
+  place = tmp_path / "a" / "cache"
+  cache.check(str(place))
+  assert place.stat().st_mode & 0o777 == 0o700
+  cache.check(str(place))
+  place.chmod(0o770)
+  with pytest.raises(InputError, match=r"others may write to this compilation cache.*chmod 700"):
+    cache.check(str(place))
+  place.chmod(0o700)
+  monkeypatch.setattr(cache.os, "geteuid", lambda: 12345)
+  with pytest.raises(InputError, match="belongs to user .*, not to you"):
+    cache.check(str(place))
