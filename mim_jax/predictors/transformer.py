@@ -43,7 +43,7 @@ class Transformer(nn.Module):
     start = dict(kernel_init=initial.kernel(self.kernels))
     plain = dict(use_bias=False, kernel_init=initial.fan_in(latents.values.shape[-1]))
     embed = transformer.dense(self.width, self.dtype, "embed", **(plain if self.plain else start))
-    drawn = initial.token("beit" if self.plain else self.kernels)
+    drawn = initial.token("cut" if self.plain else self.kernels)
     token = self.param("mask_token", drawn, (1, 1, 1, self.width))
     x, valid = sequence(embed, token, latents, mask)
     x = transformer.Stack(**self._stack(), name="stack")(x, valid)

@@ -203,9 +203,9 @@ def test_training_with_bad_images_resumes_bit_for_bit(photos, tmp_path):
     *(names.named_leaves(jax.device_get(state)) for state in (whole, parts)), strict=True
   ):
     np.testing.assert_array_equal(one, other, err_msg=name)
-  assert facts["skipped"] == resumed["skipped"] == 5
+  assert facts["unreadable"] == resumed["unreadable"] == 5
   counted = [
-    [line["skipped"] for line in metrics.read(tmp_path / run / "metrics.jsonl")]
+    [line["unreadable"] for line in metrics.read(tmp_path / run / "metrics.jsonl")]
     for run in ("whole", "parts")
   ]
   assert counted[0] == counted[1]
