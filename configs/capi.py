@@ -27,11 +27,9 @@ from mim_jax.train import optimizer, schedules
 
 STEPS, BATCH, WARMUP, RATE = 500_000, 16_384, 0.1, 1e-3
 # Prototypes, share of the masked tokens that is predicted, momentum of the teacher after its start.
-PUBLISHED = dict(prototypes=16_384, predicted=0.05, momentum=0.999, rate=RATE)
-LAPTOP = dict(
-  nano=dict(prototypes=16, predicted=1.0, momentum=0.99, rate=2e-3),
-  tiny=dict(prototypes=64, predicted=1.0, momentum=0.99, rate=2e-3),
-)
+PUBLISHED = dict(prototypes=16_384, predicted=0.05, momentum=0.999, rate=RATE, drop_path=0.2)
+SMALL = dict(predicted=1.0, momentum=0.99, rate=2e-3, drop_path=0.0)  # few blocks: none to spare
+LAPTOP = dict(nano=dict(prototypes=16, **SMALL), tiny=dict(prototypes=64, **SMALL))
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -52,7 +50,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     assign=part(sinkhorn.sinkhorn, temperature=0.06, iterations=3, by_position=True),
     loss=part(losses.soft_cross_entropy, temperature=0.12),
   )
-  c.parts = parts(c, common.SIZES[a.size], recipe["prototypes"])
+  c.parts = parts(c, common.SIZES[a.size], recipe)
   shape = dict(warmup=WARMUP, share=0.8)
   momentum = part(schedules.cosine, start=1.0, peak=recipe["momentum"], end=1.0, **shape)
   c.teachers.ema = part(teachers.Ema, momentum=momentum)
@@ -70,10 +68,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   return c
 
 
-def parts(c, size: dict, prototypes: int) -> dict:
+def parts(c, size: dict, recipe: dict) -> dict:
   """The networks; drop path is the same in every block, of the encoder and of the predictor."""
   dtype = c.train.get_ref("dtype")
-  shared = dict(heads=size["heads"], drop_path=0.2, dtype=dtype)
+  shared = dict(heads=size["heads"], drop_path=recipe["drop_path"], dtype=dtype)
+  prototypes = recipe["prototypes"]
   return dict(
     tokenizer=part(
       tokenizers.ImagePatches, patch=c.get_ref("patch"), width=size["width"], dtype=dtype

@@ -29,7 +29,7 @@ def facts(config: dict[str, Any], source: base.Source) -> dict[str, Any]:
     epsilon=config.get("layer_norm_eps", 1e-6),
     activation=ACTIVATIONS[act],
     mlp_ratio=float(config.get("mlp_ratio", 4)),
-    last_epsilon=LAST_EPSILON.get(config.get("model_type")),
+    last_epsilon=LAST_EPSILON.get(str(config.get("model_type"))),
     antialias=config.get("model_type") == "dinov2_with_registers",
   )
 
