@@ -56,6 +56,7 @@ def finish(process, code=0, timeout=600):
 def final(workdir):
   """(arrays by name, data position) of the newest checkpoint of a run."""
   config = folder.read_config(workdir)
+  config.train.mesh.update(dict(data=1, fsdp=1, tensor=1))
   experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
   with checkpoint.Checkpoints(pathlib.Path(workdir) / "checkpoints") as saves:
     state, extra = saves.restore(experiment.abstract_state())

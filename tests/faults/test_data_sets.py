@@ -53,8 +53,8 @@ def test_a_set_that_changed_since_the_checkpoint_is_refused_with_counts(tmp_path
   before = experiment(tmp_path / "photos")
   saved = dict(dataset=before.fingerprint(), images=len(before.data.train))
   same = experiment(tmp_path / "photos")
-  loop.check_dataset(saved, same.fingerprint(), len(same.data.train))
+  loop.check_dataset(saved, same)
   write(tmp_path / "photos", 1, first=16)
   after = experiment(tmp_path / "photos")
   with pytest.raises(errors.InputError, match=r"\(16 images.* then; 17 images.* now\)"):
-    loop.check_dataset(saved, after.fingerprint(), len(after.data.train))
+    loop.check_dataset(saved, after)

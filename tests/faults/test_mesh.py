@@ -10,7 +10,7 @@ import pytest
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.errors import InputError
-from mim_jax.train import names, program
+from mim_jax.train import checkpoint, names, program
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -20,6 +20,8 @@ def built(devices, spec="", **axes):
   config = (
     config_lib.get_config(str(runs.QUICK)) if not spec else config_lib.get_config("mae", spec)
   )
+  if spec:
+    config.parts.encoder.depth = config.parts.predictor.depth = 2
   config.train.update(dict(steps=8, batch_size=16, log_every=1, checkpoint_every=2))
   config.train.mesh.update(axes)
   return experiment_lib.Experiment(config, devices=jax.devices()[:devices])
@@ -40,7 +42,13 @@ def same_story(one, other):
     np.testing.assert_allclose(
       [line[key] for line in second], [line[key] for line in first], rtol=2e-5
     )
-  assert runs.final(one)[1] == runs.final(other)[1]
+  assert position(one) == position(other) == {"next_batch": 8}
+
+
+def position(folder):
+  """Where in the data the last checkpoint stands."""
+  with checkpoint.Checkpoints(folder / "checkpoints") as saves:
+    return saves.extra()["data"]
 
 
 @pytest.mark.slow
@@ -67,7 +75,7 @@ def test_fsdp_divides_parameters_and_optimizer():
   state = experiment.abstract_state()
   update = program.compile_update(experiment, state, next(experiment.batches()))
   whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-  assert whole > 200e6
+  assert whole > 50e6
   assert program.memory(update)["state"] < 1.1 * whole / 8
 
 

@@ -1,5 +1,6 @@
 """Two processes on one host as one run: losses of one process, one writer, nobody left hanging."""
 
+import os
 import pathlib
 import signal
 import socket
@@ -16,6 +17,8 @@ from mim_jax.train import distributed, metrics
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
 
+# Several processes on two cores take minutes, and most of them waiting.
+nightly = pytest.mark.skipif("NIGHTLY" not in os.environ, reason="NIGHTLY=1 runs it")
 WORDS = ("--config.train.steps=8", "--config.train.checkpoint_every=4")
 
 
@@ -48,7 +51,7 @@ def pair(tmp_path_factory):
       process.kill()
 
 
-@pytest.mark.slow
+@nightly
 def test_two_processes_give_the_losses_of_one_and_one_writes(pair, tmp_path):
   path, told = pair
   runs.finish(runs.start(tmp_path / "one", *WORDS))
@@ -58,18 +61,19 @@ def test_two_processes_give_the_losses_of_one_and_one_writes(pair, tmp_path):
     [line["loss"] for line in both], [line["loss"] for line in alone], rtol=2e-5
   )
   assert "2 x cpu" in told[0][0] and "report.html" in told[0][0]
-  assert told[1][0] == ""  # the second process says nothing
+  said = [line for line in told[1][0].splitlines() if not line.startswith("[Gloo]")]
+  assert said == []  # the second process says nothing
   assert len(list(path.glob("events.out*"))) == 1
   assert (path / "report.html").exists() and (path / "weights.safetensors").exists()
 
 
-@pytest.mark.slow
+@nightly
 def test_one_process_reads_what_two_wrote(pair):
   arrays, position = runs.final(pair[0])  # verifies the digests of all arrays and files
   assert int(arrays["step"]) == 8 and position == {"next_batch": 8}
 
 
-@pytest.mark.slow
+@nightly
 def test_one_killed_ends_the_other_and_the_relaunch_goes_on(pair, tmp_path):
   words = (*WORDS, "--config.train.steps=100000", "--heartbeat=10")
   processes = start(tmp_path, *words)
@@ -82,7 +86,7 @@ def test_one_killed_ends_the_other_and_the_relaunch_goes_on(pair, tmp_path):
   processes[1].communicate()
   assert time.monotonic() - began < 60
   assert processes[0].returncode not in (0, None)
-  assert "process 1" in trouble or "task/1" in trouble or "task:1" in trouble, trouble
+  assert "process 1" in trouble or "task/1" in trouble or "Task 1" in trouble, trouble
   mesh = ("--config.train.mesh.data=1", "--config.train.mesh.fsdp=2")
   for process in start(tmp_path, *WORDS, *mesh):
     runs.finish(process)

@@ -55,7 +55,7 @@ def test_ten_and_ten_steps_are_twenty_in_new_processes_bit_for_bit(tmp_path):
   for name in whole:
     np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
   lines = [metrics.read(tmp_path / run / "metrics.jsonl") for run in ("whole", "parts")]
-  timing = ("images_per_second", "seconds")
+  timing = metrics.TIMING
   bare = [[{k: v for k, v in line.items() if k not in timing} for line in run] for run in lines]
   assert bare[0] == bare[1]
   assert [line["step"] for line in bare[0]] == list(range(2, 21, 2))
