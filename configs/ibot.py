@@ -29,12 +29,15 @@ from mim_jax.train import late, schedules
 # README of the reference; rates are for 256 images, the last one absolute. Rising and frozen are
 # epochs: of the teacher's temperature, and of the head's last map.
 SMALL = dict(epochs=800, rate=5e-4, end=1e-6, clip=3.0, rising=30, frozen=1, gains=True, crop=0.25)
-SMALL |= dict(drop_path=0.1)
+SMALL |= dict(drop_path=0.1, temperature=(0.04, 0.07), momentum=0.996, decay=(0.04, 0.4))
 LARGE = SMALL | dict(
   epochs=400, rate=7.5e-4, end=2e-6, clip=0.3, rising=50, frozen=3, gains=False, crop=0.32
 )
 RECIPES = dict(S=SMALL, B=LARGE, L=LARGE | dict(epochs=250), H=LARGE | dict(epochs=250))
-LAPTOP = SMALL | dict(rate=2e-3, rising=100, frozen=1, drop_path=0.0)  # few blocks: none to spare
+# Few blocks have none to drop. Few codes and steps: at the published temperature all of a short run
+# passes before the teacher's class tokens tell images apart.
+LAPTOP = SMALL | dict(rate=4e-3, rising=100, frozen=1, drop_path=0.0)
+LAPTOP |= dict(temperature=(0.02, 0.02), momentum=0.98, decay=(0.0, 0.0))
 HEADS = dict(
   nano=dict(count=32, hidden=32, bottleneck=16), tiny=dict(count=256, hidden=192, bottleneck=64)
 )
@@ -53,7 +56,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   if a.size not in common.LAPTOP:
     c.train.batch_size = 1024
   c.data.augment, c.data.view = many_views(a, c.data, recipe["crop"])
-  rising = part(schedules.linear, start=0.04, end=0.07, until=min(1.0, recipe["rising"] / a.epochs))
+  start, end = recipe["temperature"]
+  rising = part(schedules.linear, start=start, end=end, until=min(1.0, recipe["rising"] / a.epochs))
   c.objective = part(
     objectives.distill_views,
     mask=part(masks.blocks_by_chance),
@@ -62,7 +66,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     patch_temperature=rising,
   )
   c.parts = parts(c, a, recipe)
-  c.teachers.ema = part(teachers.Ema, momentum=part(schedules.cosine, peak=0.996, end=1.0))
+  c.teachers.ema = part(
+    teachers.Ema, momentum=part(schedules.cosine, peak=recipe["momentum"], end=1.0)
+  )
   c.pictures = part(maps.features)
   for name in ("knn", "linear", "linear_10"):
     c.evaluations[name].pool = "class"
@@ -71,7 +77,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.optimizer = part(
     late.late_adamw,
     learning_rate=part(schedules.cosine, peak=rate, end=recipe["end"], warmup=warmup),
-    weight_decay=part(schedules.cosine, peak=0.04, end=0.4),
+    weight_decay=part(schedules.cosine, peak=recipe["decay"][0], end=recipe["decay"][1]),
     clip=recipe["clip"],
     decay=((r"(bias|scale)$", 0.0), (".*", 1.0)),
     late=(("^head/(codes|gain)$", recipe["frozen"] / a.epochs),),
