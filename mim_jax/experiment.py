@@ -13,9 +13,9 @@ from mim_jax import config as config_lib
 from mim_jax import core
 from mim_jax.data import host, pipeline, tolerant
 from mim_jax.errors import InputError
-from mim_jax.teachers import frozen
 from mim_jax.train import loop, mesh, update
 from mim_jax.train import state as state_lib
+from mim_jax.weights import parts as parts_lib
 
 # A step's key is split by use, so that an objective may draw from `step.key` as it likes.
 _AUGMENT, _DROPOUT = 1, 2
@@ -35,7 +35,7 @@ class Experiment:
     """Builds all nodes of `config`; `devices` defaults to all there are."""
     build = functools.partial(config_lib.build, allow=tuple(config.get("allow_modules", ())))
     self.config = config
-    self.parts = frozen.parts_of(config)
+    self.parts = parts_lib.parts_of(config)
     self.objective = build(config.objective, where="objective")
     self.mesh = mesh.make(**config.train.mesh, devices=devices)
     mesh.check_batch(config.train.batch_size, self.mesh)

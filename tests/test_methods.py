@@ -13,7 +13,8 @@ import pytest
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.ops import patches
-from mim_jax.train import loop, mesh, names
+from mim_jax.train import mesh, names
+from mim_jax.train import program as program_lib
 
 # One worker keeps a method's tests, so that its programs are compiled once.
 METHODS = [pytest.param(m, marks=pytest.mark.xdist_group(m)) for m in config_lib.names()]
@@ -40,7 +41,7 @@ def built(method, devices=1):
   """An experiment, its compiled update, and a batch."""
   experiment = experiment_lib.Experiment(small_config(method), devices=jax.devices()[:devices])
   batch = next(experiment.batches())
-  program = loop.compile_update(experiment, experiment.abstract_state(), batch)
+  program = program_lib.compile_update(experiment, experiment.abstract_state(), batch)
   return experiment, program, batch
 
 
@@ -217,7 +218,7 @@ def test_a_step_that_is_not_finite_changes_nothing(method):
 
 def test_resume_equals_never_having_stopped(method, tmp_path, monkeypatch):
   experiment, program, _ = built(method)
-  monkeypatch.setattr(loop, "compile_update", lambda *_: program)
+  monkeypatch.setattr(program_lib, "compile_update", lambda *_: program)
   whole, _ = experiment.train(tmp_path / "whole")
   _, facts = experiment.train(tmp_path / "cut", stop_at=15)
   assert facts["step"] == 15

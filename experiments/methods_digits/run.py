@@ -19,7 +19,8 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from experiments import records  # noqa: E402
 from mim_jax import config, experiment, methods, run  # noqa: E402
-from mim_jax.train import loop, mesh  # noqa: E402
+from mim_jax.train import mesh  # noqa: E402
+from mim_jax.train import program as program_lib  # noqa: E402
 
 FILE = HERE / "results.jsonl"
 TIMES = HERE / "step_times.jsonl"
@@ -90,7 +91,7 @@ def timed(made):
   """A function that makes some steps and returns seconds a step; compiled and warm."""
   one = experiment.build(made)
   batch = mesh.to_devices(next(one.batches()), one.mesh)
-  program = loop.compile_update(one, one.abstract_state(), batch)
+  program = program_lib.compile_update(one, one.abstract_state(), batch)
   state = [one.init(jax.random.key(0))]
 
   def turn() -> float:

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from mim_jax import config as config_lib
 from mim_jax import core
 from mim_jax.weights import native
-from mim_jax.weights.parts import gather_parts as gather_parts
-from mim_jax.weights.parts import parts_of as parts_of
+from mim_jax.weights import parts as parts_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +44,7 @@ class FromRun:
 
   def bound(self, parts, teacher, stats):
     """The run's own parts, ready to be called."""
-    return parts_of(self._config).bind(teacher)
+    return parts_lib.parts_of(self._config).bind(teacher)
 
   @functools.cached_property
   def _config(self):
@@ -82,7 +81,7 @@ class Untrained:
 
   @functools.cached_property
   def _parts(self):
-    return parts_of(self._config)
+    return parts_lib.parts_of(self._config)
 
   def start(self, params):
     """Fresh parameters, and other collections where its parts have some."""

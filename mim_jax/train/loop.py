@@ -10,8 +10,6 @@ import jax
 from mim_jax.errors import InputError
 from mim_jax.train import checkpoint, goodput, mesh, metrics, numerics, program, stop, watchdog
 
-compile_update, flops = program.compile_update, program.flops
-
 
 def train(experiment, workdir: pathlib.Path, stop_at: int | None = None):
   """Trains to the last step, from the newest checkpoint if there is one: (state, facts of this
@@ -82,8 +80,8 @@ class Run:
       place, like = self.batches.get_state(), next(self.batches)
       self.batches.set_state(place)
       abstract = self.experiment.abstract_state()
-      self.program = compile_update(self.experiment, abstract, like)
-    self.facts.update(flops=flops(self.program), compile_seconds=time.monotonic() - began)
+      self.program = program.compile_update(self.experiment, abstract, like)
+    self.facts.update(flops=program.flops(self.program), compile_seconds=time.monotonic() - began)
 
   def steps(self, asked: stop.Stop, dog, stop_at: int | None) -> bool:
     """Steps until the end or a stop (True), or until a rewind was done (False)."""

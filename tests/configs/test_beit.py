@@ -8,9 +8,9 @@ import pytest
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.errors import InputError
-from mim_jax.teachers import frozen
 from mim_jax.train import state
 from mim_jax.weights import native
+from mim_jax.weights import parts as parts_lib
 
 NANO = "dataset=digits,size=nano"
 
@@ -25,7 +25,7 @@ def test_parameters_are_as_many_as_published(size, published):
     drawn = mask(jax.random.key(0), tokens)
     return parts.predictor(parts.encoder(tokens, drawn), drawn)
 
-  shapes = jax.eval_shape(lambda: frozen.parts_of(c).init(jax.random.key(0), method=run))
+  shapes = jax.eval_shape(lambda: parts_lib.parts_of(c).init(jax.random.key(0), method=run))
   assert state.count(shapes["params"]) == published
 
 
@@ -65,7 +65,7 @@ def test_the_codes_are_those_of_the_run(book):
   found = target(experiment.view(batch), experiment._bound(begun.teacher, begun.stats))
   variables, known = native.load(book)
   variables = jax.tree.map(jnp.asarray, variables)
-  network = frozen.parts_of(known).bind(variables)
+  network = parts_lib.parts_of(known).bind(variables)
   image = experiment.view(batch)["image"]
   ids = network.quantizer(network.encoder(network.tokenizer(image)).values).ids
   np.testing.assert_array_equal(found[..., 0], ids)

@@ -8,8 +8,8 @@ import pytest
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.errors import InputError
-from mim_jax.teachers import frozen
 from mim_jax.train import state
+from mim_jax.weights import parts as parts_lib
 
 
 def parameters(c):
@@ -18,7 +18,7 @@ def parameters(c):
   step = experiment_lib.core.Step(jax.random.key(0), jnp.zeros([], jnp.int32), jnp.zeros([]))
   batch = {"image": jnp.zeros((1, *side, 3))}
   run = lambda parts: objective(parts, batch, step, None)
-  shapes = jax.eval_shape(lambda: frozen.parts_of(c).init(jax.random.key(0), method=run))
+  shapes = jax.eval_shape(lambda: parts_lib.parts_of(c).init(jax.random.key(0), method=run))
   return {name: state.count(tree) for name, tree in shapes["params"].items()}
 
 

@@ -9,7 +9,7 @@ import pytest
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.errors import InputError
-from mim_jax.train import loop, program
+from mim_jax.train import program
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -20,7 +20,7 @@ def compiled():
   config = config_lib.get_config(str(runs.QUICK))
   experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
   batch = next(experiment.batches())
-  return experiment, loop.compile_update(experiment, experiment.abstract_state(), batch)
+  return experiment, program.compile_update(experiment, experiment.abstract_state(), batch)
 
 
 def test_a_batch_too_large_for_the_device_names_one_that_fits(compiled):

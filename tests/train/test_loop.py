@@ -16,6 +16,7 @@ from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.errors import InputError
 from mim_jax.train import checkpoint, loop, metrics, names, numerics
+from mim_jax.train import program as program_lib
 
 SPEC = "configs/mae.py:dataset=digits,size=nano"
 
@@ -119,7 +120,7 @@ def test_a_non_finite_step_is_named_and_the_state_before_it_kept(tmp_path):
 def test_a_second_shape_is_an_error_not_a_second_compilation():
   experiment = one_device(a_config())
   batch = next(experiment.batches())
-  program = loop.compile_update(experiment, experiment.abstract_state(), batch)
+  program = program_lib.compile_update(experiment, experiment.abstract_state(), batch)
   state = experiment.init(jax.random.key(0))
   with pytest.raises(TypeError, match="compiled|shape"):
     program(state, {k: jax.numpy.asarray(v[:8]) for k, v in batch.items()})
@@ -127,7 +128,9 @@ def test_a_second_shape_is_an_error_not_a_second_compilation():
 
 def test_the_state_is_donated():
   experiment = one_device(a_config())
-  program = loop.compile_update(experiment, experiment.abstract_state(), next(experiment.batches()))
+  program = program_lib.compile_update(
+    experiment, experiment.abstract_state(), next(experiment.batches())
+  )
   memory = program.memory_analysis()
   state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(experiment.abstract_state()))
   assert memory.alias_size_in_bytes >= 0.99 * state
@@ -161,7 +164,9 @@ def test_eight_devices_give_the_losses_of_one(axes):
     state, batches, losses = experiment.init(jax.random.key(0)), experiment.batches(), []
     for _ in range(4):
       batch = next(batches)
-      program = program or loop.compile_update(experiment, experiment.abstract_state(), batch)
+      program = program or program_lib.compile_update(
+        experiment, experiment.abstract_state(), batch
+      )
       state, measured = program(state, loop.mesh.to_devices(batch, experiment.mesh))
       losses.append(float(measured["loss"]))
     return losses, state
