@@ -1,6 +1,5 @@
 """Features of whole sources. Letters: b batch, n images, t tokens, e feature width."""
 
-import functools
 import hashlib
 import json
 import os
@@ -19,12 +18,24 @@ class NoLabels(InputError):
   """An evaluation needs labels and there are none: the runner calls it skipped, not failed."""
 
 
+def drawless(evaluation):
+  """Says of an evaluation that it draws nothing: with the same encoder one seed is enough."""
+  evaluation.draws = False
+  return evaluation
+
+
+def passing(encode):
+  """The encode without a memory, for sources that come by once."""
+  return encode.encode if isinstance(encode, Cached) else encode
+
+
 class Cached:
   """An encode that remembers the features of whole sources, so that nothing is encoded twice.
 
   In memory sources are told apart by identity, not by fingerprint: two sources that look alike must
   not be mistaken for each other, least of all the training images for the test images. In a
-  `folder` features are found again by a hash of weights, protocol and content of the source.
+  `folder` features of images, not of all their tokens, are found again by a hash of weights,
+  protocol and content of the source.
   """
 
   def __init__(self, encode, folder: pathlib.Path | None = None):
@@ -49,8 +60,9 @@ class Cached:
     return self._kept[key][1]
 
   def _file(self, source, layer, pool, settings) -> pathlib.Path | None:
-    """Where these features lie; None for what has no weights to tell it by, or no folder."""
-    if self.folder is None or not isinstance(self.encode, network.Network):
+    """Where these features lie; None without a folder, or weights to tell them by."""
+    known = isinstance(self.encode, network.Network) and pool not in ("tokens", None)
+    if self.folder is None or not known:
       return None
     told = dict(settings, layer=layer, pool=pool, source=source.fingerprint, images=len(source))
     told["weights"] = self.encode.fingerprint
@@ -112,10 +124,10 @@ def labelled(encode, data, batch_size: int, layer=None, pool="mean", **settings)
   their classes differently.
   """
   check_classes(data)
-  read = functools.partial(features, batch_size=batch_size, layer=layer, pool=pool, **settings)
+  where = dict(settings, layer=layer, pool=pool)
   return (
-    *_with_label("training", read(encode, data.train)),
-    *_with_label("test", read(encode, data.test)),
+    *_with_label("training", features(encode, data.train, batch_size, **where)),
+    *_with_label("test", features(encode, data.test, batch_size, **where)),
   )
 
 

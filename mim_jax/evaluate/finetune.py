@@ -122,7 +122,7 @@ def augmentation(net, data, **settings):
   names = "scale flip changes magnitude erase mixup cutmix smoothing"
   chosen = {name: settings[name] for name in names.split() if name in settings}
   view = net.body.config.data.view
-  same = dict(size=tuple(view.size), mean=tuple(view.mean), std=tuple(view.std))
+  same: dict = dict(size=tuple(view.size), mean=tuple(view.mean), std=tuple(view.std))
   return functools.partial(
     mixes.crop_and_augment, classes=len(data.train.classes), **same, **chosen
   )

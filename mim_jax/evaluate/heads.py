@@ -8,8 +8,15 @@ from mim_jax.layers import cross, transformer
 
 def batch_norm(train: bool) -> nn.BatchNorm:
   """Mean and variance of the batch, or with `train` False the running ones; no scale, no bias."""
-  free = dict(use_scale=False, use_bias=False, momentum=0.9, epsilon=1e-6)
-  return nn.BatchNorm(use_running_average=not train, use_fast_variance=False, name="norm", **free)
+  return nn.BatchNorm(
+    use_running_average=not train,
+    use_fast_variance=False,
+    use_scale=False,
+    use_bias=False,
+    momentum=0.9,
+    epsilon=1e-6,
+    name="norm",
+  )
 
 
 class Linear(nn.Module):

@@ -113,7 +113,7 @@ class Network:
     there = self.at(size)
     batch = there.body.placed(batch)
     found = there.body.read(there.variables, batch, layer=layer, pool=pool, last=last)
-    return np.asarray(found)
+    return jax.device_get(found)
 
   def like(self, variables: dict) -> "Network":
     """The same network with other weights; nothing is compiled anew."""

@@ -11,9 +11,10 @@ from scipy import ndimage
 from mim_jax.data import augment, moving
 from mim_jax.data import frames as frames_lib
 from mim_jax.errors import InputError
-from mim_jax.evaluate import segmentation
+from mim_jax.evaluate import features, segmentation
 
 
+@features.drawless
 def propagation(
   encode,
   data,

@@ -8,6 +8,7 @@ from mim_jax.evaluate import features, knn
 CHUNK = 2**26  # numbers: similarities of so many pairs at a time
 
 
+@features.drawless
 def retrieval(
   encode,
   data,

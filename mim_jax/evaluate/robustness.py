@@ -16,6 +16,7 @@ from mim_jax.evaluate import features, knn, linear_probe
 KINDS = tuple(corruptions.SEVERITIES)
 
 
+@features.drawless
 def robustness(
   encode,
   data,
@@ -47,7 +48,7 @@ def robustness(
     shares = []
     for severity in severities:
       changed = corruptions.Corrupted(data.test, kind, severity)
-      values, label = features.features(encode, changed, batch_size, **where)
+      values, label = features.features(features.passing(encode), changed, batch_size, **where)
       known = label >= 0
       shares.append(np.mean(predict(values[known]) == label[known]))
     found[kind] = float(np.mean(shares))
@@ -82,13 +83,13 @@ def outliers(
     features.features, batch_size=batch_size, layer=layer, pool=pool, last=last, size=size
   )
   (bank, labels), (test, truth) = read(encode, data.train), read(encode, data.test)
-  strange = {"rotated": Rotated(data.test)}
+  strange: dict = {"rotated": Rotated(data.test)}
   strange |= {kind: corruptions.Corrupted(data.test, kind, severity) for kind in kinds}
   if other is not None:
     strange["other"] = other()
   usual = distances(bank, test, k)
   found = {
-    name: auroc(usual, distances(bank, read(encode, source)[0], k))
+    name: auroc(usual, distances(bank, read(features.passing(encode), source)[0], k))
     for name, source in strange.items()
   }
   present = np.unique(labels[labels >= 0])

@@ -25,16 +25,18 @@ def run(evaluations: dict, encoders: dict, data, seeds, folder=None) -> dict:
   }
   for encoder, encodes in encoders.items():
     scores: dict = {name: [] for name in evaluations}
-    closed = set()
+    closed, last = set(), None
     for encode, seed in zip(_cached(encodes, folder), seeds, strict=True):
       for name, (function, _) in evaluations.items():
         if name not in closed and "skipped" not in table[name]:
-          found = _attempt(function, encode, data, seed)
+          again = last is encode and not _draws(function)
+          found = scores[name][-1] if again else _attempt(function, encode, data, seed)
           if isinstance(found, Exception):
             closed.add(name)
             _note(table[name], name, encoder, found)
           else:
             scores[name].append(found)
+      last = encode
     for name in evaluations:
       if name not in closed and scores[name]:
         table[name]["results"][encoder] = _over_seeds(scores[name])
@@ -48,6 +50,11 @@ def _cached(encodes, folder):
     if last is None or last.encode is not encode:
       last = features.Cached(encode, folder)
     yield last
+
+
+def _draws(function) -> bool:
+  """Whether another seed may give another number; see features.drawless."""
+  return getattr(getattr(function, "func", function), "draws", True)
 
 
 def _attempt(function, encode, data, seed):

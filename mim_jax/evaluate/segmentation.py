@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mim_jax.data import augment, pipeline, signals
+from mim_jax.data import augment, mixing, pipeline, signals
 from mim_jax.errors import InputError
 from mim_jax.evaluate import features, linear_probe
 
@@ -35,19 +35,23 @@ def segmentation(
 
   Each patch learns the class that most of its pixels have; test patches give theirs to all their
   pixels, and pixels are compared. classifier: "linear" (logistic regression, inverse penalty
-  `strength`) or "knn" (k, temperature). patches: so many training patches are drawn by `seed`.
+  `strength`) or "knn" (k, temperature). patches: so many training patches are drawn by `seed`, of
+  an eighth as many images.
   train, test: sources with class maps (config nodes), None for the run's own. Ids 255 and 65535 are
   no class; the mean is over classes that the test pixels have. NoLabels where there are no maps.
   """
-  where = dict(layer=layer, last=last, size=size)
+  where = dict(layer=layer, last=last)
   sources = [
     own if given is None else given() for given, own in ((train, data.train), (test, data.test))
   ]
   for source in sources:
     if signal not in source[np.arange(1)]:
       raise features.NoLabels(f"needs maps {signal!r} of classes, and the images have none")
+  # Not all tokens of all images: they would not fit into memory.
+  rows = np.random.default_rng(seed).permutation(len(sources[0]))[: max(1, patches // 8)]
+  sources[0] = mixing.Chosen(sources[0], np.sort(rows))
   (bank, known), (queries, truth) = (
-    read(encode, source, signal, batch_size, **where) for source in sources
+    read(encode, source, signal, batch_size, size, **where) for source in sources
   )
   labels = majority(known, bank.shape[1]).reshape(-1)
   usable = np.flatnonzero(~np.isin(labels, IGNORED))
@@ -58,7 +62,7 @@ def segmentation(
   return scores(enlarged(found, truth.shape[1:]), truth)
 
 
-def read(encode, source, signal: str, batch_size: int, *, size: int = 0, **where):
+def read(encode, source, signal: str, batch_size: int, size: int = 0, **where):
   """(features of patches [n t e], classes of the pixels of the view [n h w]) of a source."""
   values, _ = features.features(encode, source, batch_size, pool="tokens", size=size, **where)
   view = view_of(encode)

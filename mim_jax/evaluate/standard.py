@@ -22,7 +22,7 @@ SMALL = 64  # pixels; below, images are few and crops must stay legible
 def entries(config) -> dict[str, ml_collections.ConfigDict]:
   """{name: node} of all standard evaluations, fitting a config's images and encoder."""
   crops, laptop = crops_of(config), small(config)
-  tuning = dict(batch_size=128, rate=2e-3, layer_decay=0.75, drop_path=0.0) if laptop else {}
+  tuning = dict(batch_size=128, rate=4e-3, layer_decay=0.75, drop_path=0.0) if laptop else {}
   tuning |= dict(epochs=40.0, mixup=0.0, cutmix=0.0, changes=0, erase=0.0) if laptop else {}
   if not laptop and config.parts.encoder.get("depth", 12) > 12:  # ViT-L and H: FINETUNE.md
     tuning = dict(rate=1e-3, layer_decay=0.75, epochs=50.0)
@@ -62,7 +62,7 @@ def entries(config) -> dict[str, ml_collections.ConfigDict]:
 
 def scratch(config) -> ml_collections.ConfigDict:
   """The node of the baseline "supervised"."""
-  laptop = dict(epochs=40.0, batch_size=128, rate=2e-3, warmup=5.0, ema=0.0, weight_decay=0.05)
+  laptop = dict(epochs=40.0, batch_size=128, rate=4e-3, warmup=5.0, ema=0.0, weight_decay=0.05)
   laptop |= dict(changes=0, mixup=0.0, cutmix=0.0, drop_path=0.0)
   return part(finetune.from_scratch, **(laptop if small(config) else {}), **crops_of(config))
 

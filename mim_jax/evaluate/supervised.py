@@ -129,7 +129,8 @@ def score(fitted, source, recipe: Recipe, batch_size: int = 256) -> float:
 
   def classes(variables, head, batch):
     found = body.pooled(variables, body.view(batch), recipe.layer, recipe.pool, recipe.last)
-    return jnp.argmax(recipe.head.apply(head, found), -1)
+    logits: Any = recipe.head.apply(head, found)
+    return jnp.argmax(logits, -1)
 
   classes = body.compiled.setdefault((recipe.key, source.classes), jax.jit(classes))
   right = total = 0

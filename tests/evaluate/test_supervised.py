@@ -16,12 +16,12 @@ PLAIN = dict(changes=0, erase=0.0, mixup=0.0, cutmix=0.0)
 
 
 def bars(n, seed):
-  """Images of a horizontal or a vertical bar on noise: a class each."""
+  """Images of a bright horizontal or a darker vertical bar on noise: a class each."""
   random = np.random.default_rng(seed)
   image, label = random.integers(0, 60, (n, 8, 8)), np.arange(n) % 2
   place = random.integers(1, 7, n)
   for i in range(n):
-    image[(i, place[i]) if label[i] else (i, slice(None), place[i])] += 180
+    image[(i, place[i]) if label[i] else (i, slice(None), place[i])] += 60 + 120 * label[i]
   return sources.Arrays(image.astype(np.uint8), label, ("vertical", "horizontal"))
 
 
