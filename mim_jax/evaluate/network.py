@@ -41,9 +41,10 @@ class Body:
     self._encode = config_lib.build(config.encode, allow, "encode")
     self.read = jax.jit(self._read, static_argnames=("layer", "pool", "last"))
 
-  def view(self, batch: dict) -> dict:
-    """A raw batch as evaluations see it."""
-    return self._view({k: jnp.asarray(v) for k, v in batch.items()})
+  def view(self, batch: dict, size: int = 0) -> dict:
+    """A raw batch as evaluations see it; `size` is another side in pixels, 0 that of the config."""
+    other = dict(size=(size, size)) if size else {}
+    return self._view({k: jnp.asarray(v) for k, v in batch.items()}, **other)
 
   def latents(self, variables: dict, view: dict, layers=None, key=None):
     """Pure: Latents of a viewed batch, with `layers` a list; `key` makes drop path active."""
@@ -73,14 +74,14 @@ class Body:
 
   def pixels(self, batch, layer=None, pool=None, last=1, size=0) -> np.ndarray:
     """The encode that learns nothing: the viewed image as one vector [b e], or its patches."""
-    image = np.asarray(self._seen(batch))
+    image = np.asarray(self._seen(batch, size))
     if pool != "tokens":
       return image.reshape(len(image), -1)
     return np.asarray(patches.patchify(jnp.asarray(image), self.config.parts.tokenizer.patch))
 
   @functools.cached_property
   def _seen(self):
-    return jax.jit(lambda batch: self.view(batch)["image"])
+    return jax.jit(lambda batch, size: self.view(batch, size)["image"], static_argnums=1)
 
   def placed(self, batch: dict) -> dict:
     """A host batch on the devices, split over them where it divides."""
@@ -128,7 +129,8 @@ class Network:
       return self
     if size not in self._sizes:
       config, variables = resized(self.body.config, self.variables, size)
-      self._sizes[size] = Network(Body(config, self.body.mesh), variables)
+      body = self.body.compiled.setdefault(("at", size), Body(config, self.body.mesh))
+      self._sizes[size] = Network(body, variables)
     return self._sizes[size]
 
   def changed(self, **settings) -> "Network":

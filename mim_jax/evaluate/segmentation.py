@@ -64,6 +64,7 @@ def segmentation(
 
 def read(encode, source, signal: str, batch_size: int, size: int = 0, **where):
   """(features of patches [n t e], classes of the pixels of the view [n h w]) of a source."""
+  encode = features.passing(encode)
   values, _ = features.features(encode, source, batch_size, pool="tokens", size=size, **where)
   view = view_of(encode)
   pixels = (size, size) if size else tuple(view.size)

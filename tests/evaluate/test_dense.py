@@ -102,6 +102,14 @@ def test_j_and_f():
   assert propagation.boundary(empty, truth, 0.01) == 0.0
 
 
+def test_refuses(body):
+  pair = lambda: sources.Arrays(np.zeros((2, 8, 8), np.uint8))
+  with pytest.raises(errors.InputError, match="three frames or more"):
+    propagation.propagation(body.pixels, None, 0, clips=pair)
+  with pytest.raises(errors.InputError, match="does not say which part of an image"):
+    segmentation.view_of(lambda batch: batch)
+
+
 def test_moving_digits_are_followed(body):
   net = network.Network(
     body, body.start(jax.random.key(0), body.view(sources.digits()[np.arange(2)]))

@@ -110,5 +110,6 @@ def test_what_needs_a_network_leaves_the_row_of_pixels_empty(net):
 
 def test_pixels_have_patches_too(net, batch):
   assert net.body.pixels(batch).shape == (4, 64)
+  assert net.body.pixels(batch, size=12).shape == (4, 144)
   patch = net.body.config.parts.tokenizer.patch
   assert net.body.pixels(batch, pool="tokens").shape == (4, 64 // patch**2, patch**2)

@@ -75,6 +75,11 @@ def test_probes_learn_and_leave_the_encoder(net, data, probe):
   assert found["accuracy"] > 0.8
 
 
+def test_divergence_is_told(net, data):
+  with pytest.raises(errors.InputError, match="diverged: its loss is not finite"):
+    finetune.attentive(net, data, 0, rate=1e38, epochs=4.0, batch_size=64, warmup=0.0, **MILD)
+
+
 def test_few_labels_are_drawn(data):
   chosen = supervised.labelled(data.train, 0, per_class=3)
   assert np.bincount(chosen.label).tolist() == [3, 3]
