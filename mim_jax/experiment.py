@@ -3,7 +3,6 @@
 import functools
 import pathlib
 import types
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from mim_jax import config as config_lib
 from mim_jax import core
 from mim_jax.data import host, pipeline, tolerant
 from mim_jax.errors import InputError
+from mim_jax.evaluate import network
 from mim_jax.train import loop, mesh, update
 from mim_jax.train import state as state_lib
 from mim_jax.weights import parts as parts_lib
@@ -39,7 +39,6 @@ class Experiment:
     self.objective = build(config.objective, where="objective")
     self.mesh = mesh.make(**config.train.mesh, devices=devices)
     mesh.check_batch(config.train.batch_size, self.mesh)
-    self._encode = build(config.encode, where="encode")
     self._pictures = build(config.get("pictures"), where="pictures")
     self._data = build(config.data, where="data")
     if config.data.get("crop", "device") == "host":
@@ -205,39 +204,23 @@ class Experiment:
     if jnp.issubdtype(images.dtype, jnp.floating):
       images = jnp.round(images * 255.0).astype(jnp.uint8)
     size = jnp.broadcast_to(jnp.asarray(images.shape[-3:-1], jnp.int32), (images.shape[0], 2))
-    return self.features(params, stats or {}, {"image": images, "size": size}, layer, pool)
-
-  def features(self, params, stats: dict, batch: dict, layer=None, pool=None):
-    """`encode` for a raw batch of a Source."""
-    layers = None if layer is None else (layer,)
-    latents: Any = self.parts.apply(
-      {"params": params, **stats},
-      method=lambda parts: self._encode(parts, self.view(batch), layers=layers),
-    )
-    return pooled(latents[0] if layers else latents, pool)
+    view = self.view({"image": images, "size": size})
+    return self.body.pooled({"params": params, **(stats or {})}, view, layer, pool)
 
   @functools.cached_property
-  def _compiled_features(self):
-    return jax.jit(self.features, static_argnames=("layer", "pool"))
+  def body(self) -> network.Body:
+    """What encodes whole images, without weights."""
+    return network.Body(self.config, self.mesh)
 
-  def encoder(self, params, stats: dict):
-    """encode(batch, layer=None, pool="mean") -> numpy features [b e]; compiled once for all
+  def encoder(self, params, stats: dict) -> network.Network:
+    """encode(batch, layer=None, pool="mean", ...) -> numpy features; compiled once for all
     parameters.
     """
-
-    def encode(batch, layer=None, pool="mean"):
-      return np.asarray(self._compiled_features(params, stats, batch, layer=layer, pool=pool))
-
-    return encode
+    return network.Network(self.body, {"params": params, **stats})
 
   def pixels(self):
     """The baseline that learns nothing: encode(batch) -> the viewed image as one vector [b e]."""
-    view = jax.jit(lambda batch: self.view(batch)["image"])
-
-    def encode(batch, layer=None, pool=None):
-      return np.asarray(view(batch)).reshape(len(batch["image"]), -1)
-
-    return encode
+    return self.body.pixels
 
   def pictures(self, state: state_lib.TrainState, batch: dict, step=0) -> dict | None:
     """The config's pictures of a raw batch, e.g. original, masked, reconstruction; None if it has
@@ -254,23 +237,6 @@ class Experiment:
       )
 
     return jax.jit(run)(state, batch, step)
-
-
-def pooled(latents: core.Latents, pool: str | None):
-  """[b n d] of all patches, or one vector an image: "mean", "class" or "both"."""
-  if pool in ("class", "both") and latents.prefix.shape[1] == 0:
-    raise InputError(
-      f"pool: {pool!r} needs a class token, and this encoder has none. Use pool='mean'."
-    )
-  choices = {
-    None: lambda: latents.values,
-    "mean": lambda: jnp.mean(latents.values, 1),
-    "class": lambda: latents.prefix[:, 0],
-    "both": lambda: jnp.concatenate([latents.prefix[:, 0], jnp.mean(latents.values, 1)], -1),
-  }
-  if pool not in choices:
-    raise InputError(f"pool: {pool!r} is unknown. Allowed: None, 'mean', 'class', 'both'.")
-  return choices[pool]()
 
 
 def build(config) -> Experiment:

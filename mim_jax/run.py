@@ -1,5 +1,6 @@
 """A run told as one story: train, probe what was learnt, draw it, write the report."""
 
+import functools
 import importlib.metadata
 import json
 import pathlib
@@ -16,10 +17,10 @@ from mim_jax import errors
 from mim_jax import experiment as experiment_lib
 from mim_jax.data import clips, paired
 from mim_jax.data import folder as folder_lib
-from mim_jax.evaluate import reconstruction, report, runner
+from mim_jax.evaluate import network, reconstruction, report, runner, standard
 from mim_jax.train import checkpoint, folder, mesh, metrics
 from mim_jax.train import state as state_lib
-from mim_jax.weights import native
+from mim_jax.weights import conversion, native
 
 LIBRARIES = ("mim_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -60,11 +61,9 @@ def assess(experiment, state, path: pathlib.Path, facts: dict | None = None, onl
   began = time.monotonic()
   results = read_results(path)
   draw(experiment, state, path, results)
-  evaluate(experiment, state, results, only)
+  evaluate(experiment, state, results, only, path / "features")
   describe_run(experiment, state, path, results, facts, time.monotonic() - began)
-  scratch = path / "results.tmp"
-  scratch.write_text(json.dumps(results, indent=2) + "\n")
-  scratch.replace(path / "results.json")
+  write_results(path, results)
   report.report(path)
   return results
 
@@ -78,27 +77,82 @@ def restored(workdir):
   return experiment, state
 
 
-def evaluate(experiment, state, results: dict, only=None) -> None:
-  """Runs the config's evaluations (all, or those in `only`) on the state and the baselines."""
-  entries = dict(experiment.evaluations)
-  seeds, baselines = range(entries.pop("seeds")), entries.pop("baselines")
-  if only:
-    for name in only:
-      if name not in entries:
-        raise errors.unknown("--evals", name, entries)
-    entries = {name: entries[name] for name in only}
-  say(f"evaluating: {', '.join(entries)}")
-  encoders = {"pretrained": [experiment.encoder(state.params, state.stats)] * len(seeds)}
-  if "random" in baselines:
-    encoders["random"] = [random_encoder(experiment, seed) for seed in seeds]
-  if "pixels" in baselines:
-    encoders["pixels"] = [experiment.pixels()] * len(seeds)
-  protocols = {
-    name: (entry, config_lib.flatten(experiment.config.evaluations[name]))
-    for name, entry in entries.items()
-  }
-  found = runner.run(protocols, encoders, experiment.data, list(seeds))
+def evaluate(experiment, state, results: dict, only=None, folder=None) -> None:
+  """Runs evaluations on the state and the baselines: those of the config, or `only` these, of the
+  config or of `standard`. folder: where features are kept.
+  """
+  net = experiment.encoder(state.params, state.stats)
+  random = functools.partial(random_encoder, experiment)
+  found = compared(experiment, net, random, only, folder)
   results.setdefault("evaluations", {}).update(found)
+
+
+def compared(experiment, net, random, only=None, folder=None) -> dict:
+  """What runner.run finds for a network and its baselines; random(seed) gives an untrained one."""
+  config, data = experiment.config, experiment.data
+  entries = chosen(config, only)
+  seeds, pixels = range(config.evaluations.seeds), experiment.pixels()
+  say(f"evaluating: {', '.join(entries)}")
+  made = {
+    "random": random,
+    "pixels": lambda seed: pixels,
+    "supervised": lambda seed: config_lib.build(standard.scratch(config))(net, data, seed),
+  }
+  encoders = {"pretrained": [net] * len(seeds)}
+  for name in config.evaluations.baselines:
+    if name not in made:
+      raise errors.unknown("evaluations.baselines", name, made)
+    encoders[name] = [made[name](seed) for seed in seeds]
+  return runner.run(entries, encoders, data, list(seeds), folder)
+
+
+def chosen(config, only=None) -> dict:
+  """{name: (function, protocol)} of a config's evaluations, or of `only` these.
+
+  Errors: InputError for a name that neither the config nor `standard` has.
+  """
+  known = {name: node for name, node in config.evaluations.items() if config_lib.is_node(node)}
+  if not only:
+    only = list(known)
+  elif not known.keys() >= set(only):
+    known = standard.entries(config) | known
+  allow, entries = tuple(config.get("allow_modules", ())), {}
+  view = {f"view.{key}": config.data.view.get(key) for key in ("size", "resize")}
+  for name in only:
+    if name not in known:
+      raise errors.unknown("--evals", name, known)
+    function = config_lib.build(known[name], allow, f"evaluations.{name}")
+    entries[name] = function, config_lib.flatten(known[name]) | view
+  return entries
+
+
+def config_of(weights):
+  """The config in a weights file of ours; InputError where the weights come without one."""
+  _, config = conversion.load(weights)
+  if "evaluations" not in config:
+    raise errors.InputError(
+      f"{weights}: these weights say nothing of data. Name a config that has some: "
+      "--config=configs/mae.py:dataset=folder,path=photos."
+    )
+  return config
+
+
+def weigh(weights, config, only=None, folder=None) -> dict:
+  """Evaluates weights, published or ours, on a config's data: {"source", "evaluations"}."""
+  variables, own = conversion.load(weights)
+  config = config.copy_and_resolve_references()
+  config.unlock()
+  config.parts, config.data.view = own.parts, own.data.view
+  config.encode = own.encode
+  experiment = experiment_lib.Experiment(config)
+  net = network.Network(experiment.body, variables)
+  view = experiment.body.view(experiment.data.train[np.arange(2)])
+
+  def random(seed):
+    return net.like(experiment.body.start(jax.random.key(10_000 + seed), view))
+
+  source = native.pinned(weights) | {k: str(v) for k, v in own.get("source", {}).items()}
+  return dict(source=source, evaluations=compared(experiment, net, random, only, folder))
 
 
 def random_encoder(experiment, seed: int):
@@ -201,6 +255,14 @@ def read_results(path: pathlib.Path) -> dict:
   """results.json of a run folder, {} before the first evaluation."""
   file = path / "results.json"
   return json.loads(file.read_text()) if file.exists() else {}
+
+
+def write_results(path: pathlib.Path, results: dict) -> None:
+  """Writes results.json, whole or not at all."""
+  path.mkdir(parents=True, exist_ok=True)
+  scratch = path / "results.tmp"
+  scratch.write_text(json.dumps(results, indent=2) + "\n")
+  scratch.replace(path / "results.json")
 
 
 def written(path: pathlib.Path) -> list[pathlib.Path]:

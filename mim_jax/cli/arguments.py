@@ -27,7 +27,14 @@ def config(spec: str, overrides: list[str]):
   Errors: InputError for unknown configs, arguments and keys (with the nearest), and wrong types.
   """
   name, _, arg = spec.partition(":")
-  made = config_lib.get_config(name, arg)
+  return overridden(config_lib.get_config(name, arg), overrides)
+
+
+def overridden(made, overrides: list[str]):
+  """A config with `--config.a.b=value` overrides, type-checked.
+
+  Errors: InputError for unknown keys (with the nearest), and wrong types.
+  """
   for item in overrides:
     key = item.partition("=")[0].removeprefix("--config.")
     if not item.startswith("--config."):

@@ -1,20 +1,38 @@
 """`mim-jax evaluate`."""
 
+import pathlib
+
+from mim_jax import errors
 from mim_jax.cli import arguments
 
 
 def main(argv: list[str]) -> int:
-  """Runs evaluations on the newest checkpoint of a run folder and prints the table."""
+  """Runs evaluations on a run folder or on weights, and prints the table."""
   parser = arguments.parser(
     "evaluate",
-    "Run evaluations on the newest checkpoint; brings results.json and report.html up to date.",
-    "mim-jax evaluate --workdir=runs/digits --evals=knn,linear_10",
+    "Run evaluations on the newest checkpoint of a run folder (brings results.json and report.html "
+    "up to date), or on a weights file or folder, published or ours.",
+    "mim-jax evaluate --workdir=runs/digits --evals=knn,attentive\n"
+    "settings: --config.evaluations.attentive.epochs=5; published weights: --weights=vit-mae-base "
+    "--config=configs/mae.py:dataset=folder,path=photos",
   )
-  parser.add_argument("--workdir", required=True, metavar="DIR", help="a run folder")
+  parser.add_argument("--workdir", metavar="DIR", help="a run folder; with --weights, for results")
+  parser.add_argument("--weights", metavar="PATH", help="weights file, or folder of such")
+  parser.add_argument("--config", metavar="FILE.py[:ARGUMENTS]", help="whose data --weights see")
   parser.add_argument(
-    "--evals", default="", metavar="NAME,NAME", help="which entries of `evaluations`; default: all"
+    "--evals", default="", metavar="NAME,NAME", help="which; default: the config's. 'all': every"
   )
-  options = parser.parse_args(argv)
+  parser.add_argument("--list", action="store_true", help="only name what --evals may name")
+  options, overrides = parser.parse_known_args(argv)
+  if options.list:
+    return name_all()
+  if not (options.workdir or options.weights) or (options.config and not options.weights):
+    raise errors.InputError(
+      "evaluate: give --workdir=RUN, or --weights=PATH with --config=CONFIG (whose data to use)."
+    )
+  only = [name for name in options.evals.split(",") if name]
+  if options.weights:
+    return weighed(options, only, overrides)
 
   from mim_jax import run
   from mim_jax.evaluate import runner
@@ -22,7 +40,64 @@ def main(argv: list[str]) -> int:
 
   experiment, state = run.restored(options.workdir)
   with folder.opened(options.workdir, experiment.config) as path:
-    results = run.assess(experiment, state, path, only=[n for n in options.evals.split(",") if n])
+    experiment.config, names = asked(experiment.config, only, overrides)
+    results = run.assess(experiment, state, path, only=names)
   print(runner.table(results["evaluations"]))
   arguments.name_files(options.workdir)
+  return 0
+
+
+def weighed(options, only: list[str], overrides: list[str]) -> int:
+  """The same for weights: the table, and results.json if there is a folder for it."""
+  from mim_jax import run
+  from mim_jax.evaluate import runner
+
+  config = (
+    arguments.config(options.config, []) if options.config else run.config_of(options.weights)
+  )
+  config, names = asked(config, only, overrides)
+  path = pathlib.Path(options.workdir) if options.workdir else None
+  found = run.weigh(options.weights, config, names, path and path / "features")
+  print(runner.table(found["evaluations"]))
+  print(f"\nweights: {found['source']['path']}\n  sha256 {found['source']['sha256']}")
+  if path:
+    results = run.read_results(path)
+    run.write_results(path, results | found)
+    print(f"\nwritten:\n  {path / 'results.json'}")
+  return 0
+
+
+def asked(config, only: list[str], overrides: list[str]):
+  """(config with every evaluation that can be named and the overrides, the names to run)."""
+  from mim_jax import config as config_lib
+  from mim_jax.evaluate import standard
+
+  for item in overrides:
+    if not item.startswith("--config.evaluations."):
+      raise errors.InputError(
+        f"{item!r} is not an option here. Settings of evaluations look like "
+        "--config.evaluations.knn.k=10; mim-jax evaluate --list names them."
+      )
+  own = [name for name, node in config.evaluations.items() if config_lib.is_node(node)]
+  every = standard.entries(config)
+  config = config.copy_and_resolve_references()
+  config.unlock()
+  for name, node in every.items():
+    if name not in config.evaluations:
+      config.evaluations[name] = node
+  config.lock()
+  names = list(every) if only == ["all"] else only or own
+  return arguments.overridden(config, overrides), names
+
+
+def name_all() -> int:
+  """Prints the standard evaluations, each with what it measures and its settings."""
+  from mim_jax import config as config_lib
+  from mim_jax.evaluate import standard
+
+  for name, node in standard.entries(config_lib.get_config("mae")).items():
+    function = config_lib.build(node).func
+    print(f"{name:<16} {function.__doc__.splitlines()[0]}")
+    settings = [f"{k}={v}" for k, v in config_lib.flatten(node).items() if k != config_lib.KEY]
+    print(f"{'':<17}{', '.join(settings)}")
   return 0

@@ -1,57 +1,114 @@
-"""Features of whole sources. Letters: b batch, n images, e feature width."""
+"""Features of whole sources. Letters: b batch, n images, t tokens, e feature width."""
+
+import hashlib
+import json
+import os
+import pathlib
 
 import numpy as np
+import safetensors.numpy
 
 from mim_jax.errors import InputError
+from mim_jax.evaluate import network
+
+USUAL = dict(last=1, size=0)  # what an encode need not be told
 
 
 class NoLabels(InputError):
   """An evaluation needs labels and there are none: the runner calls it skipped, not failed."""
 
 
+def drawless(evaluation):
+  """Says of an evaluation that it draws nothing: with the same encoder one seed is enough."""
+  evaluation.draws = False
+  return evaluation
+
+
+def passing(encode):
+  """The encode without a memory, for sources that come by once."""
+  return encode.encode if isinstance(encode, Cached) else encode
+
+
 class Cached:
   """An encode that remembers the features of whole sources, so that nothing is encoded twice.
 
-  Sources are told apart by identity, not by fingerprint: two sources that look alike must not be
-  mistaken for each other, least of all the training images for the test images.
+  In memory sources are told apart by identity, not by fingerprint: two sources that look alike must
+  not be mistaken for each other, least of all the training images for the test images. In a
+  `folder` features of images, not of all their tokens, are found again by a hash of weights,
+  protocol and content of the source.
   """
 
-  def __init__(self, encode):
-    self.encode = encode
+  def __init__(self, encode, folder: pathlib.Path | None = None):
+    self.encode, self.folder = encode, folder
     self._kept: dict = {}
 
-  def __call__(self, batch, layer=None, pool="mean"):
-    return self.encode(batch, layer=layer, pool=pool)
+  def __call__(self, batch, layer=None, pool="mean", **settings):
+    return self.encode(batch, layer=layer, pool=pool, **settings)
 
-  def features(self, source, batch_size: int, layer, pool):
-    """As `features`, but only the first call for a (source, layer, pool) encodes."""
-    key = (id(source), layer, pool)
+  def features(self, source, batch_size: int, layer, pool, **settings):
+    """As `features`, but only the first call for a (source, layer, pool, settings) encodes."""
+    key = (id(source), layer, pool, *sorted(settings.items()))
     if key not in self._kept:
-      found = features(self.encode, source, batch_size, layer, pool)
+      file = self._file(source, layer, pool, settings)
+      found = _stored(file)
+      if found is None:
+        found = features(self.encode, source, batch_size, layer, pool, **settings)
+        _store(file, found)
       for array in found:
         array.setflags(write=False)
       self._kept[key] = source, found  # holding the source keeps its id from being given again
     return self._kept[key][1]
 
+  def _file(self, source, layer, pool, settings) -> pathlib.Path | None:
+    """Where these features lie; None without a folder, or weights to tell them by."""
+    known = isinstance(self.encode, network.Network) and pool not in ("tokens", None)
+    if self.folder is None or not known:
+      return None
+    told = dict(settings, layer=layer, pool=pool, source=source.fingerprint, images=len(source))
+    told["weights"] = self.encode.fingerprint
+    text = json.dumps(told, sort_keys=True)
+    return self.folder / f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.safetensors"
+
+
+def _stored(file: pathlib.Path | None):
+  """(features, labels) of a file, None where there is none or not a whole one."""
+  if file is None or not file.is_file():
+    return None
+  try:
+    arrays = safetensors.numpy.load_file(file)
+    return arrays["features"], arrays["labels"]
+  except (safetensors.SafetensorError, KeyError):
+    return None  # cut off, say; made anew
+
+
+def _store(file: pathlib.Path | None, found) -> None:
+  if file is not None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_suffix(f".{os.getpid()}.tmp")
+    safetensors.numpy.save_file(dict(zip(("features", "labels"), found, strict=True)), scratch)
+    scratch.replace(file)
+
 
 def features(
-  encode, source, batch_size: int, layer=None, pool="mean"
+  encode, source, batch_size: int, layer=None, pool="mean", **settings
 ) -> tuple[np.ndarray, np.ndarray]:
-  """(features [n e] float32, labels [n] int32, -1 = unlabelled) of a source, in its own order.
+  """(features [n e], or [n t e] of all tokens, float32; labels [n] int32, -1 = unlabelled).
 
-  InputError where a feature is not finite.
+  In the order of the source. settings: `last`, `size`, see network.Network. InputError where a
+  feature is not finite.
   """
+  settings = {k: v for k, v in settings.items() if v != USUAL[k]}
   if isinstance(encode, Cached):
-    return encode.features(source, batch_size, layer, pool)
+    return encode.features(source, batch_size, layer, pool, **settings)
   from mim_jax.data import pipeline  # late: it brings Grain
 
   rows, labels = [], []
   for batch, count in pipeline.in_order(source, batch_size):
-    encoded = np.asarray(encode(batch, layer=layer, pool=pool), np.float32)
+    encoded = np.asarray(encode(batch, layer=layer, pool=pool, **settings), np.float32)
     rows.append(encoded[:count])
     labels.append(np.asarray(batch["label"][:count], np.int32))
   found = np.concatenate(rows)
-  broken = np.flatnonzero(~np.isfinite(found).all(1))
+  broken = np.flatnonzero(~np.isfinite(found).all(tuple(range(1, found.ndim))))
   if broken.size:
     raise InputError(
       f"features: {broken.size} of {len(found)} images have features that are not finite (the "
@@ -60,11 +117,22 @@ def features(
   return found, np.concatenate(labels)
 
 
-def labelled(encode, data, batch_size: int, layer=None, pool="mean"):
+def labelled(encode, data, batch_size: int, layer=None, pool="mean", **settings):
   """(train [n e], labels [n], test [n e], labels [n]) of the images that have a label.
 
-  NoLabels where a side has none, InputError where the two sides number their classes differently.
+  settings: as in `features`. NoLabels where a side has none, InputError where the two sides number
+  their classes differently.
   """
+  check_classes(data)
+  where = dict(settings, layer=layer, pool=pool)
+  return (
+    *_with_label("training", features(encode, data.train, batch_size, **where)),
+    *_with_label("test", features(encode, data.test, batch_size, **where)),
+  )
+
+
+def check_classes(data) -> None:
+  """NoLabels where a side has none, InputError where the two sides number classes differently."""
   for name, source in (("training", data.train), ("test", data.test)):
     if not source.classes:
       raise NoLabels(f"needs labels, and the {name} images have none")
@@ -74,10 +142,6 @@ def labelled(encode, data, batch_size: int, layer=None, pool="mean"):
       f"classes: training and test images do not have the same classes; they differ in {differ}. "
       "Give both splits the same classes in the same order."
     )
-  return (
-    *_with_label("training", features(encode, data.train, batch_size, layer, pool)),
-    *_with_label("test", features(encode, data.test, batch_size, layer, pool)),
-  )
 
 
 def _with_label(name, found):

@@ -10,6 +10,7 @@ from mim_jax.errors import InputError
 from mim_jax.evaluate import features
 
 
+@features.drawless
 def knn(
   encode,
   data,
@@ -19,6 +20,8 @@ def knn(
   temperature: float = 0.07,
   pool: str = "mean",
   layer: int | None = None,
+  last: int = 1,
+  size: int = 0,
   batch_size: int = 256,
 ) -> dict[str, float]:
   """Top-1 accuracy in [0, 1] of k cosine neighbours voting with exp(similarity / temperature).
@@ -26,7 +29,8 @@ def knn(
   DINO's protocol (eval_knn.py of its reference). Nothing is drawn, so `seed` changes nothing.
   InputError where there are fewer than k labelled training images; NoLabels where there are none.
   """
-  bank, labels, queries, truth = features.labelled(encode, data, batch_size, layer, pool)
+  where = dict(last=last, size=size)
+  bank, labels, queries, truth = features.labelled(encode, data, batch_size, layer, pool, **where)
   predicted = vote(bank, labels, queries, k, temperature)
   return {"accuracy": float(np.mean(predicted == truth))}
 

@@ -6,17 +6,18 @@ import statistics
 from absl import logging
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, network
 
 
-def run(evaluations: dict, encoders: dict, data, seeds) -> dict:
+def run(evaluations: dict, encoders: dict, data, seeds, folder=None) -> dict:
   """Every evaluation on every encoder with every seed, as JSON-able numbers.
 
   evaluations: {name: (function, protocol)}; encoders: {name: one encode per seed, repeated where
   the seed changes nothing}; function(encode, data, seed) -> {name: number}. Returns {evaluation:
   {"protocol", "results": {encoder: {number: {"mean", "spread", "values"}}}}}, spread being the
   sample standard deviation over seeds (None with one seed). What needs labels that do not exist
-  gets "skipped", what raised gets "failed", each with the reason; neither stops the others.
+  gets "skipped", what raised gets "failed", each with the reason; neither stops the others. What
+  trains a network leaves the row of an encoder without one empty. folder: where features are kept.
   """
   table = {
     name: {"protocol": {**protocol, "seeds": list(seeds)}, "results": {}}
@@ -24,29 +25,36 @@ def run(evaluations: dict, encoders: dict, data, seeds) -> dict:
   }
   for encoder, encodes in encoders.items():
     scores: dict = {name: [] for name in evaluations}
-    closed = set()
-    for encode, seed in zip(_cached(encodes), seeds, strict=True):
+    closed, last = set(), None
+    for encode, seed in zip(_cached(encodes, folder), seeds, strict=True):
       for name, (function, _) in evaluations.items():
         if name not in closed and "skipped" not in table[name]:
-          found = _attempt(function, encode, data, seed)
+          again = last is encode and not _draws(function)
+          found = scores[name][-1] if again else _attempt(function, encode, data, seed)
           if isinstance(found, Exception):
             closed.add(name)
             _note(table[name], name, encoder, found)
           else:
             scores[name].append(found)
+      last = encode
     for name in evaluations:
       if name not in closed and scores[name]:
         table[name]["results"][encoder] = _over_seeds(scores[name])
   return table
 
 
-def _cached(encodes):
+def _cached(encodes, folder):
   """Each encode with its memory; an encode that comes again keeps it, others let go of theirs."""
   last = None
   for encode in encodes:
     if last is None or last.encode is not encode:
-      last = features.Cached(encode)
+      last = features.Cached(encode, folder)
     yield last
+
+
+def _draws(function) -> bool:
+  """Whether another seed may give another number; see features.drawless."""
+  return getattr(getattr(function, "func", function), "draws", True)
 
 
 def _attempt(function, encode, data, seed):
@@ -58,6 +66,8 @@ def _attempt(function, encode, data, seed):
 
 def _note(entry, name, encoder, error):
   """Writes why `entry` lacks numbers."""
+  if isinstance(error, network.NoNetwork):
+    return
   if isinstance(error, features.NoLabels):
     entry["skipped"] = str(error)
     return

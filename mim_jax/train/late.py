@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mim_jax.ops import promotion
 from mim_jax.train import names, optimizer
 
 
@@ -41,7 +42,7 @@ def late_adamw(
     optax.scale_by_learning_rate(lambda count: learning_rate(count / total_steps)),
     held(tuple((pattern, share * total_steps) for pattern, share in late)),
   ]
-  return optimizer.lenient(optax.chain(*steps))
+  return promotion.lenient(optax.chain(*steps))
 
 
 def clipped_each(limit: float) -> optax.GradientTransformation:

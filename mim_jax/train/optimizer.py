@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mim_jax.ops import promotion
 from mim_jax.train import names
 
 DECAY = ((r"(bias|scale)$", 0.0), (r"(kernel|token)$", 1.0))
@@ -39,7 +40,7 @@ def adamw(
     scaled_by_name(rate),
     optax.scale_by_learning_rate(lambda count: learning_rate(count / total_steps)),
   ]
-  return lenient(optax.chain(*steps))
+  return promotion.lenient(optax.chain(*steps))
 
 
 def lamb(
@@ -67,7 +68,7 @@ def lamb(
     scaled_by_name(rate),
     optax.scale_by_learning_rate(lambda count: learning_rate(count / total_steps)),
   ]
-  return lenient(optax.chain(*steps))
+  return promotion.lenient(optax.chain(*steps))
 
 
 def as_long_as_the_parameter(rules) -> optax.GradientTransformation:
@@ -80,18 +81,6 @@ def as_long_as_the_parameter(rules) -> optax.GradientTransformation:
     return jax.tree.map(bool, names.by_rule(rules, updates, "optimizer.decay"))
 
   return optax.masked(optax.scale_by_trust_ratio(), chosen)
-
-
-def lenient(transform: optax.GradientTransformation) -> optax.GradientTransformation:
-  """The same, also where JAX is told to refuse mixed types: Optax's Adam raises a float to an
-  int.
-  """
-
-  def update(updates, state, params=None):
-    with jax.numpy_dtype_promotion("standard"):
-      return transform.update(updates, state, params)
-
-  return optax.GradientTransformation(transform.init, update)
 
 
 def decayed_weights(schedule: Callable, rules) -> optax.GradientTransformation:

@@ -105,6 +105,52 @@ def test_evaluate_runs_the_evaluations_asked_for(trained, tmp_path, capsys):
   assert "'kmn' is unknown; did you mean 'knn'" in capsys.readouterr().err
 
 
+def test_evaluate_takes_any_name_settings_and_weights(trained, tmp_path, capsys):
+  folder = copy(trained, tmp_path)
+  before = (folder / "config.json").read_bytes()
+  words = ["--evals=meters", "--config.evaluations.meters.clusters=3"]
+  assert cli.main(["evaluate", f"--workdir={folder}", *words]) == 0
+  assert "meters rank_me" in capsys.readouterr().out
+  found = json.loads((folder / "results.json").read_text())["evaluations"]
+  assert found["meters"]["protocol"]["clusters"] == 3
+  assert set(found) == {"knn", "linear", "linear_10", "meters"}
+  assert (folder / "config.json").read_bytes() == before
+  assert list((folder / "features").glob("*.safetensors"))
+
+  weights, out = folder / "weights.safetensors", tmp_path / "out"
+  words = [f"--weights={weights}", "--evals=knn", f"--workdir={out}"]
+  assert cli.main(["evaluate", *words]) == 0
+  assert str(weights) in capsys.readouterr().out
+  alone = json.loads((out / "results.json").read_text())
+  assert len(alone["source"]["sha256"]) == 64
+  assert (
+    alone["evaluations"]["knn"]["results"]["pretrained"] == (found["knn"]["results"]["pretrained"])
+  )
+  assert cli.main(["evaluate", "--list"]) == 0
+  assert "attentive" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("words", "match"),
+  [
+    ([], "give --workdir=RUN, or --weights=PATH"),
+    (["--workdir=x", "--config=mae"], "give --workdir=RUN, or --weights=PATH"),
+    (["--weights=missing"], "there is no such file"),
+  ],
+)
+def test_evaluate_says_what_is_missing(words, match, capsys):
+  assert cli.main(["evaluate", *words]) == 2
+  assert match in capsys.readouterr().err
+
+
+def test_evaluate_overrides_evaluations_only(trained, capsys):
+  words = [f"--workdir={trained[0]}", "--evals=knn"]
+  assert cli.main(["evaluate", *words, "--config.train.steps=3"]) == 2
+  assert "Settings of evaluations look like" in capsys.readouterr().err
+  assert cli.main(["evaluate", *words, "--config.evaluations.knn.kk=3"]) == 2
+  assert "did you mean 'evaluations.knn.k'" in capsys.readouterr().err
+
+
 def test_reconstruct_draws_own_images(trained, tmp_path, capsys):
   images, out = tmp_path / "photos", tmp_path / "drawn.png"
   images.mkdir()

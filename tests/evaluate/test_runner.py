@@ -88,6 +88,21 @@ def test_every_source_is_encoded_once_an_encoder():
   assert found["one"]["results"]["pretrained"]["accuracy"]["values"] == [1.0, 1.0]
 
 
+def test_what_draws_nothing_runs_once_an_encoder():
+  calls = []
+
+  @features.drawless
+  def still(encode, data, seed):
+    calls.append(seed)
+    return {"accuracy": 0.5}
+
+  same = Encode()
+  encoders = {"pretrained": [same] * 3, "random": [Encode(), Encode(), same]}
+  found = runner.run({"still": (still, {})}, encoders, None, [0, 1, 2])
+  assert calls == [0, 0, 1, 2]
+  assert found["still"]["results"]["pretrained"]["accuracy"]["values"] == [0.5] * 3
+
+
 def test_needs_one_encoder_a_seed():
   with pytest.raises(ValueError, match="zip"):
     runner.run({"share": (share, {})}, {"pretrained": [Encode()]}, None, [0, 1])

@@ -1,0 +1,64 @@
+"""What is trained on top of an encoder. Letters: b batch, n tokens, d width, k classes."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mim_jax.layers import cross, transformer
+
+
+def batch_norm(train: bool) -> nn.BatchNorm:
+  """Mean and variance of the batch, or with `train` False the running ones; no scale, no bias."""
+  return nn.BatchNorm(
+    use_running_average=not train,
+    use_fast_variance=False,
+    use_scale=False,
+    use_bias=False,
+    momentum=0.9,
+    epsilon=1e-6,
+    name="norm",
+  )
+
+
+class Linear(nn.Module):
+  """Pooled features [b d] -> logits [b k]: a norm, then a linear map from normal(std).
+
+  norm: "layer" (MAE's fine-tuning), "batch" (its linear probe: no scale, no bias, epsilon 1e-6) or
+  "none". With `train` the batch gives mean and variance, and the running ones follow.
+  """
+
+  classes: int
+  norm: str = "layer"
+  std: float = 2e-5
+
+  @nn.compact
+  def __call__(self, x, train: bool = False):
+    x = x.astype(jnp.float32)
+    if self.norm == "layer":
+      x = transformer.norm("float32", "norm")(x)
+    elif self.norm == "batch":
+      x = batch_norm(train)(x)
+    start = nn.initializers.normal(self.std) if self.std else nn.initializers.zeros
+    return nn.Dense(self.classes, kernel_init=start, name="classifier")(x)
+
+
+class Attentive(nn.Module):
+  """All tokens [b n d] -> logits [b k]: a learned query asks the normed tokens, then a linear map.
+
+  heads: of the attention; 0 takes one for 64 numbers of width. The norm is over all tokens of the
+  batch, without scale and bias, as in AIM (arXiv 2401.08541): some encoders have a narrow spread.
+  """
+
+  classes: int
+  heads: int = 0
+  std: float = 0.01
+
+  @nn.compact
+  def __call__(self, x, train: bool = False):
+    d = x.shape[-1]
+    x = batch_norm(train)(x.astype(jnp.float32))
+    query = self.param("query", nn.initializers.normal(0.02), (1, 1, d))
+    query = jnp.broadcast_to(query, (x.shape[0], 1, d))
+    found = cross.CrossAttention(self.heads or max(1, d // 64), name="attention")(query, x)[:, 0]
+    return nn.Dense(self.classes, kernel_init=nn.initializers.normal(self.std), name="classifier")(
+      found
+    )

@@ -1,0 +1,236 @@
+"""An encoder with its weights, as evaluations see it. Letters: b batch, n tokens, d width."""
+
+import copy
+import functools
+import hashlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mim_jax import config as config_lib
+from mim_jax import core
+from mim_jax.errors import InputError
+from mim_jax.ops import patches
+from mim_jax.weights import adapt, native
+from mim_jax.weights.parts import parts_of
+
+POOLS = ("mean", "class", "both", "tokens")
+PLACED = ("sincos", "learned")  # positions that belong to the grid of the training images
+
+
+class Body:
+  """The parts that a config names and its view of images, without weights; compiled once.
+
+  Attributes:
+    config: `parts`, `encode`, `data.view` of a config; references resolved.
+    parts: the Linen module.
+    mesh: where batches are split over data x fsdp, None for one device.
+    compiled: what evaluations have compiled for it, by keys of theirs.
+  """
+
+  def __init__(self, config, mesh: Mesh | None = None):
+    """Builds the nodes of `config`."""
+    self.config, self.mesh = config, mesh
+    self.compiled: dict = {}
+    self.parts = parts_of(config)
+    allow = tuple(config.get("allow_modules", ()))
+    self._view = config_lib.build(config.data.view, allow, "data.view")
+    self._encode = config_lib.build(config.encode, allow, "encode")
+    self.read = jax.jit(self._read, static_argnames=("layer", "pool", "last"))
+
+  def view(self, batch: dict, size: int = 0) -> dict:
+    """A raw batch as evaluations see it; `size` is another side in pixels, 0 that of the config."""
+    other = dict(size=(size, size)) if size else {}
+    return self._view({k: jnp.asarray(v) for k, v in batch.items()}, **other)
+
+  def latents(self, variables: dict, view: dict, layers=None, key=None):
+    """Pure: Latents of a viewed batch, with `layers` a list; `key` makes drop path active."""
+    return self.parts.apply(
+      variables,
+      method=lambda parts: self._encode(parts, view, layers=layers),
+      rngs=None if key is None else {"dropout": key},
+    )
+
+  def _read(self, variables, batch, layer=None, pool: str | None = None, last: int = 1):
+    return self.pooled(variables, self.view(batch), layer, pool, last)
+
+  def pooled(self, variables, view, layer=None, pool: str | None = None, last: int = 1, key=None):
+    """Pure: pooled latents of a viewed batch, [b e] or [b n e]; of `last` layers side by side."""
+    layers = up_to(layer, last)
+    found: Any = self.latents(variables, view, layers, key)
+    found = found if layers else [found]
+    return jnp.concatenate([pooled(latents, pool) for latents in found], -1)
+
+  def start(self, key, view: dict) -> dict:
+    """Variables of the parts that encoding meets, as they are before any training."""
+    return dict(
+      self.parts.init(
+        {"params": key, "dropout": key}, method=lambda parts: self._encode(parts, view)
+      )
+    )
+
+  def pixels(self, batch, layer=None, pool=None, last=1, size=0) -> np.ndarray:
+    """The encode that learns nothing: the viewed image as one vector [b e], or its patches."""
+    image = np.asarray(self._seen(batch, size))
+    if pool != "tokens":
+      return image.reshape(len(image), -1)
+    return np.asarray(patches.patchify(jnp.asarray(image), self.config.parts.tokenizer.patch))
+
+  @functools.cached_property
+  def _seen(self):
+    return jax.jit(lambda batch, size: self.view(batch, size)["image"], static_argnums=1)
+
+  def placed(self, batch: dict) -> dict:
+    """A host batch on the devices, split over them where it divides."""
+    if self.mesh is None:
+      return batch
+    count = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+    split = PartitionSpec(("data", "fsdp")) if len(batch["image"]) % count == 0 else PartitionSpec()
+    return jax.device_put(batch, NamedSharding(self.mesh, split))
+
+
+class Network:
+  """encode(batch, layer=None, pool="mean", last=1, size=0) -> numpy features [b e] or [b n e].
+
+  layer: 1 = after the first block, -1 or None = the last. pool: "mean" over patches, "class" token,
+  "both", or all "tokens". last: so many layers up to `layer`, side by side. size: side in pixels
+  of the view, 0 for that of the config; positions are interpolated (see weights/adapt.py).
+
+  Attributes:
+    body: all but the weights.
+    variables: {"params": ..., other collections}.
+  """
+
+  def __init__(self, body: Body, variables: dict):
+    """Takes what the attributes say."""
+    self.body, self.variables = body, variables
+    self._sizes: dict[int, Network] = {}
+
+  def __call__(self, batch, layer=None, pool="mean", last=1, size=0) -> np.ndarray:
+    """See the class."""
+    there = self.at(size)
+    batch = there.body.placed(batch)
+    found = there.body.read(there.variables, batch, layer=layer, pool=pool, last=last)
+    return jax.device_get(found)
+
+  def like(self, variables: dict) -> "Network":
+    """The same network with other weights; nothing is compiled anew."""
+    return Network(self.body, variables)
+
+  def at(self, size: int) -> "Network":
+    """The same network for views of another side in pixels; 0 is this one.
+
+    Errors: InputError where the side is no whole number of patches, or positions are of one grid.
+    """
+    if not size or (size, size) == tuple(self.body.config.data.view.size):
+      return self
+    if size not in self._sizes:
+      config, variables = resized(self.body.config, self.variables, size)
+      body = self.body.compiled.setdefault(("at", size), Body(config, self.body.mesh))
+      self._sizes[size] = Network(body, variables)
+    return self._sizes[size]
+
+  def changed(self, **settings) -> "Network":
+    """The same network with other settings of the encoder, those that it has."""
+    encoder = self.body.config.parts.encoder
+    known = {k: v for k, v in settings.items() if k in encoder and encoder[k] != v}
+    if not known:
+      return self
+    key = ("changed", *sorted(known.items()))
+    if key not in self.body.compiled:
+      config = unlocked(self.body.config)
+      config.parts.encoder.update(known)
+      self.body.compiled[key] = Body(config, self.body.mesh)
+    return Network(self.body.compiled[key], self.variables)
+
+  def learning_positions(self) -> "Network":
+    """The same network with its fixed positions as parameters, of the grid they are on."""
+    key = ("learning_positions",)
+    config, patch = self.body.config, self.body.config.parts.tokenizer.patch
+    grid = tuple(side // patch for side in config.data.view.size)
+    variables, config = adapt.adapted(self.variables, unlocked(config), grid=grid)
+    body = self.body.compiled.setdefault(key, Body(config, self.body.mesh))
+    return Network(body, variables)
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """Hash of the weights, of the parts and of the view."""
+    digest = hashlib.blake2b(digest_size=16)
+    config = self.body.config
+    told = [config_lib.to_json(node) for node in (config.parts, config.encode, config.data.view)]
+    for text in (*told, jax.__version__, jax.default_backend()):
+      digest.update(text.encode())
+    for name, leaf in native.leaves(jax.device_get(self.variables)):
+      digest.update(f"{name} {leaf.shape} {leaf.dtype}".encode())
+      digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()
+
+
+def of(encode) -> Network:
+  """The network behind an encode; NoNetwork where there is none."""
+  inner = getattr(encode, "encode", encode)
+  if not isinstance(inner, Network):
+    raise NoNetwork("needs a network, and this encoder has none")
+  return inner
+
+
+class NoNetwork(InputError):
+  """An evaluation trains a network, and there is none: the runner leaves that row empty."""
+
+
+def unlocked(config):
+  """A copy that may be changed, references resolved."""
+  config = copy.deepcopy(config).copy_and_resolve_references()
+  config.unlock()
+  return config
+
+
+def resized(config, variables: dict, size: int) -> tuple[Any, dict]:
+  """(config, variables) for square views of `size` pixels."""
+  config = unlocked(config)
+  encoder, tokenizer = config.parts.encoder, config.parts.get("tokenizer", {})
+  patch = tokenizer.get("patch", 1)
+  if size % patch:
+    raise InputError(f"size: {size} pixels are no whole number of patches of {patch}.")
+  if encoder.get("relative"):
+    raise InputError(
+      "size: this encoder has tables of relative positions, which belong to one grid. Leave size=0."
+    )
+  if encoder.get("positions") in PLACED:
+    variables, config = adapt.adapted(variables, config, grid=(size // patch,) * 2)
+  config.data.view.size = (size, size)
+  return config, variables
+
+
+def up_to(layer: int | None, last: int) -> tuple[int, ...] | None:
+  """The numbers of `last` layers up to `layer`; None for the output alone."""
+  if last < 1 or (layer is not None and 0 < layer < last):
+    raise InputError(
+      f"last: {last} layers up to layer {layer or -1} do not exist; give 1 (that layer alone) or "
+      "more, and no more than there are."
+    )
+  if layer is None and last == 1:
+    return None
+  end = -1 if layer is None else layer
+  return tuple(range(end - last + 1, end + 1))
+
+
+def pooled(latents: core.Latents, pool: str | None):
+  """[b n d] of all patches, or one vector an image: "mean", "class" or "both"."""
+  if pool in ("class", "both") and latents.prefix.shape[1] == 0:
+    raise InputError(
+      f"pool: {pool!r} needs a class token, and this encoder has none. Use pool='mean'."
+    )
+  choices = {
+    None: lambda: latents.values,
+    "tokens": lambda: latents.values,
+    "mean": lambda: jnp.mean(latents.values, 1),
+    "class": lambda: latents.prefix[:, 0],
+    "both": lambda: jnp.concatenate([latents.prefix[:, 0], jnp.mean(latents.values, 1)], -1),
+  }
+  if pool not in choices:
+    raise InputError(f"pool: {pool!r} is unknown. Allowed: None, {', '.join(map(repr, POOLS))}.")
+  return choices[pool]()
