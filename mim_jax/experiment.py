@@ -190,9 +190,12 @@ class Experiment:
     )
     return update.update(rules, state, batch, self.step(state.step))
 
-  def train(self, workdir: pathlib.Path, stop_at: int | None = None):
-    """Trains to the end, to step `stop_at`, or to the first signal: (state, facts)."""
-    return loop.train(self, workdir, stop_at)
+  def train(self, workdir: pathlib.Path, stop_at: int | None = None, probe=None):
+    """Trains to the end, to step `stop_at`, or to the first signal: (state, facts).
+
+    `probe`: state -> {name: evaluation}, evaluated every `train.probe_every` epochs.
+    """
+    return loop.train(self, workdir, stop_at, probe)
 
   # What was learnt.
 

@@ -1,5 +1,6 @@
 """A run told as one story: train, probe what was learnt, draw it, write the report."""
 
+import functools
 import importlib.metadata
 import json
 import pathlib
@@ -16,7 +17,7 @@ from mim_jax import errors
 from mim_jax import experiment as experiment_lib
 from mim_jax.data import clips, paired
 from mim_jax.data import folder as folder_lib
-from mim_jax.evaluate import reconstruction, report, runner
+from mim_jax.evaluate import features, reconstruction, report, runner
 from mim_jax.train import checkpoint, folder, mesh, metrics
 from mim_jax.train import state as state_lib
 from mim_jax.weights import native
@@ -32,7 +33,7 @@ def run(config, workdir) -> dict:
   experiment = experiment_lib.build(config)
   with folder.opened(workdir, config) as path:
     say(f"{path}: {describe(experiment)}")
-    state, facts = experiment.train(path)
+    state, facts = experiment.train(path, probe=probe(experiment))
     if facts["signal"]:
       say(f"stopped at step {facts['step']}, saved; the same command goes on from there.")
       return facts
@@ -44,15 +45,39 @@ def run(config, workdir) -> dict:
   return facts
 
 
+def probe(experiment):
+  """What the loop calls while training: state -> {name: evaluation}, those in `train.probe`.
+
+  An evaluation() gives {number: value}. InputError for a name that is no evaluation of the config.
+  """
+  entries = {k: v for k, v in experiment.evaluations.items() if callable(v)}
+  chosen = experiment.config.train.get("probe", ())
+  for name in chosen:
+    if name not in entries:
+      raise errors.unknown("train.probe", name, entries)
+
+  def make(state):
+    here, own = whole(experiment, state)
+    encode = features.Cached(here.encoder(own.params, own.stats))
+    return {name: functools.partial(entries[name], encode, here.data, 0) for name in chosen}
+
+  return make
+
+
 def whole(experiment, state):
   """(experiment, state) on this process's first device, where a run has several processes."""
   if mesh.alone():
     return experiment, state
   state = jax.tree.map(np.asarray, multihost_utils.process_allgather(state, tiled=True))
+  return on_one_device(experiment), jax.device_put(state, jax.local_devices()[0])
+
+
+@functools.cache  # with it goes what it has compiled
+def on_one_device(experiment):
+  """The same experiment on the first device of this process."""
   config = config_lib.from_json(config_lib.to_json(experiment.config))
   config.train.mesh.update(data=-1, fsdp=1, tensor=1)
-  here = experiment_lib.Experiment(config, devices=jax.local_devices()[:1])
-  return here, jax.device_put(state, jax.local_devices()[0])
+  return experiment_lib.Experiment(config, devices=jax.local_devices()[:1])
 
 
 def assess(experiment, state, path: pathlib.Path, facts: dict | None = None, only=None) -> dict:
@@ -167,14 +192,15 @@ def describe_run(
   cost["flops_per_image_formula"] = config_lib.flops(experiment.config)
   cost["parameters"] = {k: state_lib.count(v) for k, v in state.params.items()}
   if lines:
-    cost["images_per_second"] = statistics.median(line["images_per_second"] for line in lines)
+    rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
+    cost["images_per_second"] = statistics.median(rates)
   times = cost.setdefault("seconds", {})
   times["evaluate"] = seconds
   if facts and facts["flops"]:
     cost["flops_per_image"] = facts["flops"] / batch
     spent = dict(facts["seconds"])
     steps = spent.pop("steps")
-    times.update(spent, train=steps)
+    times.update(spent, train=steps, evaluate=seconds + spent["evaluate"])
     cost["goodput"] = steps / (sum(facts["seconds"].values()) + seconds)
   device = jax.devices()[0]
   results.update(
