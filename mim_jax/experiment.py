@@ -242,6 +242,18 @@ class Experiment:
 
     return encode
 
+  def look(self, state: state_lib.TrainState, function):
+    """function(parts, encode, batch) with this state, for raw batches: compiled, on the host."""
+
+    def run(params, stats, batch):
+      return self.parts.apply(
+        {"params": params, **stats},
+        method=lambda parts: function(parts, self._encode, self.view(batch)),
+      )
+
+    compiled = jax.jit(run)
+    return lambda batch: jax.device_get(compiled(state.params, state.stats, batch))
+
   def pictures(self, state: state_lib.TrainState, batch: dict, step=0) -> dict | None:
     """The config's pictures of a raw batch, e.g. original, masked, reconstruction; None if it has
     none.

@@ -17,7 +17,7 @@ from mim_jax import errors
 from mim_jax import experiment as experiment_lib
 from mim_jax.data import clips, paired
 from mim_jax.data import folder as folder_lib
-from mim_jax.evaluate import features, reconstruction, report, runner
+from mim_jax.evaluate import features, held_out, reconstruction, report, runner, views
 from mim_jax.train import checkpoint, folder, mesh, metrics
 from mim_jax.train import state as state_lib
 from mim_jax.weights import native
@@ -85,6 +85,7 @@ def assess(experiment, state, path: pathlib.Path, facts: dict | None = None, onl
   began = time.monotonic()
   results = read_results(path)
   draw(experiment, state, path, results)
+  look(experiment, state, path, results)
   evaluate(experiment, state, results, only)
   describe_run(experiment, state, path, results, facts, time.monotonic() - began)
   scratch = path / "results.tmp"
@@ -140,6 +141,30 @@ def draw(experiment, state, path: pathlib.Path, results: dict) -> None:
   if pictures is not None:
     view = experiment.config.data.view
     results["reconstruction"] = reconstruction.save(path, pictures, mean=view.mean, std=view.std)
+
+
+def look(experiment, state, path: pathlib.Path, results: dict) -> None:
+  """What the encoder makes of images, and the loss on held-out ones, for the report.
+
+  What can't be had for this method or these images is left out, and results["missing"] says why.
+  """
+  data, train = experiment.data, experiment.config.train
+  settings = path, functools.partial(experiment.look, state), data, experiment.config.data.view
+  wanted = {
+    "features": lambda: views.draw_seen(*settings),
+    "neighbours": lambda: views.draw_neighbours(*settings),
+    "held_out": lambda: held_out.held_out(
+      experiment.loss, state, data, train.batch_size, experiment.total_steps
+    ),
+  }
+  missing = results["missing"] = {}
+  for name, find in wanted.items():
+    results.pop(name, None)
+    try:
+      results[name] = find()
+    except Exception as error:  # a picture that fails must not take the evaluations with it
+      kind = "" if isinstance(error, errors.InputError) else f"{type(error).__name__}: "
+      missing[name] = f"{kind}{error}"
 
 
 def reconstruct(workdir, images: str | None, out: str, count: int = 8, seed: int = 0) -> str:

@@ -146,7 +146,7 @@ def held_out(found: dict) -> list[tuple[str, str, str]]:
   if not found:
     return []
   train, images = (curves.number(found.get(name)) for name in ("train", "images"))
-  small = f"{images} test images; as many of training {train}"
+  small = f"on {images} test images; {train} on as many training images"
   return [("Held-out loss", curves.number(found.get("test")), small)]
 
 

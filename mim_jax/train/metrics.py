@@ -42,7 +42,7 @@ class Meter:
     """
     self._batch_size, self._start, self._total = settings.batch_size, start, total
     self._clock = clock or goodput.Clock()
-    self._pending: tuple[int, dict, list] | None = None
+    self._pending: tuple[int, dict, list, float] | None = None
     self._interval: list[tuple[int, dict]] = []
     self._notes = dict(peak=0.0, skipped=0, in_a_row=0) | (notes or {})
     self._losses: list[float] = []
@@ -81,7 +81,8 @@ class Meter:
   def log(self, step: int, metrics: dict) -> None:
     """Keeps `metrics` of step number `step` and writes those kept before."""
     self._write()
-    self._pending, self._interval = (step, metrics, self._interval), []
+    # Now, not when it is written: that may be an interval later, or at once, before a save.
+    self._pending, self._interval = (step, metrics, self._interval, self._worked()), []
 
   def settle(self) -> tuple[dict, float | None]:
     """Writes all there is, onto the disk: (what a Meter that goes on from here must know, mean
@@ -147,7 +148,7 @@ class Meter:
   def _write(self) -> None:
     if self._pending is None:
       return
-    (step, metrics, interval), self._pending = self._pending, None
+    (step, metrics, interval, reached), self._pending = self._pending, None
     line = {k: numerics.finite_or_none(v) for k, v in jax.device_get(metrics).items()}
     numerics.check_finite(line.pop("bad_step"))
     self._fold(interval)
@@ -156,9 +157,11 @@ class Meter:
       line["skipped_steps"] = self._notes["skipped"]
     self._warn(step, line)
     self._notes.update(peak=0.0, skipped=0)
-    now, before = (self._worked(), step), self._last
-    rate = (step - before[1]) * self._batch_size / max(now[0] - before[0], 1e-9)
-    self._last = now
+    began, before = self._last
+    # The host runs ahead of the device by an interval, which only the first line would not know.
+    now = self._worked() if before == self._start else reached
+    rate = (step - before) * self._batch_size / max(now - began, 1e-9)
+    self._last = (reached, step)
     seconds = time.monotonic() - self._began
     timing = dict(zip(TIMING, (rate, seconds, self._clock.goodput()), strict=True))
     self._put(step, dict(step=step, **line, **timing))
