@@ -48,10 +48,14 @@ def run(config, workdir) -> dict:
 def probe(experiment):
   """What the loop calls while training: state -> {name: evaluation}, those in `train.probe`.
 
-  An evaluation() gives {number: value}. InputError for a name that is no evaluation of the config.
+  An evaluation() gives {number: value}. None where `train.probe_every` is 0. InputError for a name
+  that is no evaluation of the config.
   """
+  train = experiment.config.train
+  if not train.get("probe_every"):
+    return None
   entries = {k: v for k, v in experiment.evaluations.items() if callable(v)}
-  chosen = experiment.config.train.get("probe", ())
+  chosen = train.probe
   for name in chosen:
     if name not in entries:
       raise errors.unknown("train.probe", name, entries)

@@ -8,7 +8,7 @@ import statistics
 import numpy as np
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import curves, report, runner
+from mim_jax.evaluate import curves, report, runner, runs
 from mim_jax.evaluate.runs import Group, Run
 
 SPREAD = (
@@ -87,7 +87,7 @@ PLAIN = {("step", ""): _step, ("loss", "at the end"): _loss, ("images", "a secon
 
 def series(run: Run, name: str) -> tuple[list, list]:
   """(steps, values) of a number that was logged."""
-  points = report.logged_points(run.lines, name)
+  points = runs.logged_points(run.lines, name)
   return ([p[0] for p in points], [p[1] for p in points])
 
 
@@ -99,51 +99,58 @@ def charts(groups: list[Group]) -> list[curves.Overlay]:
   sizes = [group.runs[0].config.get("train.batch_size", 1) for group in groups]
   unit = "step" if len(set(sizes)) == 1 else "image"
   found = []
-  for name in report.logged([line for run in _runs(groups) for line in run.lines]):
+  for name in runs.logged([line for run in _runs(groups) for line in run.lines]):
     lines = []
     for group, size in zip(groups, sizes, strict=True):
-      runs = [(np.asarray(s) * (1 if unit == "step" else size), v) for s, v in _logged(group, name)]
-      lines += [(group.name, runs)] if runs else []
-    if sum(len(runs) for _, runs in lines) > 1:
-      smooth = name != "learning_rate" and not name.startswith(report.EVAL)
-      said = name.removeprefix(report.EVAL).replace("_", " ")
+      scale = 1 if unit == "step" else size
+      own = [(np.asarray(steps) * scale, values) for steps, values in _logged(group, name)]
+      lines += [(group.name, own)] if own else []
+    if sum(len(own) for _, own in lines) > 1:
+      smooth = name != "learning_rate" and not name.startswith(runs.EVAL)
+      said = name.removeprefix(runs.EVAL).replace("_", " ")
       found.append(curves.overlay(said, lines, unit, smooth))
   return found
 
 
 def _logged(group: Group, name: str) -> list:
   """Series of the runs of a group, if they have steps in common and anything finite."""
-  runs = [series(run, name) for run in group.runs]
-  runs = [(steps, values) for steps, values in runs if any(map(math.isfinite, values))]
-  shared = set.intersection(*(set(steps) for steps, _ in runs)) if runs else set()
-  return runs if shared else []
+  own = [series(run, name) for run in group.runs]
+  own = [(steps, values) for steps, values in own if any(map(math.isfinite, values))]
+  shared = set.intersection(*(set(steps) for steps, _ in own)) if own else set()
+  return own if shared else []
 
 
 def differences(groups: list[Group]) -> list[tuple[str, list[str]]]:
-  """(key, its value in each group) of the config's keys that differ; seeds are left out."""
+  """(key, its value in each group) of the config's keys that differ; seeds are left out.
+
+  Where parts differ, what only one of them can be set to goes without saying.
+  """
   configs = [group.runs[0].config for group in groups]
   keys = sorted({key for config in configs for key in config} - {"seed"})
-  rows = [(key, [report.plain(c[key]) if key in c else "–" for c in configs]) for key in keys]
-  return [(key, values) for key, values in rows if len(set(values)) > 1]
+  rows = [(key, [runs.plain(c[key]) if key in c else "–" for c in configs]) for key in keys]
+  rows = [(key, values) for key, values in rows if len(set(values)) > 1]
+  parts = tuple(key.removesuffix("part") for key, _ in rows if key.endswith(".part"))
+  own = [key.startswith(parts) and not key.endswith(".part") and "–" in v for key, v in rows]
+  return [row for row, implied in zip(rows, own, strict=True) if not implied]
 
 
 def notes(groups: list[Group]) -> list[str]:
   """What a reader must know before believing the comparison."""
-  runs, found = _runs(groups), [SPREAD]
-  for name in dict.fromkeys(name for run in runs for name in run.protocols):
-    those = [run for run in runs if name in run.protocols]
-    for key in sorted({key for run in those for key in run.protocols[name]}):
-      said = [run.protocols[name].get(key, "–") for run in those]
-      if len(set(said)) > 1:
-        each = ", ".join(f"{run.name} {value}" for run, value in zip(those, said, strict=True))
-        found.append(f"{name} was not measured alike: {key} is {each}.")
-  if len({run.data for run in runs} - {None}) > 1:
+  every, found = _runs(groups), [SPREAD]
+  for name in dict.fromkeys(name for run in every for name in run.protocols):
+    those = [run for run in every if name in run.protocols]
+    keys = sorted({key for run in those for key in run.protocols[name]})
+    said = {key: dict.fromkeys(run.protocols[name].get(key, "–") for run in those) for key in keys}
+    unlike = [f"{key} ({' | '.join(values)})" for key, values in said.items() if len(values) > 1]
+    if unlike:
+      found.append(f"{name} was not measured alike: {', '.join(unlike)}.")
+  if len({run.data for run in every} - {None}) > 1:
     found.append("The runs were trained on different images.")
   if any(key.startswith("objective.") for key, _ in differences(groups)):
     found.append("The objectives differ: the heights of their losses can't be compared.")
-  if len({_step(run) for run in runs}) > 1:
+  if len({_step(run) for run in every}) > 1:
     found.append("The runs are not equally long.")
-  without = [run.name for run in runs if not run.scores]
+  without = [run.name for run in every if not run.scores]
   return found + ([f"Without evaluations: {', '.join(without)}."] if without else [])
 
 

@@ -1,15 +1,12 @@
 """report.html of a run folder: one file that needs nothing else, made from the folder alone."""
 
 import base64
-import json
 import math
 import pathlib
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import curves, runner
+from mim_jax.evaluate import curves, runner, runs
 
-EVAL = "eval/"  # how the names of evaluations while training begin in metrics.jsonl
-FIRST = ("loss", "learning_rate", "gradient_norm", "images_per_second")
 BASELINES = {
   "pretrained": "this run",
   "random": "same network, untrained",
@@ -49,9 +46,9 @@ def rendered(template: str, **values) -> str:
 
 def render(folder: pathlib.Path) -> str:
   """The report of `folder` as HTML."""
-  config, results = read_json(folder / "config.json"), read_json(folder / "results.json")
-  lines = read_metrics(folder / "metrics.jsonl")
-  evaluations = child(results, "evaluations")
+  config, results = runs.read_json(folder / "config.json"), runs.read_json(folder / "results.json")
+  lines = runs.read_metrics(folder / "metrics.jsonl")
+  evaluations = runs.child(results, "evaluations")
   return rendered(
     "report.html.j2",
     title=title(config, results),
@@ -64,34 +61,19 @@ def render(folder: pathlib.Path) -> str:
     learning=learning(lines, results),
     axes=curves,
     pictures=pictures(folder / "reconstructions"),
-    panels=panels(child(results, "reconstruction"), ("original", "masked", "reconstruction")),
+    panels=panels(runs.child(results, "reconstruction"), ("original", "masked", "reconstruction")),
     views=views(folder, results),
-    missing=child(results, "missing"),
-    note=child(results, "reconstruction").get("note"),
+    missing=runs.child(results, "missing"),
+    note=runs.child(results, "reconstruction").get("note"),
     config=config,
     surroundings=surroundings(config, results),
   )
 
 
-def read_metrics(file: pathlib.Path) -> list[dict]:
-  """One dict a step, in order; of a number written twice (a resumed run) the later one counts."""
-  steps = {}
-  for text in (
-    file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ()
-  ):
-    try:
-      line = json.loads(text)
-    except ValueError:
-      continue  # cut short by a crash
-    if isinstance(line, dict) and curves.number(line.get("step")) != "–":
-      steps[line["step"]] = {**steps.get(line["step"], {}), **line}
-  return [steps[step] for step in sorted(steps)]
-
-
 def title(config: dict, results: dict) -> str:
   """'mae on digits', from the config, else what there is."""
-  method = config.get("method") or _short(child(config, "objective").get("part"))
-  data = child(child(config, "data"), "train")
+  method = config.get("method") or _short(runs.child(config, "objective").get("part"))
+  data = runs.child(runs.child(config, "data"), "train")
   name = data.get("name") or _short(data.get("part"))
   if data.get("path"):
     name = pathlib.PurePath(str(data["path"])).name or name
@@ -101,7 +83,7 @@ def title(config: dict, results: dict) -> str:
 def headline(config: dict, results: dict, lines: list[dict]) -> list[str]:
   """The line under the title: step, seed, training images."""
   step = results.get("step", lines[-1]["step"] if lines else None)
-  data = child(results, "dataset")
+  data = runs.child(results, "dataset")
   seed = results.get("seed", config.get("seed"))
   said = (
     step is not None and f"step {curves.number(step)}",
@@ -114,8 +96,8 @@ def headline(config: dict, results: dict, lines: list[dict]) -> list[str]:
 
 def tiles(results: dict) -> list[tuple[str, str, str]]:
   """(name, number, small print) of what the run cost."""
-  cost = child(results, "cost")
-  sizes, seconds = child(cost, "parameters"), child(cost, "seconds")
+  cost = runs.child(results, "cost")
+  sizes, seconds = runs.child(cost, "parameters"), runs.child(cost, "seconds")
   encoder = sizes.get("encoder", sum(sizes.values()) if sizes else None)
   formula = curves.scaled(cost.get("flops_per_image_formula"), "FLOP")
   other = [
@@ -137,7 +119,7 @@ def tiles(results: dict) -> list[tuple[str, str, str]]:
       + "".join(f"; {k} {curves.scaled(v)}" for k, v in sizes.items() if k != "encoder"),
     ),
     ("Training", curves.duration(seconds.get("train")), "; ".join(other + share)),
-    *held_out(child(results, "held_out")),
+    *held_out(runs.child(results, "held_out")),
   ]
 
 
@@ -154,24 +136,28 @@ def columns(evaluations: dict) -> list[tuple[str, str]]:
   """(evaluation, number) of every column; one without a number for what has no results."""
   found = []
   for name, entry in evaluations.items():
-    numbers = dict.fromkeys(key for result in child(entry, "results").values() for key in result)
+    numbers = dict.fromkeys(
+      key for result in runs.child(entry, "results").values() for key in result
+    )
     found += [(name, key) for key in numbers or [""]]
   return found
 
 
 def rows(evaluations: dict) -> list[dict]:
   """{name, about, cells} an encoder; a cell is None or {text, each, best, share or None}."""
-  names = dict.fromkeys(n for entry in evaluations.values() for n in child(entry, "results"))
+  names = dict.fromkeys(n for entry in evaluations.values() for n in runs.child(entry, "results"))
   table = []
   for name in names:
-    cells = [_cell(child(evaluations[e], "results"), name, key) for e, key in columns(evaluations)]
+    cells = [
+      _cell(runs.child(evaluations[e], "results"), name, key) for e, key in columns(evaluations)
+    ]
     table.append({"name": name, "about": BASELINES.get(name, ""), "cells": cells})
   return table
 
 
 def _cell(results: dict, name: str, key: str):
   """One number of one encoder, and whether it is the highest among the encoders."""
-  number = child(results, name).get(key)
+  number = runs.child(results, name).get(key)
   if not number:
     return None
   means = [r[key]["mean"] for r in results.values() if key in r]
@@ -188,7 +174,9 @@ def protocols(evaluations: dict) -> list[tuple[str, str, list]]:
   """(evaluation, its protocol in words, reasons why numbers are missing)."""
   found = []
   for name, entry in evaluations.items():
-    words = [f"{k} {plain(v)}" for k, v in child(entry, "protocol").items() if k != "part"]
+    words = [
+      f"{k} {runs.plain(v)}" for k, v in runs.child(entry, "protocol").items() if k != "part"
+    ]
     why = [(kind, str(entry[kind])) for kind in ("skipped", "failed") if kind in entry]
     found.append((name, ", ".join(words), why))
   return found
@@ -197,9 +185,9 @@ def protocols(evaluations: dict) -> list[tuple[str, str, list]]:
 def charts(lines: list[dict]) -> list[curves.Chart]:
   """A chart for each number that was logged, the usual ones first."""
   found = []
-  for name in logged(lines):
-    points = logged_points(lines, name)
-    if points and not name.startswith(EVAL):
+  for name in runs.logged(lines):
+    points = runs.logged_points(lines, name)
+    if points and not name.startswith(runs.EVAL):
       steps, values = zip(*points, strict=True)
       smooth = name != "learning_rate"
       found.append(curves.chart(name.replace("_", " "), steps, values, smooth))
@@ -209,24 +197,19 @@ def charts(lines: list[dict]) -> list[curves.Chart]:
 def learning(lines: list[dict], results: dict) -> list[curves.Chart]:
   """Charts of the evaluations in training, and of nearest neighbours by layer."""
   found = []
-  for name in logged(lines):
-    points = logged_points(lines, name)
-    if name.startswith(EVAL) and len(points) > 1:
-      said = name.removeprefix(EVAL).replace("_", " ") + ", while training"
+  for name in runs.logged(lines):
+    points = runs.logged_points(lines, name)
+    if name.startswith(runs.EVAL) and len(points) > 1:
+      said = name.removeprefix(runs.EVAL).replace("_", " ") + ", while training"
       steps, values = zip(*points, strict=True)
       found.append(curves.chart(said, steps, values, smooth=False))
-  layers = child(child(results, "neighbours"), "by_layer")
+  layers = runs.child(runs.child(results, "neighbours"), "by_layer")
   accuracy = layers.get("accuracy", ())
   if len(accuracy) > 1:
     said = f"kNN accuracy by layer, {layers['asked']} images among {layers['known']}"
     numbers = range(1, len(accuracy) + 1)
     found.append(curves.chart(said, numbers, accuracy, smooth=False, unit="layer"))
   return found
-
-
-def logged_points(lines: list[dict], name: str) -> list[tuple]:
-  """(step, value) of every line that has this number."""
-  return [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
 
 
 def panels(entry: dict, usual: tuple = ()) -> list[str]:
@@ -237,7 +220,7 @@ def panels(entry: dict, usual: tuple = ()) -> list[str]:
 
 def views(folder: pathlib.Path, results: dict) -> dict:
   """What the pictures of features and of neighbours need: addresses, and what they show."""
-  seen, near = child(results, "features"), child(results, "neighbours")
+  seen, near = runs.child(results, "features"), runs.child(results, "neighbours")
   files = pictures(folder / "neighbours") if near else []
   said = [str(text) for text in near.get("said", ())]
   return {
@@ -249,12 +232,6 @@ def views(folder: pathlib.Path, results: dict) -> dict:
   }
 
 
-def logged(lines: list[dict]) -> list[str]:
-  """The names of the numbers in lines of metrics, the usual ones first."""
-  names = dict.fromkeys([*FIRST, *(key for line in lines for key in line)])
-  return [name for name in names if name not in ("step", "seconds")]
-
-
 def pictures(folder: pathlib.Path, limit: int = 8) -> list[str]:
   """data: addresses of the strips NN.png, else of whatever PNG files there are."""
   files = sorted(folder.glob("[0-9]*.png")) or sorted(folder.glob("*.png"))
@@ -264,41 +241,15 @@ def pictures(folder: pathlib.Path, limit: int = 8) -> list[str]:
 
 def surroundings(config: dict, results: dict) -> list[tuple[str, dict]]:
   """(heading, {name: text}) of data, hardware and versions, as far as they are known."""
-  groups = {name: child(results, name) for name in ("dataset", "hardware", "versions")}
+  groups = {name: runs.child(results, name) for name in ("dataset", "hardware", "versions")}
   seed = results.get("seed", config.get("seed"))
   if seed is not None:
     groups["dataset"] = {**groups["dataset"], "seed": seed}
   shown = {"dataset": "Data and seed", "hardware": "Hardware", "versions": "Versions"}
   return [
-    (shown[k], {n: plain(v) for n, v in group.items()}) for k, group in groups.items() if group
+    (shown[k], {n: runs.plain(v) for n, v in group.items()}) for k, group in groups.items() if group
   ]
-
-
-def plain(value) -> str:
-  """A setting in words: '[0.75, none]'."""
-  if isinstance(value, list | tuple):
-    return "[" + ", ".join(map(plain, value)) + "]"
-  if isinstance(value, bool) or value is None:
-    return str(value).lower() if value is not None else "none"
-  return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _short(dotted) -> str:
   return str(dotted).rpartition(".")[2] if dotted else ""
-
-
-def child(parent: dict, key: str) -> dict:
-  """The dict under a key; {} where there is none."""
-  value = parent.get(key)
-  return value if isinstance(value, dict) else {}
-
-
-def read_json(file: pathlib.Path) -> dict:
-  """The dict in a JSON file; {} where there is no file. InputError where it is not JSON."""
-  if not file.exists():
-    return {}
-  try:
-    found = json.loads(file.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise InputError(f"{file}: not JSON ({error}). Mend it or remove it.") from error
-  return found if isinstance(found, dict) else {}

@@ -2,14 +2,17 @@
 
 import dataclasses
 import itertools
+import json
 import pathlib
 import re
 
 from mim_jax import errors
 from mim_jax.errors import InputError
-from mim_jax.evaluate import report
+from mim_jax.evaluate import curves
 
 ENCODER = "pretrained"  # whose scores are read
+EVAL = "eval/"  # how the names of evaluations while training begin in metrics.jsonl
+FIRST = ("loss", "learning_rate", "gradient_norm", "images_per_second")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,23 +64,23 @@ def _read(path: pathlib.Path, name: str) -> Run:
     raise InputError(f"compare: there is no run folder {path}{errors.nearest(str(path), near)}")
   if not (path / "config.json").exists():
     raise InputError(f"compare: {path} has no config.json, so it is no run folder.")
-  lines = report.read_metrics(path / "metrics.jsonl")
-  results = report.read_json(path / "results.json")
+  lines = read_metrics(path / "metrics.jsonl")
+  results = read_json(path / "results.json")
   if not lines and not results:
     raise InputError(
       f"compare: {path} has neither metrics nor results yet. Train it first, or leave it out."
     )
-  found = report.child(results, "evaluations")
-  own = {e: report.child(report.child(entry, "results"), ENCODER) for e, entry in found.items()}
-  protocols = {e: flat(report.child(entry, "protocol")) for e, entry in found.items()}
+  found = child(results, "evaluations")
+  own = {e: child(child(entry, "results"), ENCODER) for e, entry in found.items()}
+  protocols = {e: flat(child(entry, "protocol")) for e, entry in found.items()}
   return Run(
     name,
-    flat(report.read_json(path / "config.json")),
+    flat(read_json(path / "config.json")),
     lines,
     {(e, key): number["mean"] for e, numbers in own.items() for key, number in numbers.items()},
-    {e: {k: report.plain(v) for k, v in protocol.items()} for e, protocol in protocols.items()},
-    report.child(results, "dataset").get("fingerprint"),
-    report.child(results, "cost").get("images_per_second"),
+    {e: {k: plain(v) for k, v in protocol.items()} for e, protocol in protocols.items()},
+    child(results, "dataset").get("fingerprint"),
+    child(results, "cost").get("images_per_second"),
   )
 
 
@@ -121,3 +124,55 @@ def _common(names: list[str]) -> str:
   same = (a for a, *_ in itertools.takewhile(lambda x: len(set(x)) == 1, zip(*names, strict=False)))
   begin = re.sub(r"([-_. /]+(seed|s)?|seed)?[-_=]*\d*$", "", "".join(same))
   return f"{begin} × {len(names)}" if begin else f"{names[0]} and {len(names) - 1} more"
+
+
+def read_metrics(file: pathlib.Path) -> list[dict]:
+  """One dict a step, in order; of a number written twice (a resumed run) the later one counts."""
+  steps = {}
+  for text in (
+    file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ()
+  ):
+    try:
+      line = json.loads(text)
+    except ValueError:
+      continue  # cut short by a crash
+    if isinstance(line, dict) and curves.number(line.get("step")) != "–":
+      steps[line["step"]] = {**steps.get(line["step"], {}), **line}
+  return [steps[step] for step in sorted(steps)]
+
+
+def logged_points(lines: list[dict], name: str) -> list[tuple]:
+  """(step, value) of every line that has this number."""
+  return [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
+
+
+def logged(lines: list[dict]) -> list[str]:
+  """The names of the numbers in lines of metrics, the usual ones first."""
+  names = dict.fromkeys([*FIRST, *(key for line in lines for key in line)])
+  return [name for name in names if name not in ("step", "seconds")]
+
+
+def plain(value) -> str:
+  """A setting in words: '[0.75, none]'."""
+  if isinstance(value, list | tuple):
+    return "[" + ", ".join(map(plain, value)) + "]"
+  if isinstance(value, bool) or value is None:
+    return str(value).lower() if value is not None else "none"
+  return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def child(parent: dict, key: str) -> dict:
+  """The dict under a key; {} where there is none."""
+  value = parent.get(key)
+  return value if isinstance(value, dict) else {}
+
+
+def read_json(file: pathlib.Path) -> dict:
+  """The dict in a JSON file; {} where there is no file. InputError where it is not JSON."""
+  if not file.exists():
+    return {}
+  try:
+    found = json.loads(file.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise InputError(f"{file}: not JSON ({error}). Mend it or remove it.") from error
+  return found if isinstance(found, dict) else {}

@@ -58,6 +58,17 @@ def test_a_seed_that_comes_again_is_not_counted_as_spread(tmp_path):
   assert "The configs are equal." in compare.text(runs.read(again))
 
 
+def test_settings_that_only_one_of_two_parts_has_go_without_saying(tmp_path):
+  folders = [a_run(tmp_path / name) for name in ("one", "two")]
+  for i, folder in enumerate(folders):
+    mask = [dict(part="random", ratio=0.75, shared=1), dict(part="blocks", count=4, shared=2)][i]
+    (folder / "config.json").write_text(json.dumps(dict(seed=0, mask=mask, more=[None, i])))
+  found = dict(compare.differences(runs.read(folders)))
+  assert found == {
+    "mask.part": ["random", "blocks"], "mask.shared": ["1", "2"], "more": ["[none, 0]", "[none, 1]"]
+  }  # fmt: skip
+
+
 def test_only_what_differs_is_shown(three):
   assert compare.differences(runs.read(three)) == [("objective.mask.ratio", ["0.75", "0.5"])]
 
@@ -84,7 +95,7 @@ def test_names_are_as_long_as_they_must_be(tmp_path):
 @pytest.mark.parametrize(
   ("other", "said"),
   [
-    (dict(k=10), "knn was not measured alike: k is one 20, two 10."),
+    (dict(k=10), "knn was not measured alike: k (20 | 10)."),
     (dict(data="77"), "trained on different images"),
     (dict(ratio=0.5), "heights of their losses can't be compared"),
     (dict(steps=30), "not equally long"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mim_jax import errors
-from mim_jax.evaluate import curves, reconstruction, report
+from mim_jax.evaluate import curves, reconstruction, report, runs
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://evil.example/x onerror=alert(2)>{{7*7}}"
 SECTIONS = {"cost", "evaluations", "curves", "reconstructions", "config", "surroundings"}
@@ -225,7 +225,7 @@ def test_sparse_results(tmp_path):
 def test_resumed_runs_count_a_step_once(tmp_path):
   lines = [{"step": 2, "loss": 1}, {"step": 4, "loss": 2}, {"step": 2, "loss": 3}]
   (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-  assert report.read_metrics(tmp_path / "metrics.jsonl") == [lines[2], lines[1]]
+  assert runs.read_metrics(tmp_path / "metrics.jsonl") == [lines[2], lines[1]]
 
 
 def test_refuses(tmp_path):

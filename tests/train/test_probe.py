@@ -121,6 +121,8 @@ def test_the_batches_that_are_read_ahead_stay(experiment, tmp_path, monkeypatch)
 def test_a_name_that_is_no_evaluation_and_a_negative_interval_are_refused(experiment, monkeypatch):
   c = config_lib.get_config("mae", "dataset=digits,size=nano")
   c.train.probe = ("kmn",)
+  assert run.probe(experiment_lib.Experiment(c, devices=jax.devices()[:1])) is None
+  c.train.probe_every = 1.0
   with pytest.raises(InputError, match="train.probe: 'kmn' is unknown; did you mean 'knn'"):
     run.probe(experiment_lib.Experiment(c, devices=jax.devices()[:1]))
   with pytest.raises(
