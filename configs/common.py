@@ -95,6 +95,8 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       keep_best=0,  # and so many of least loss since the one before
       on_damage="stop",  # a damaged checkpoint; "previous" goes on from the newest that is whole
       on_non_finite="stop",  # or "skip" the step, or "rewind" and leave out the batches
+      probe_every=0.0,  # epochs between evaluations while training, 0 for none
+      probe=("knn",),  # which of `evaluations`
       watchdog=1800.0,  # seconds without a step after which the process ends, 0 for ever
       threads=2,
       workers=0,

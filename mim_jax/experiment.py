@@ -189,9 +189,12 @@ class Experiment:
     )
     return update.update(rules, state, batch, self.step(state.step))
 
-  def train(self, workdir: pathlib.Path, stop_at: int | None = None):
-    """Trains to the end, to step `stop_at`, or to the first signal: (state, facts)."""
-    return loop.train(self, workdir, stop_at)
+  def train(self, workdir: pathlib.Path, stop_at: int | None = None, probe=None):
+    """Trains to the end, to step `stop_at`, or to the first signal: (state, facts).
+
+    `probe`: state -> {name: evaluation}, evaluated every `train.probe_every` epochs.
+    """
+    return loop.train(self, workdir, stop_at, probe)
 
   # What was learnt.
 
@@ -221,6 +224,18 @@ class Experiment:
   def pixels(self):
     """The baseline that learns nothing: encode(batch) -> the viewed image as one vector [b e]."""
     return self.body.pixels
+
+  def look(self, state: state_lib.TrainState, function):
+    """function(parts, encode, batch) with this state, for raw batches: compiled, on the host."""
+
+    def run(params, stats, batch):
+      return self.parts.apply(
+        {"params": params, **stats},
+        method=lambda parts: function(parts, self._encode, self.view(batch)),
+      )
+
+    compiled = jax.jit(run)
+    return lambda batch: jax.device_get(compiled(state.params, state.stats, batch))
 
   def pictures(self, state: state_lib.TrainState, batch: dict, step=0) -> dict | None:
     """The config's pictures of a raw batch, e.g. original, masked, reconstruction; None if it has

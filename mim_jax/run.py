@@ -17,7 +17,16 @@ from mim_jax import errors
 from mim_jax import experiment as experiment_lib
 from mim_jax.data import clips, paired
 from mim_jax.data import folder as folder_lib
-from mim_jax.evaluate import network, reconstruction, report, runner, standard
+from mim_jax.evaluate import (
+  features,
+  held_out,
+  network,
+  reconstruction,
+  report,
+  runner,
+  standard,
+  views,
+)
 from mim_jax.train import checkpoint, folder, mesh, metrics
 from mim_jax.train import state as state_lib
 from mim_jax.weights import conversion, native
@@ -33,7 +42,7 @@ def run(config, workdir) -> dict:
   experiment = experiment_lib.build(config)
   with folder.opened(workdir, config) as path:
     say(f"{path}: {describe(experiment)}")
-    state, facts = experiment.train(path)
+    state, facts = experiment.train(path, probe=probe(experiment))
     if facts["signal"]:
       say(f"stopped at step {facts['step']}, saved; the same command goes on from there.")
       return facts
@@ -45,15 +54,43 @@ def run(config, workdir) -> dict:
   return facts
 
 
+def probe(experiment):
+  """What the loop calls while training: state -> {name: evaluation}, those in `train.probe`.
+
+  An evaluation() gives {number: value}. None where `train.probe_every` is 0. InputError for a name
+  that is no evaluation of the config.
+  """
+  train = experiment.config.train
+  if not train.get("probe_every"):
+    return None
+  entries = {k: v for k, v in experiment.evaluations.items() if callable(v)}
+  chosen = train.probe
+  for name in chosen:
+    if name not in entries:
+      raise errors.unknown("train.probe", name, entries)
+
+  def make(state):
+    here, own = whole(experiment, state)
+    encode = features.Cached(here.encoder(own.params, own.stats))
+    return {name: functools.partial(entries[name], encode, here.data, 0) for name in chosen}
+
+  return make
+
+
 def whole(experiment, state):
   """(experiment, state) on this process's first device, where a run has several processes."""
   if mesh.alone():
     return experiment, state
   state = jax.tree.map(np.asarray, multihost_utils.process_allgather(state, tiled=True))
+  return on_one_device(experiment), jax.device_put(state, jax.local_devices()[0])
+
+
+@functools.cache  # with it goes what it has compiled
+def on_one_device(experiment):
+  """The same experiment on the first device of this process."""
   config = config_lib.from_json(config_lib.to_json(experiment.config))
   config.train.mesh.update(data=-1, fsdp=1, tensor=1)
-  here = experiment_lib.Experiment(config, devices=jax.local_devices()[:1])
-  return here, jax.device_put(state, jax.local_devices()[0])
+  return experiment_lib.Experiment(config, devices=jax.local_devices()[:1])
 
 
 def assess(experiment, state, path: pathlib.Path, facts: dict | None = None, only=None) -> dict:
@@ -61,6 +98,7 @@ def assess(experiment, state, path: pathlib.Path, facts: dict | None = None, onl
   began = time.monotonic()
   results = read_results(path)
   draw(experiment, state, path, results)
+  look(experiment, state, path, results)
   evaluate(experiment, state, results, only, path / "features")
   describe_run(experiment, state, path, results, facts, time.monotonic() - began)
   write_results(path, results)
@@ -171,6 +209,30 @@ def draw(experiment, state, path: pathlib.Path, results: dict) -> None:
     results["reconstruction"] = reconstruction.save(path, pictures, mean=view.mean, std=view.std)
 
 
+def look(experiment, state, path: pathlib.Path, results: dict) -> None:
+  """What the encoder makes of images, and the loss on held-out ones, for the report.
+
+  What can't be had for this method or these images is left out, and results["missing"] says why.
+  """
+  data, train = experiment.data, experiment.config.train
+  settings = path, functools.partial(experiment.look, state), data, experiment.config.data.view
+  wanted = {
+    "features": lambda: views.draw_seen(*settings),
+    "neighbours": lambda: views.draw_neighbours(*settings),
+    "held_out": lambda: held_out.held_out(
+      experiment.loss, state, data, train.batch_size, experiment.total_steps
+    ),
+  }
+  missing = results["missing"] = {}
+  for name, find in wanted.items():
+    results.pop(name, None)
+    try:
+      results[name] = find()
+    except Exception as error:  # a picture that fails must not take the evaluations with it
+      kind = "" if isinstance(error, errors.InputError) else f"{type(error).__name__}: "
+      missing[name] = f"{kind}{error}"
+
+
 def reconstruct(workdir, images: str | None, out: str, count: int = 8, seed: int = 0) -> str:
   """Draws what a run predicts for a folder (or its test set): an honest note on how."""
   experiment, state = restored(workdir)
@@ -221,14 +283,15 @@ def describe_run(
   cost["flops_per_image_formula"] = config_lib.flops(experiment.config)
   cost["parameters"] = {k: state_lib.count(v) for k, v in state.params.items()}
   if lines:
-    cost["images_per_second"] = statistics.median(line["images_per_second"] for line in lines)
+    rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
+    cost["images_per_second"] = statistics.median(rates)
   times = cost.setdefault("seconds", {})
   times["evaluate"] = seconds
   if facts and facts["flops"]:
     cost["flops_per_image"] = facts["flops"] / batch
     spent = dict(facts["seconds"])
     steps = spent.pop("steps")
-    times.update(spent, train=steps)
+    times.update(spent, train=steps, evaluate=seconds + spent["evaluate"])
     cost["goodput"] = steps / (sum(facts["seconds"].values()) + seconds)
   device = jax.devices()[0]
   results.update(

@@ -8,6 +8,7 @@ from mim_jax import errors
 COMMANDS = {
   "train": "pre-train a method, evaluate it, write the report",
   "evaluate": "run evaluations on a run folder",
+  "compare": "put runs beside each other: results over seeds, curves, config differences",
   "reconstruct": "draw what a run predicts for your images",
   "pack": "decode a data set once, into a store that reads much faster",
   "convert": "published weights in, ours out, in other layouts",

@@ -24,6 +24,11 @@ class ConvNeXt(nn.Module):
   drop_path: float = 0.0
   dtype: str = "float32"
 
+  @property
+  def layer_count(self) -> int:
+    """How many layers there are to ask for."""
+    return len(self.depths)
+
   @nn.compact
   def __call__(self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None):
     x, seen = masked_conv.canvas(tokens, mask, self.patch)

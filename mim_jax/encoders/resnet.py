@@ -27,6 +27,11 @@ class ResNet(nn.Module):
   zero_scale: bool = True
   dtype: str = "float32"
 
+  @property
+  def layer_count(self) -> int:
+    """How many layers there are to ask for."""
+    return len(self.depths)
+
   @nn.compact
   def __call__(self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None):
     x, seen = masked_conv.canvas(tokens, mask, self.patch)

@@ -32,6 +32,11 @@ class RotaryViT(nn.Module):
   remat: str = "none"
   dtype: str = "float32"
 
+  @property
+  def layer_count(self) -> int:
+    """How many layers there are to ask for."""
+    return self.depth
+
   @nn.compact
   def __call__(self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None):
     x, valid = tokens.values, tokens.valid

@@ -32,6 +32,11 @@ class Swin(nn.Module):
   remat: str = "none"
   dtype: str = "float32"
 
+  @property
+  def layer_count(self) -> int:
+    """How many layers there are to ask for."""
+    return sum(self.depths)
+
   @nn.compact
   def __call__(self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None):
     self._check(tokens)

@@ -59,6 +59,11 @@ class ViT(nn.Module):
   antialias: bool = False
   stretch: float = 0.0
 
+  @property
+  def layer_count(self) -> int:
+    """How many layers there are to ask for."""
+    return self.depth
+
   @nn.compact
   def __call__(
     self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None, raw=False, weights=False

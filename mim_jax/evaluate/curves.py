@@ -1,6 +1,7 @@
 """The geometry of small line charts and the words for numbers, for report.html.j2 to draw."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -37,7 +38,7 @@ class Chart:
   log: bool
 
 
-def chart(name: str, steps, values, smooth: bool = True) -> Chart:
+def chart(name: str, steps, values, smooth: bool = True, unit: str = "step") -> Chart:
   """The Chart of values over steps (equally long, at least one); values may be NaN or infinite."""
   steps, values = np.asarray(steps, float), np.asarray(values, float)
   finite = np.isfinite(values)
@@ -56,7 +57,7 @@ def chart(name: str, steps, values, smooth: bool = True) -> Chart:
     broken=[round(float(v), 1) for v in x(steps[~finite])[:DRAWN]],
     xticks=xticks,
     yticks=yticks,
-    touch=_touch(steps, values, x(steps), y(values)),
+    touch=_touch(steps, values, x(steps), y(values), unit),
     smooth=smooth,
     log=log,
   )
@@ -144,6 +145,8 @@ def _axis(values, start, end, log=False, tight=False):
       return start + (scale(given) - low) / (high - low) * (end - start)
 
   marks = decades(low, high) if log else ticks(low, high, 6 if tight else 4)
+  if tight:
+    marks = [mark for mark in marks if mark == round(mark)]  # there is no step 1.5
   return place, [(round(float(place(m)), 1), number(m, 3)) for m in marks]
 
 
@@ -168,12 +171,108 @@ def _line(x, y, few):
   return "".join(parts)
 
 
-def _touch(steps, values, x, y):
+def _touch(steps, values, x, y, unit):
   places, out = _thin(len(steps), TOUCHED), []
   edges = [LEFT, *((x[places][1:] + x[places][:-1]) / 2), RIGHT]
   for i, left, right in zip(places, edges[:-1], edges[1:], strict=True):
     value = number(float(values[i])) if math.isfinite(values[i]) else "not finite"
     height = round(float(y[i]), 1) if math.isfinite(y[i]) else BOTTOM
-    text = f"step {number(float(steps[i]))} · {value}"
+    text = f"{unit} {number(float(steps[i]))} · {value}"
     out.append((round(left, 1), round(right - left, 1), round(float(x[i]), 1), height, text))
+  return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Overlay:
+  """One number of several groups of runs, in the coordinates of a WIDTH x HEIGHT drawing.
+
+  Attributes:
+    name, unit: what it shows, over steps or images.
+    lines: (label, last mean in words, SVG path of the mean, SVG path of the band or "").
+    xticks, yticks: (coordinate, text).
+    touch: (left, width, x, where in words, [(line number, y, text)]).
+    smooth, log: whether the lines are smoothed, and the axis logarithmic.
+  """
+
+  name: str
+  unit: str
+  lines: list
+  xticks: list
+  yticks: list
+  touch: list
+  smooth: bool
+  log: bool
+
+
+def overlay(name: str, groups: list, unit: str = "step", smooth: bool = True) -> Overlay:
+  """The Overlay of groups (label, runs); a run is (steps, values), equally long, at least one.
+
+  A line is the mean of its runs at the steps that all of them have, a band one standard deviation
+  to either side. Values may be NaN or infinite. At least one value must be finite.
+  """
+  every = np.concatenate([np.asarray(values, float) for _, runs in groups for _, values in runs])
+  good = every[np.isfinite(every)]
+  smooth = smooth and all(len(steps) >= 20 for _, runs in groups for steps, _ in runs)
+  log = smooth and bool(good.min() > 0 and good.max() > 50 * good.min())
+  means = [(label, *over_runs(runs, smooth, log)) for label, runs in groups]
+  x, xticks = _axis(np.concatenate([steps for _, steps, _, _ in means]), LEFT, RIGHT, tight=True)
+  shown = np.concatenate([v for _, _, *both in means for v in both])
+  shown = shown[np.isfinite(shown)]
+  y, yticks = _axis(shown if shown.size else np.zeros(1), BOTTOM, TOP, log=log)
+  lines = []
+  for (label, steps, low, high), (_, runs) in zip(means, groups, strict=True):
+    few, middle = _thin(len(steps), DRAWN), _middle(low, high, log)
+    ends = middle[np.isfinite(middle)]
+    last = number(float(ends[-1])) if ends.size else "not finite"
+    band = _band(x(steps), y(low), y(high), few) if len(runs) > 1 else ""
+    lines.append((label, last, _line(x(steps), y(middle), few), band))
+  touch = _touches(means, x, y, unit, log)
+  return Overlay(name, unit, lines, xticks, yticks, touch, smooth, log)
+
+
+def over_runs(runs: list, smooth: bool, log: bool = False):
+  """(steps, mean - deviation, mean + deviation), each [n], at the steps that all runs have.
+
+  With `log` mean and deviation are those of the logarithms. One run has no deviation.
+  """
+  steps = functools.reduce(np.intersect1d, [np.asarray(s, float) for s, _ in runs])
+  rows = []
+  for own, values in runs:
+    values = np.asarray(values, float)
+    values = np.where(np.isfinite(values), values, np.nan)
+    values = np.log10(values) if log else values
+    values = smoothed(values) if smooth else values
+    rows.append(values[np.searchsorted(np.asarray(own, float), steps)])
+  mean = np.mean(rows, 0)
+  deviation = np.std(rows, 0, ddof=1) if len(rows) > 1 else 0.0
+  low, high = mean - deviation, mean + deviation
+  return (steps, 10**low, 10**high) if log else (steps, low, high)
+
+
+def _middle(low, high, log):
+  return np.sqrt(low * high) if log else (low + high) / 2
+
+
+def _band(x, low, high, few):
+  few = [i for i in few if math.isfinite(low[i]) and math.isfinite(high[i])]
+  edge = [f"{x[i]:.1f} {high[i]:.1f}" for i in few]
+  edge += [f"{x[i]:.1f} {low[i]:.1f}" for i in reversed(few)]
+  return f"M{'L'.join(edge)}Z" if edge else ""
+
+
+def _touches(means, x, y, unit, log):
+  """Places that answer the pointer, each with what every line that reaches it has there."""
+  places = functools.reduce(np.union1d, [steps for _, steps, _, _ in means])
+  places = places[_thin(len(places), TOUCHED)]
+  centres, out = x(places), []
+  edges = [LEFT, *((centres[1:] + centres[:-1]) / 2), RIGHT]
+  for step, centre, left, right in zip(places, centres, edges[:-1], edges[1:], strict=True):
+    found = []
+    for i, (label, steps, low, high) in enumerate(means):
+      at = int(np.argmin(np.abs(steps - step))) if steps.size else 0
+      value = _middle(low[at], high[at], log) if steps.size else math.nan
+      if steps.size and steps[0] <= step <= steps[-1] and math.isfinite(value):
+        found.append((i, round(float(y(value)), 1), f"{label} {number(float(value))}"))
+    where = f"{unit} {number(float(step))}"
+    out.append((round(left, 1), round(right - left, 1), round(float(centre), 1), where, found))
   return out

@@ -39,7 +39,7 @@ def features(
   latents = network.encoder(tokens, layers=layers)
   values = (latents if layers is None else latents[0]).values  # [b n d]
   image = batch[signal].astype(jnp.float32)
-  colours = _colours(values, directions(values))
+  colours = coloured(values, directions(values))
   panels = {"original": image, "features": painted(colours, _grid(tokens, values), image)}
   return Pictures(panels, _note("latents", "Nothing is predicted here: the network saw all of it."))
 
@@ -62,12 +62,12 @@ def predictions(
   image, drawn, predicted = _predicted(parts, batch, step, mask, signal)
   targets = target(batch, teachers).astype(jnp.float32)  # [b n e]
   axes = directions(targets)
-  shown = _placed(_colours(predicted, axes), drawn, targets.shape[1])
+  shown = _placed(coloured(predicted, axes), drawn, targets.shape[1])
   panels = {
     "original": image,
     "masked": _masked(image, drawn),
     "predicted": painted(shown, drawn.grid, image),
-    "target": painted(_colours(targets, axes), drawn.grid, image),
+    "target": painted(coloured(targets, axes), drawn.grid, image),
   }
   return Pictures(panels, _note("target latents", "Grey patches were not predicted."))
 
@@ -137,7 +137,7 @@ def _ids(found: Array) -> Int[Array, "b n"]:
   return found[..., 0] if found.ndim == 3 else found
 
 
-def _colours(values, axes) -> Array:
+def coloured(values, axes) -> Array:
   """Vectors [... e] as colours [... 3] in [0, 1], by their places along the axes."""
   mean, vectors, deviation = axes
   one = (1,) * (values.ndim - 1)

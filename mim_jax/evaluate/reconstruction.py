@@ -7,13 +7,21 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float
 
 from mim_jax.core import Step
 from mim_jax.errors import InputError
 from mim_jax.ops import gather, patches
 from mim_jax.targets import pixel as target
 
-ORDER = ("original", "masked")  # panels that come first; others follow by name
+ORDER = (
+  "original",
+  "masked",
+  "features",
+  "attention",
+)  # panels that come first; others follow by name
+VISIBLE = "visible only"  # the panel in which nothing comes from the masked patches
 SIDE = 160  # pixels a picture is at least enlarged to
 GAP = 6
 
@@ -46,8 +54,9 @@ def pixels(
   """Panels "original", "masked", "reconstruction", each [b h w c] float32 like batch[signal].
 
   Visible patches are pasted from the original and what is neither seen nor predicted stays 0, grey.
-  With `normalize` the network predicted patches of mean 0 and deviation 1, and the true mean and
-  deviation are put back (see `note`). InputError where the network does not predict pixels.
+  With `normalize` the network predicted patches of mean 0 and deviation 1: the true mean and
+  deviation are put back in "reconstruction", and in a fourth panel, VISIBLE, those guessed from the
+  visible patches (see `note`). InputError where the network does not predict pixels.
   """
   image = batch[signal].astype(jnp.float32)
   tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
@@ -60,28 +69,44 @@ def pixels(
       f"reconstruction: the network predicts {predictions.shape[-1]} numbers a token, but a patch "
       f"of {patch} has {e} pixel values. Pictures need a network that predicts pixels."
     )
-  predicted = _placed(predictions.astype(jnp.float32), drawn, cut, normalize)
+  predicted, asked = _placed(predictions.astype(jnp.float32), drawn, n)
   seen = gather.member(drawn.visible, n, drawn.valid)[..., None]
+  panels = {"original": cut, "masked": jnp.where(seen, cut, 0.0)}
+  if normalize:
+    _, mean, deviation = target.normalize_patches(cut)
+    guess = [guessed(x, seen, drawn.positions) for x in (mean, deviation)]
+    whole = {"reconstruction": (mean, deviation), VISIBLE: guess}
+    shown = {name: jnp.where(asked, predicted * d + m, 0.0) for name, (m, d) in whole.items()}
+  else:
+    shown = {"reconstruction": predicted}
+  panels |= {name: jnp.where(seen, cut, x) for name, x in shown.items()}
   grid = patches.patch_grid(image.shape[1:-1], patch)
-  panels = {
-    "original": image,
-    "masked": patches.unpatchify(jnp.where(seen, cut, 0.0), grid, patch),
-    "reconstruction": patches.unpatchify(jnp.where(seen, cut, predicted), grid, patch),
-  }
-  return Pictures(panels, note(normalize))
+  return Pictures(
+    {name: patches.unpatchify(x, grid, patch) for name, x in panels.items()}, note(normalize)
+  )
 
 
-def _placed(predictions, drawn, cut, normalize):
-  """Predictions [b g m e] at their patches, brought to the pixels' scale; 0 elsewhere: [b n e]."""
-  b, n, e = cut.shape
+def _placed(predictions, drawn, n):
+  """Predictions [b g m e] at their patches, 0 elsewhere [b n e]; where there are any [b n 1]."""
+  b, *_, e = predictions.shape
   # Entries that only fill up the draw point behind the end, where a scatter drops them.
   index = jnp.where(drawn.weight > 0, drawn.masked, n).reshape(b, -1)
-  placed = gather.place(predictions.reshape(b, -1, e), index, jnp.zeros_like(cut))
-  if not normalize:
-    return placed
-  _, mean, deviation = target.normalize_patches(cut)
-  asked = gather.member(index, n + 1)[:, :n, None]
-  return jnp.where(asked, placed * deviation + mean, 0.0)
+  nothing = jnp.zeros((b, n, e), jnp.float32)
+  placed = gather.place(predictions.reshape(b, -1, e), index, nothing)
+  return placed, gather.member(index, n + 1)[:, :n, None]
+
+
+def guessed(
+  values: Float[Array, "b n e"], seen: Bool[Array, "b n 1"], positions: Float[Array, "b n p"]
+) -> Float[Array, "b n e"]:
+  """What values of patches may be, by those that were seen: their mean, the near ones first.
+
+  Weights fall with distance as a normal distribution of deviation one patch.
+  """
+  apart = positions[:, :, None] - positions[:, None]
+  closeness = -jnp.sum(jnp.square(apart), -1) / 2.0  # [b n n]
+  weights = jax.nn.softmax(jnp.where(seen[:, None, :, 0], closeness, -jnp.inf), -1)
+  return jnp.einsum("bnk,bke->bne", weights, values)
 
 
 def note(normalize: bool) -> str:
@@ -90,7 +115,8 @@ def note(normalize: bool) -> str:
     return (
       "The network predicts each masked patch only up to its brightness and contrast: mean and "
       "deviation of every patch come from the true image, so the reconstructions look better than "
-      "what was predicted. Visible patches are pasted from the original."
+      f"what was predicted. In '{VISIBLE}' they are guessed from the visible patches nearby, and "
+      "nothing of what was masked is used. Visible patches are pasted from the original."
     )
   return (
     "Masked patches are shown as predicted; nothing but the visible patches, which are pasted from "
@@ -123,7 +149,7 @@ def picture_grid(panels: dict, limit: int = 8):
 
 def strips(panels: dict, limit: int = 8) -> list[np.ndarray]:
   """One uint8 [height width 4] an image: its panels side by side, with see-through gaps."""
-  shown = [_to_bytes(np.asarray(panels[name])[:limit]) for name in ordered(panels)]
+  shown = [to_bytes(np.asarray(panels[name])[:limit]) for name in ordered(panels)]
   factor = max(1, -(-SIDE // max(shown[0].shape[1:3])))
   shown = [images.repeat(factor, 1).repeat(factor, 2) for images in shown]
   gap = np.zeros((*shown[0].shape[:2], GAP, 4), np.uint8)
@@ -137,7 +163,7 @@ def ordered(panels: dict) -> list[str]:
   return first + sorted(name for name in panels if name not in ORDER)
 
 
-def _to_bytes(images):
+def to_bytes(images):
   """[b h w c], [0, 1] or uint8 -> [b h w 4] uint8, opaque; at most three channels are shown."""
   if images.dtype != np.uint8:
     images = np.rint(255 * np.clip(np.nan_to_num(images), 0, 1)).astype(np.uint8)
@@ -151,8 +177,10 @@ def denormalize(panels: dict, mean, std) -> dict:
   return {name: np.clip(np.asarray(panel) * scale + shift, 0, 1) for name, panel in panels.items()}
 
 
-def save(workdir, pictures: Pictures, *, mean, std, limit: int = 8) -> dict:
-  """Writes reconstructions/grid.png and one NN.png an image; returns {"note", "panels"}.
+def save(
+  workdir, pictures: Pictures, *, mean, std, limit: int = 8, name: str = "reconstructions"
+) -> dict:
+  """Writes grid.png and one NN.png an image into the folder `name`; returns {"note", "panels"}.
 
   mean and std: of the scale of the panels, one number a channel. The note also stands in the PNG
   files. Pictures left by an earlier call are removed.
@@ -165,13 +193,17 @@ def save(workdir, pictures: Pictures, *, mean, std, limit: int = 8) -> dict:
   files = {"grid.png": picture_grid(shown, limit)}
   for i, row in enumerate(strips(shown, limit)):
     files[f"{i:02d}.png"] = Image.fromarray(row)
-  folder = pathlib.Path(workdir) / "reconstructions"
+  write(pathlib.Path(workdir) / name, files, pnginfo=info)
+  return {"note": pictures.note, "panels": ordered(pictures.panels)}
+
+
+def write(folder: pathlib.Path, files: dict, **settings) -> None:
+  """Writes {name: Pillow image} into a folder; PNG files left there by an earlier call go."""
   folder.mkdir(parents=True, exist_ok=True)
   for old in folder.glob("*.png"):
     if old.name not in files:
       old.unlink()
   for name, picture in files.items():
     half = folder / f"{name}.part"
-    picture.save(half, "PNG", optimize=True, pnginfo=info)
+    picture.save(half, "PNG", optimize=True, **settings)
     half.replace(folder / name)  # never half a picture in a run folder
-  return {"note": pictures.note, "panels": ordered(pictures.panels)}

@@ -1,14 +1,12 @@
 """report.html of a run folder: one file that needs nothing else, made from the folder alone."""
 
 import base64
-import json
 import math
 import pathlib
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import curves, runner
+from mim_jax.evaluate import curves, runner, runs
 
-FIRST = ("loss", "learning_rate", "gradient_norm", "images_per_second")
 BASELINES = {
   "pretrained": "this run",
   "random": "same network, untrained",
@@ -32,8 +30,8 @@ def report(workdir) -> pathlib.Path:
   return half.replace(folder / "report.html")
 
 
-def render(folder: pathlib.Path) -> str:
-  """The report of `folder` as HTML; every text of the run is escaped."""
+def rendered(template: str, **values) -> str:
+  """A template of this folder as HTML; every text in `values` is escaped."""
   import jinja2  # late: the command line should start fast
 
   environment = jinja2.Environment(
@@ -43,10 +41,16 @@ def render(folder: pathlib.Path) -> str:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  config, results = _json(folder / "config.json"), _json(folder / "results.json")
-  lines = read_metrics(folder / "metrics.jsonl")
-  evaluations = _dict(results, "evaluations")
-  return environment.get_template("report.html.j2").render(
+  return environment.get_template(template).render(**values)
+
+
+def render(folder: pathlib.Path) -> str:
+  """The report of `folder` as HTML."""
+  config, results = runs.read_json(folder / "config.json"), runs.read_json(folder / "results.json")
+  lines = runs.read_metrics(folder / "metrics.jsonl")
+  evaluations = runs.child(results, "evaluations")
+  return rendered(
+    "report.html.j2",
     title=title(config, results),
     facts=headline(config, results, lines),
     tiles=tiles(results),
@@ -54,33 +58,22 @@ def render(folder: pathlib.Path) -> str:
     rows=rows(evaluations),
     protocols=protocols(evaluations),
     charts=charts(lines),
+    learning=learning(lines, results),
     axes=curves,
     pictures=pictures(folder / "reconstructions"),
-    note=_dict(results, "reconstruction").get("note"),
+    panels=panels(runs.child(results, "reconstruction"), ("original", "masked", "reconstruction")),
+    views=views(folder, results),
+    missing=runs.child(results, "missing"),
+    note=runs.child(results, "reconstruction").get("note"),
     config=config,
     surroundings=surroundings(config, results),
   )
 
 
-def read_metrics(file: pathlib.Path) -> list[dict]:
-  """One dict a step, in order; of a step written twice (a resumed run) the later one counts."""
-  steps = {}
-  for text in (
-    file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ()
-  ):
-    try:
-      line = json.loads(text)
-    except ValueError:
-      continue  # cut short by a crash
-    if isinstance(line, dict) and curves.number(line.get("step")) != "–":
-      steps[line["step"]] = line
-  return [steps[step] for step in sorted(steps)]
-
-
 def title(config: dict, results: dict) -> str:
   """'mae on digits', from the config, else what there is."""
-  method = config.get("method") or _short(_dict(config, "objective").get("part"))
-  data = _dict(_dict(config, "data"), "train")
+  method = config.get("method") or _short(runs.child(config, "objective").get("part"))
+  data = runs.child(runs.child(config, "data"), "train")
   name = data.get("name") or _short(data.get("part"))
   if data.get("path"):
     name = pathlib.PurePath(str(data["path"])).name or name
@@ -90,7 +83,7 @@ def title(config: dict, results: dict) -> str:
 def headline(config: dict, results: dict, lines: list[dict]) -> list[str]:
   """The line under the title: step, seed, training images."""
   step = results.get("step", lines[-1]["step"] if lines else None)
-  data = _dict(results, "dataset")
+  data = runs.child(results, "dataset")
   seed = results.get("seed", config.get("seed"))
   said = (
     step is not None and f"step {curves.number(step)}",
@@ -103,8 +96,8 @@ def headline(config: dict, results: dict, lines: list[dict]) -> list[str]:
 
 def tiles(results: dict) -> list[tuple[str, str, str]]:
   """(name, number, small print) of what the run cost."""
-  cost = _dict(results, "cost")
-  sizes, seconds = _dict(cost, "parameters"), _dict(cost, "seconds")
+  cost = runs.child(results, "cost")
+  sizes, seconds = runs.child(cost, "parameters"), runs.child(cost, "seconds")
   encoder = sizes.get("encoder", sum(sizes.values()) if sizes else None)
   formula = curves.scaled(cost.get("flops_per_image_formula"), "FLOP")
   other = [
@@ -126,31 +119,45 @@ def tiles(results: dict) -> list[tuple[str, str, str]]:
       + "".join(f"; {k} {curves.scaled(v)}" for k, v in sizes.items() if k != "encoder"),
     ),
     ("Training", curves.duration(seconds.get("train")), "; ".join(other + share)),
+    *held_out(runs.child(results, "held_out")),
   ]
+
+
+def held_out(found: dict) -> list[tuple[str, str, str]]:
+  """The tile of the loss on held-out images; none where it was not measured."""
+  if not found:
+    return []
+  train, images = (curves.number(found.get(name)) for name in ("train", "images"))
+  small = f"on {images} test images; {train} on as many training images"
+  return [("Held-out loss", curves.number(found.get("test")), small)]
 
 
 def columns(evaluations: dict) -> list[tuple[str, str]]:
   """(evaluation, number) of every column; one without a number for what has no results."""
   found = []
   for name, entry in evaluations.items():
-    numbers = dict.fromkeys(key for result in _dict(entry, "results").values() for key in result)
+    numbers = dict.fromkeys(
+      key for result in runs.child(entry, "results").values() for key in result
+    )
     found += [(name, key) for key in numbers or [""]]
   return found
 
 
 def rows(evaluations: dict) -> list[dict]:
   """{name, about, cells} an encoder; a cell is None or {text, each, best, share or None}."""
-  names = dict.fromkeys(n for entry in evaluations.values() for n in _dict(entry, "results"))
+  names = dict.fromkeys(n for entry in evaluations.values() for n in runs.child(entry, "results"))
   table = []
   for name in names:
-    cells = [_cell(_dict(evaluations[e], "results"), name, key) for e, key in columns(evaluations)]
+    cells = [
+      _cell(runs.child(evaluations[e], "results"), name, key) for e, key in columns(evaluations)
+    ]
     table.append({"name": name, "about": BASELINES.get(name, ""), "cells": cells})
   return table
 
 
 def _cell(results: dict, name: str, key: str):
   """One number of one encoder, and whether it is the highest among the encoders."""
-  number = _dict(results, name).get(key)
+  number = runs.child(results, name).get(key)
   if not number:
     return None
   means = [r[key]["mean"] for r in results.values() if key in r]
@@ -167,7 +174,9 @@ def protocols(evaluations: dict) -> list[tuple[str, str, list]]:
   """(evaluation, its protocol in words, reasons why numbers are missing)."""
   found = []
   for name, entry in evaluations.items():
-    words = [f"{k} {_plain(v)}" for k, v in _dict(entry, "protocol").items() if k != "part"]
+    words = [
+      f"{k} {runs.plain(v)}" for k, v in runs.child(entry, "protocol").items() if k != "part"
+    ]
     why = [(kind, str(entry[kind])) for kind in ("skipped", "failed") if kind in entry]
     found.append((name, ", ".join(words), why))
   return found
@@ -175,17 +184,52 @@ def protocols(evaluations: dict) -> list[tuple[str, str, list]]:
 
 def charts(lines: list[dict]) -> list[curves.Chart]:
   """A chart for each number that was logged, the usual ones first."""
-  names = dict.fromkeys([*FIRST, *(key for line in lines for key in line)])
   found = []
-  for name in names:
-    points = [
-      (line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)
-    ]
-    if points and name not in ("step", "seconds"):
+  for name in runs.logged(lines):
+    points = runs.logged_points(lines, name)
+    if points and not name.startswith(runs.EVAL):
       steps, values = zip(*points, strict=True)
       smooth = name != "learning_rate"
       found.append(curves.chart(name.replace("_", " "), steps, values, smooth))
   return found
+
+
+def learning(lines: list[dict], results: dict) -> list[curves.Chart]:
+  """Charts of the evaluations in training, and of nearest neighbours by layer."""
+  found = []
+  for name in runs.logged(lines):
+    points = runs.logged_points(lines, name)
+    if name.startswith(runs.EVAL) and len(points) > 1:
+      said = name.removeprefix(runs.EVAL).replace("_", " ") + ", while training"
+      steps, values = zip(*points, strict=True)
+      found.append(curves.chart(said, steps, values, smooth=False))
+  layers = runs.child(runs.child(results, "neighbours"), "by_layer")
+  accuracy = layers.get("accuracy", ())
+  if len(accuracy) > 1:
+    said = f"kNN accuracy by layer, {layers['asked']} images among {layers['known']}"
+    numbers = range(1, len(accuracy) + 1)
+    found.append(curves.chart(said, numbers, accuracy, smooth=False, unit="layer"))
+  return found
+
+
+def panels(entry: dict, usual: tuple = ()) -> list[str]:
+  """The names of the panels of a strip, from left to right."""
+  found = entry.get("panels")
+  return [str(name) for name in found] if isinstance(found, list) else list(usual)
+
+
+def views(folder: pathlib.Path, results: dict) -> dict:
+  """What the pictures of features and of neighbours need: addresses, and what they show."""
+  seen, near = runs.child(results, "features"), runs.child(results, "neighbours")
+  files = pictures(folder / "neighbours") if near else []
+  said = [str(text) for text in near.get("said", ())]
+  return {
+    "features": pictures(folder / "features") if seen else [],
+    "panels": panels(seen),
+    "note": seen.get("note", ""),
+    "neighbours": list(zip(files, said, strict=False)),
+    "among": curves.number(near.get("among")),
+  }
 
 
 def pictures(folder: pathlib.Path, limit: int = 8) -> list[str]:
@@ -197,38 +241,15 @@ def pictures(folder: pathlib.Path, limit: int = 8) -> list[str]:
 
 def surroundings(config: dict, results: dict) -> list[tuple[str, dict]]:
   """(heading, {name: text}) of data, hardware and versions, as far as they are known."""
-  groups = {name: _dict(results, name) for name in ("dataset", "hardware", "versions")}
+  groups = {name: runs.child(results, name) for name in ("dataset", "hardware", "versions")}
   seed = results.get("seed", config.get("seed"))
   if seed is not None:
     groups["dataset"] = {**groups["dataset"], "seed": seed}
   shown = {"dataset": "Data and seed", "hardware": "Hardware", "versions": "Versions"}
   return [
-    (shown[k], {n: _plain(v) for n, v in group.items()}) for k, group in groups.items() if group
+    (shown[k], {n: runs.plain(v) for n, v in group.items()}) for k, group in groups.items() if group
   ]
-
-
-def _plain(value) -> str:
-  if isinstance(value, list | tuple):
-    return "[" + ", ".join(map(_plain, value)) + "]"
-  if isinstance(value, bool) or value is None:
-    return str(value).lower() if value is not None else "none"
-  return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _short(dotted) -> str:
   return str(dotted).rpartition(".")[2] if dotted else ""
-
-
-def _dict(parent: dict, key: str) -> dict:
-  value = parent.get(key)
-  return value if isinstance(value, dict) else {}
-
-
-def _json(file: pathlib.Path) -> dict:
-  if not file.exists():
-    return {}
-  try:
-    found = json.loads(file.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise InputError(f"{file}: not JSON ({error}). Mend it or remove it.") from error
-  return found if isinstance(found, dict) else {}

@@ -99,8 +99,7 @@ def table(evaluations: dict) -> str:
   for name in names:
     cells = (evaluations[e]["results"].get(name, {}).get(key) for e, key in columns)
     rows.append([name, *map(in_words, cells)])
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+  lines = aligned(rows)
   for evaluation, entry in evaluations.items():
     lines += [f"{evaluation} {why}: {entry[why]}" for why in ("skipped", "failed") if why in entry]
   return "\n".join(lines)
@@ -118,3 +117,9 @@ def in_words(number: dict | None) -> str:
   if spread is not None:
     text += f" ± {100 * spread:.1f}" if share else f" ± {spread:.2g}"
   return text + (" %" if share else "")
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+  """Rows of equally many cells as lines, in columns."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -31,7 +31,8 @@ def cubes(
   """Panels "original", "masked", "reconstruction" of clips, `frames` of their frames side by side.
 
   std, normalize: as in targets.cubes; with `normalize` the true mean and deviation of every cube
-  are put back. Visible cubes are pasted from the original.
+  are put back, and guessed ones in a fourth panel, as in `reconstruction.pixels`. Visible cubes are
+  pasted from the original.
   """
   clip = batch[signal].astype(jnp.float32)
   tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
@@ -41,15 +42,16 @@ def cubes(
   b, n, e = cut.shape
   predicted = predictions.astype(jnp.float32).reshape(b, -1, e)
   placed = gather.place(predicted, drawn.masked.reshape(b, -1), jnp.zeros_like(cut))
-  if normalize:
-    _, mean, deviation = target.normalize_cubes(cut, std)  # [b n 1 c]
-    placed = (placed.reshape(b, n, -1, len(std)) * deviation + mean).reshape(b, n, e)
   seen = gather.member(drawn.visible, n)[..., None]
-  panels = {
-    "original": cut,
-    "masked": jnp.where(seen, cut, 0.0),
-    "reconstruction": jnp.where(seen, cut, placed),
-  }
+  shown = {"reconstruction": placed}
+  if normalize:
+    _, *true = target.normalize_cubes(cut, std)  # mean and deviation [b n 1 c]
+    guess = [reconstruction.guessed(x[:, :, 0], seen, drawn.positions)[:, :, None] for x in true]
+    values = placed.reshape(b, n, -1, len(std))
+    whole = {"reconstruction": true, reconstruction.VISIBLE: guess}
+    shown = {name: (values * d + m).reshape(b, n, e) for name, (m, d) in whole.items()}
+  panels = {"original": cut, "masked": jnp.where(seen, cut, 0.0)}
+  panels |= {name: jnp.where(seen, cut, x) for name, x in shown.items()}
   join = functools.partial(patches.unpatchify, grid=tokens.grid, patch=(tubelet, patch, patch))
   return reconstruction.Pictures(
     {name: side_by_side(join(x), frames) for name, x in panels.items()},

@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-KINDS = ("start", "compile", "data", "save", "steps")
+KINDS = ("start", "compile", "data", "save", "evaluate", "steps")
 
 
 class Clock:

@@ -1,7 +1,6 @@
 """The train loop. It knows no method: an experiment gives it update and data."""
 
 import pathlib
-import sys
 import time
 from typing import Any
 
@@ -9,13 +8,15 @@ import jax
 
 from mim_jax.errors import InputError
 from mim_jax.train import checkpoint, goodput, mesh, metrics, numerics, program, stop, watchdog
+from mim_jax.train import probe as probe_lib
 
 
-def train(experiment, workdir: pathlib.Path, stop_at: int | None = None):
+def train(experiment, workdir: pathlib.Path, stop_at: int | None = None, probe=None):
   """Trains to the last step, from the newest checkpoint if there is one: (state, facts of this
   call).
 
-  With `stop_at` it saves and returns after that step, as at a signal.
+  With `stop_at` it saves and returns after that step, as at a signal. `probe`: see probe.Probe; it
+  is called every config.train.probe_every epochs.
 
   Errors: NonFiniteError names the step; SaveError the checkpoint that could not be written;
   InputError for what the user can mend.
@@ -28,7 +29,7 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None):
     keep_every=settings.keep_every,
     keep_best=settings.keep_best,
   ) as saves:
-    run = Run(experiment, workdir, saves)
+    run = Run(experiment, workdir, saves, probe)
     run.begin()
     began, start = time.monotonic(), run.step
     if run.step < experiment.total_steps:
@@ -48,9 +49,12 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None):
 class Run:
   """What changes while a run goes on: state, data position, clock."""
 
-  def __init__(self, experiment, workdir: pathlib.Path, saves: checkpoint.Checkpoints):
+  def __init__(self, experiment, workdir: pathlib.Path, saves: checkpoint.Checkpoints, probe=None):
     self.experiment, self.workdir, self.saves = experiment, workdir, saves
-    self.settings = experiment.config.train
+    self.settings = settings = experiment.config.train
+    images, epochs = len(experiment.data.train), settings.get("probe_every", 0.0)
+    every = probe_lib.interval(epochs, images, settings.batch_size)
+    self.probe = probe_lib.Probe(probe, every, experiment.total_steps)
     self.batches = experiment.batches()
     self.clock, self.rewinds = goodput.Clock(), 0
     self.facts: dict[str, Any] = dict(signal=0, flops=None, compile_seconds=0.0)
@@ -94,14 +98,24 @@ class Run:
         jax.transfer_guard("disallow"),
       ):
         self.clock.turn("steps")
+        self.evaluate(meter, dog)
         while not self.one(meter, asked, total, stop_at):
           dog.step()
+          self.evaluate(meter, dog)
+        if self.step == total:
+          self.evaluate(meter, dog)
     except numerics.NonFiniteError as error:
       self.non_finite(error, number=first + error.step - start)
       return False
     finally:
       self.clock.turn("save")
     return True
+
+  def evaluate(self, meter: metrics.Meter, dog) -> None:
+    """Evaluates the state where that is due. After a stop the next call does so."""
+    if self.probe.due(self.step, meter):
+      with dog.resting(), self.clock.during("evaluate"):
+        meter.probe(self.step, self.probe(self.state, self.step))
 
   def one(self, meter: metrics.Meter, asked: stop.Stop, total: int, stop_at: int | None) -> bool:
     """One step, logged and saved where it is time to: whether it was the last one."""
@@ -149,7 +163,7 @@ class Run:
       self.wait()
       before = self.begin().get("data", {"next_batch": 0})["next_batch"]
       self.batches.set_state(dict(self.batches.get_state(), next_batch=number + 1))
-      tell(
+      metrics.tell(
         f"step {error.step + 1}: loss or gradient is not finite. Rewound to step {self.step}; "
         f"batches {before} to {number} are left out (train.on_non_finite=rewind)."
       )
@@ -173,7 +187,7 @@ def restored(saves: checkpoint.Checkpoints, abstract, on_damage: str):
       if on_damage == "stop" or len(saves.steps()) < 2:
         raise
       place = saves.set_aside()
-      tell(
+      metrics.tell(
         f"{error.what}. It was moved to {place.name}, and the run goes on from step "
         f"{saves.latest()} (train.on_damage=previous)."
       )
@@ -189,9 +203,3 @@ def check_dataset(extra: dict, experiment) -> None:
       f"then; {len(experiment.data.train):,} images, fingerprint {now} now), so the sample order "
       "can't be continued. Restore the data, or choose another --workdir."
     )
-
-
-def tell(text: str) -> None:
-  """A notice for the person at the terminal, once."""
-  if jax.process_index() == 0:
-    print(f"notice: {text}", file=sys.stderr, flush=True)

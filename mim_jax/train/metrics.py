@@ -16,6 +16,7 @@ from mim_jax.train import goodput, numerics
 
 # What a line says of the machine; everything else is the same however often a run was stopped.
 TIMING = ("images_per_second", "seconds", "goodput")
+EVAL = "eval/"  # how the names of evaluations in training begin; they have lines of their own
 SPIKE, HISTORY = 10.0, 50  # warn of a gradient norm this many times the median of so many lines
 
 
@@ -41,13 +42,14 @@ class Meter:
     """
     self._batch_size, self._start, self._total = settings.batch_size, start, total
     self._clock = clock or goodput.Clock()
-    self._pending: tuple[int, dict, list] | None = None
+    self._pending: tuple[int, dict, list, float] | None = None
     self._interval: list[tuple[int, dict]] = []
     self._notes = dict(peak=0.0, skipped=0, in_a_row=0) | (notes or {})
     self._losses: list[float] = []
-    self._began = self._last = (time.monotonic(), start)
+    self._began, self._last = time.monotonic(), (self._worked(), start)
     self._file, self._writes = workdir / "metrics.jsonl", jax.process_index() == 0
     kept = [line for line in read(self._file) if line["step"] <= start]
+    self._probed = {line["step"] for line in kept if any(key.startswith(EVAL) for key in line)}
     norms = [line["gradient_norm"] for line in kept[-HISTORY:] if line.get("gradient_norm")]
     self._norms = collections.deque(norms, maxlen=HISTORY)
     if self._writes:
@@ -79,7 +81,8 @@ class Meter:
   def log(self, step: int, metrics: dict) -> None:
     """Keeps `metrics` of step number `step` and writes those kept before."""
     self._write()
-    self._pending, self._interval = (step, metrics, self._interval), []
+    # Now, not when it is written: that may be an interval later, or at once, before a save.
+    self._pending, self._interval = (step, metrics, self._interval, self._worked()), []
 
   def settle(self) -> tuple[dict, float | None]:
     """Writes all there is, onto the disk: (what a Meter that goes on from here must know, mean
@@ -106,6 +109,26 @@ class Meter:
         self._events.close()
       self._bar.close()
 
+  def _worked(self) -> float:
+    """Seconds on a clock that stands still during evaluations."""
+    return time.monotonic() - self._clock.read()["evaluate"]
+
+  def probed(self, step: int) -> bool:
+    """Whether evaluations of this step stand in metrics.jsonl, as the process that writes knows."""
+    return self._writes and step in self._probed
+
+  def probe(self, step: int, numbers: dict[str, float]) -> None:
+    """Writes evaluations of step number `step` as a line of their own, behind that of the step."""
+    self._write()
+    if not numbers or not self._writes:
+      return
+    line = {name: numerics.finite_or_none(value) for name, value in numbers.items()}
+    self._append(step, dict(step=step, **line))
+    self._probed.add(step)
+    if self._bar.disable:
+      shown = "  ".join(f"{name.removeprefix(EVAL)} {value:.4g}" for name, value in numbers.items())
+      print(f"step {step}/{self._total}  {shown}", file=sys.stderr, flush=True)
+
   def _fold(self, interval: list[tuple[int, dict]]) -> None:
     """Takes the steps of an interval into the notes. Errors: NonFiniteError after many skips."""
     notes = self._notes
@@ -125,7 +148,7 @@ class Meter:
   def _write(self) -> None:
     if self._pending is None:
       return
-    (step, metrics, interval), self._pending = self._pending, None
+    (step, metrics, interval, reached), self._pending = self._pending, None
     line = {k: numerics.finite_or_none(v) for k, v in jax.device_get(metrics).items()}
     numerics.check_finite(line.pop("bad_step"))
     self._fold(interval)
@@ -134,10 +157,13 @@ class Meter:
       line["skipped_steps"] = self._notes["skipped"]
     self._warn(step, line)
     self._notes.update(peak=0.0, skipped=0)
-    now, before = (time.monotonic(), step), self._last
-    rate = (step - before[1]) * self._batch_size / max(now[0] - before[0], 1e-9)
-    self._last = now
-    timing = dict(zip(TIMING, (rate, now[0] - self._began[0], self._clock.goodput()), strict=True))
+    began, before = self._last
+    # The host runs ahead of the device by an interval, which only the first line would not know.
+    now = self._worked() if before == self._start else reached
+    rate = (step - before) * self._batch_size / max(now - began, 1e-9)
+    self._last = (reached, step)
+    seconds = time.monotonic() - self._began
+    timing = dict(zip(TIMING, (rate, seconds, self._clock.goodput()), strict=True))
     self._put(step, dict(step=step, **line, **timing))
 
   def _warn(self, step: int, line: dict) -> None:
@@ -160,14 +186,16 @@ class Meter:
   def _put(self, step: int, line: dict) -> None:
     if line["loss"] is not None:
       self._losses.append(line["loss"])
-    if not self._writes:
-      return
+    if self._writes:
+      self._append(step, line)
+      self._show(step, line)
+
+  def _append(self, step: int, line: dict) -> None:
     with self._file.open("a") as file:
       file.write(json.dumps(line) + "\n")
     for name, value in line.items():
       if value is not None:
-        self._events.add_scalar(f"train/{name}", value, step)
-    self._show(step, line)
+        self._events.add_scalar(name if "/" in name else f"train/{name}", value, step)
 
   def _show(self, step: int, line: dict) -> None:
     loss = "not finite" if line["loss"] is None else f"{line['loss']:.4f}"
@@ -195,3 +223,9 @@ def read(file: pathlib.Path) -> list[dict]:
     except json.JSONDecodeError:
       break
   return lines
+
+
+def tell(text: str) -> None:
+  """A notice for the person at the terminal."""
+  if jax.process_index() == 0:
+    print(f"notice: {text}", file=sys.stderr, flush=True)

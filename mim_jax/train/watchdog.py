@@ -2,6 +2,7 @@
 
 import contextlib
 import faulthandler
+import math
 import os
 import sys
 import threading
@@ -19,6 +20,15 @@ class _Dog:
   def step(self) -> None:
     """One more step was done."""
     self.last = time.monotonic()
+
+  @contextlib.contextmanager
+  def resting(self):
+    """Nothing is watched in a with-block."""
+    self.last = math.inf
+    try:
+      yield
+    finally:
+      self.step()
 
 
 @contextlib.contextmanager

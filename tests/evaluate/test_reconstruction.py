@@ -115,8 +115,30 @@ def test_runs_through_apply_with_real_parts(tmp_path):
   pictures = run(jax.random.key(0))
   assert pictures.panels["reconstruction"].shape == given["image"].shape
   said = reconstruction.save(tmp_path, pictures, mean=(0.5,) * 3, std=(0.25,) * 3)
-  assert said["panels"] == ["original", "masked", "reconstruction"]
+  assert said["panels"] == ["original", "masked", "reconstruction", reconstruction.VISIBLE]
   assert "come from the true image" in said["note"]
+
+
+def test_from_visible_only_uses_nothing_of_what_was_masked():
+  """Other pixels behind the mask change "reconstruction", by their brightness, and not this."""
+  truth = pixel.pixels(batch(), patch=PATCH, normalize=True)
+  first = drawn(knowing(truth), batch(), normalize=True)
+  hidden = first["masked"] == 0
+  other = {"image": jnp.where(hidden, 7.0 - 3 * batch()["image"], batch()["image"])}
+  second = drawn(knowing(truth), other, normalize=True)
+  name = reconstruction.VISIBLE
+  np.testing.assert_allclose(second[name], first[name], atol=1e-5)
+  assert float(jnp.abs(second["reconstruction"] - first["reconstruction"]).max()) > 1
+  assert name not in drawn(knowing(truth), batch(), normalize=False)
+
+
+def test_what_is_guessed_is_the_mean_of_what_is_seen_near_by():
+  positions = jnp.asarray([[[0.0, 0], [0, 1], [0, 2], [0, 9]]])
+  seen = jnp.asarray([True, False, True, False])[None, :, None]
+  found = reconstruction.guessed(jnp.asarray([2.0, 99, 4, 99])[None, :, None], seen, positions)
+  assert float(found[0, 1, 0]) == pytest.approx(3.0)  # halfway
+  assert float(found[0, 3, 0]) == pytest.approx(4.0, abs=1e-3)  # far away: the nearest
+  assert 2 < float(found[0, 0, 0]) < 3
 
 
 def test_refuses_a_network_that_predicts_something_else():

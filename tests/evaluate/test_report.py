@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mim_jax import errors
-from mim_jax.evaluate import curves, reconstruction, report
+from mim_jax.evaluate import curves, reconstruction, report, runs
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://evil.example/x onerror=alert(2)>{{7*7}}"
 SECTIONS = {"cost", "evaluations", "curves", "reconstructions", "config", "surroundings"}
@@ -129,6 +129,35 @@ def test_whole_report(tmp_path):
   assert sorted(p.name for p in tmp_path.iterdir() if "part" in p.name) == []
 
 
+def test_what_the_encoder_sees_is_shown_and_what_is_missing_is_said(tmp_path):
+  whole(tmp_path)
+  panels = {name: np.zeros((2, 8, 8, 1)) for name in ("original", "features", "attention")}
+  seen = reconstruction.Pictures(panels, "like colours mean likeness")
+  found = results()
+  found["features"] = reconstruction.save(tmp_path, seen, mean=(0,), std=(1,), name="features")
+  reconstruction.save(tmp_path, seen, mean=(0,), std=(1,), name="neighbours")
+  layers = dict(known=90, asked=30, k=20, accuracy=[0.5, 0.75])
+  found["neighbours"] = dict(
+    among=100, said=["3 · so are 4 of 7 neighbours", HOSTILE], by_layer=layers
+  )
+  found["held_out"] = dict(test=0.5934, train=0.6003, images=256)
+  (tmp_path / "results.json").write_text(json.dumps(found))
+  with (tmp_path / "metrics.jsonl").open("a") as file:
+    file.write('{"step": 0, "eval/knn_accuracy": 0.5}\n{"step": 30, "eval/knn_accuracy": 0.875}\n')
+  page = check(report.report(tmp_path))
+  for text in (
+    "likeness", "attention", "so are 4 of 7", HOSTILE, "kNN accuracy by layer, 30 images among 90",
+    "knn accuracy, while training", "last 0.875", "0.5934", "on 256 test images; 0.6003 on",
+  ):  # fmt: skip
+    assert text in page.text, text
+  assert page.tags.count("img") == 6
+  assert "eval/" not in page.text  # it has a chart of its own, not one among those of each step
+  (tmp_path / "results.json").write_text(json.dumps({"missing": {"features": "on no grid"}}))
+  page = check(report.report(tmp_path))
+  assert "No pictures of features: on no grid" in page.text
+  assert page.tags.count("img") == 2
+
+
 def test_same_files_same_report(tmp_path):
   first = report.report(whole(tmp_path)).read_bytes()
   assert report.report(tmp_path).read_bytes() == first
@@ -196,7 +225,7 @@ def test_sparse_results(tmp_path):
 def test_resumed_runs_count_a_step_once(tmp_path):
   lines = [{"step": 2, "loss": 1}, {"step": 4, "loss": 2}, {"step": 2, "loss": 3}]
   (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-  assert report.read_metrics(tmp_path / "metrics.jsonl") == [lines[2], lines[1]]
+  assert runs.read_metrics(tmp_path / "metrics.jsonl") == [lines[2], lines[1]]
 
 
 def test_refuses(tmp_path):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mim_jax import core, masks, tokenizers
-from mim_jax.evaluate import strips
+from mim_jax.evaluate import reconstruction, strips
 from mim_jax.ops import patches
 from mim_jax.targets import cube, pixel
 
@@ -44,6 +44,7 @@ def test_a_perfect_prediction_of_a_clip_gives_the_clip_back():
   np.testing.assert_array_equal(cells, hidden.any((2, 5, 6)))
   assert (cells.sum((1, 3)) == 2).all()  # of the four cells of a frame,
   np.testing.assert_array_equal(cells, cells[:, :, :1].repeat(4, 2))  # the same at all times
+  assert pictures.panels[reconstruction.VISIBLE].shape == original.shape
   assert "side by side" in pictures.note
   assert "come from the true image" in pictures.note
 

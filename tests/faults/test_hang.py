@@ -76,7 +76,7 @@ def test_the_clock_counts_every_second_once(monkeypatch):
     wait(3)
     with clock.during("save"):
       wait(4)
-  assert clock.read() == dict(start=1, compile=2, data=3, save=4, steps=10)
+  assert clock.read() == dict(start=1, compile=2, data=3, save=4, evaluate=0, steps=10)
   assert clock.goodput() == 0.5
   again = goodput.Clock()  # another call of the same run
   again.add(clock.read())
