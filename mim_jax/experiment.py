@@ -231,7 +231,7 @@ class Experiment:
     def run(params, stats, batch):
       return self.parts.apply(
         {"params": params, **stats},
-        method=lambda parts: function(parts, self._encode, self.view(batch)),
+        method=lambda parts: function(parts, self.body.encode, self.view(batch)),
       )
 
     compiled = jax.jit(run)

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
   experiment, state = run.restored(options.workdir)
   with folder.opened(options.workdir, experiment.config) as path:
     experiment.config, names = asked(experiment.config, only, overrides)
-    results = run.assess(experiment, state, path, only=names)
+    results = run.judge(experiment, state, path, only=names)
   print(runner.table(results["evaluations"]))
   arguments.name_files(options.workdir)
   return 0
@@ -49,15 +49,15 @@ def main(argv: list[str]) -> int:
 
 def weighed(options, only: list[str], overrides: list[str]) -> int:
   """The same for weights: the table, and results.json if there is a folder for it."""
-  from mim_jax import run
+  from mim_jax import assess, run
   from mim_jax.evaluate import runner
 
   config = (
-    arguments.config(options.config, []) if options.config else run.config_of(options.weights)
+    arguments.config(options.config, []) if options.config else assess.config_of(options.weights)
   )
   config, names = asked(config, only, overrides)
   path = pathlib.Path(options.workdir) if options.workdir else None
-  found = run.weigh(options.weights, config, names, path and path / "features")
+  found = assess.weigh(options.weights, config, names, path and path / run.CACHE)
   print(runner.table(found["evaluations"]))
   print(f"\nweights: {found['source']['path']}\n  sha256 {found['source']['sha256']}")
   if path:

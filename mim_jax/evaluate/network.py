@@ -27,6 +27,7 @@ class Body:
   Attributes:
     config: `parts`, `encode`, `data.view` of a config; references resolved.
     parts: the Linen module.
+    encode: function(parts, viewed batch, layers=None) -> Latents of whole images.
     mesh: where batches are split over data x fsdp, None for one device.
     compiled: what evaluations have compiled for it, by keys of theirs.
   """
@@ -38,7 +39,7 @@ class Body:
     self.parts = parts_of(config)
     allow = tuple(config.get("allow_modules", ()))
     self._view = config_lib.build(config.data.view, allow, "data.view")
-    self._encode = config_lib.build(config.encode, allow, "encode")
+    self.encode = config_lib.build(config.encode, allow, "encode")
     self.read = jax.jit(self._read, static_argnames=("layer", "pool", "last"))
 
   def view(self, batch: dict, size: int = 0) -> dict:
@@ -50,7 +51,7 @@ class Body:
     """Pure: Latents of a viewed batch, with `layers` a list; `key` makes drop path active."""
     return self.parts.apply(
       variables,
-      method=lambda parts: self._encode(parts, view, layers=layers),
+      method=lambda parts: self.encode(parts, view, layers=layers),
       rngs=None if key is None else {"dropout": key},
     )
 
@@ -68,7 +69,7 @@ class Body:
     """Variables of the parts that encoding meets, as they are before any training."""
     return dict(
       self.parts.init(
-        {"params": key, "dropout": key}, method=lambda parts: self._encode(parts, view)
+        {"params": key, "dropout": key}, method=lambda parts: self.encode(parts, view)
       )
     )
 

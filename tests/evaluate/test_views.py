@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mim_jax import assess, core, errors
 from mim_jax import config as config_lib
-from mim_jax import core, errors, run
 from mim_jax import experiment as experiment_lib
 from mim_jax.encoders import swin, vit
 from mim_jax.evaluate import held_out, views
@@ -141,7 +141,7 @@ def test_batches_are_filled_up_and_nothing_of_that_is_kept():
 def test_all_of_it_for_a_run_and_a_failure_is_said_and_harms_nothing(mae, tmp_path, monkeypatch):
   experiment, state = mae
   results = {}
-  run.look(experiment, state, tmp_path, results)
+  assess.look(experiment, state, tmp_path, results)
   assert results["missing"] == {}
   assert len(list((tmp_path / "features").glob("[0-9]*.png"))) == 8
   assert (
@@ -149,7 +149,7 @@ def test_all_of_it_for_a_run_and_a_failure_is_said_and_harms_nothing(mae, tmp_pa
   )
   assert len(results["neighbours"]["by_layer"]["accuracy"]) == 2
   monkeypatch.setattr(views, "draw_seen", lambda *_: 1 / 0)
-  run.look(experiment, state, tmp_path, results)
+  assess.look(experiment, state, tmp_path, results)
   assert results["missing"] == {"features": "ZeroDivisionError: division by zero"}
   assert "features" not in results and "neighbours" in results
 

@@ -1,0 +1,130 @@
+"""What was learnt: the evaluations of a config or by name, of runs and of published weights."""
+
+import functools
+import pathlib
+
+import jax
+import numpy as np
+
+from mim_jax import config as config_lib
+from mim_jax import errors
+from mim_jax import experiment as experiment_lib
+from mim_jax.evaluate import held_out, network, reconstruction, runner, standard, views
+from mim_jax.weights import conversion, native
+
+
+def evaluate(experiment, state, results: dict, only=None, folder=None) -> None:
+  """Runs evaluations on the state and the baselines: those of the config, or `only` these, of the
+  config or of `standard`. folder: where features are kept.
+  """
+  net = experiment.encoder(state.params, state.stats)
+  random = functools.partial(random_encoder, experiment)
+  found = compared(experiment, net, random, only, folder)
+  results.setdefault("evaluations", {}).update(found)
+
+
+def compared(experiment, net, random, only=None, folder=None) -> dict:
+  """What runner.run finds for a network and its baselines; random(seed) gives an untrained one."""
+  config, data = experiment.config, experiment.data
+  entries = chosen(config, only)
+  seeds, pixels = range(config.evaluations.seeds), experiment.pixels()
+  made = {
+    "random": random,
+    "pixels": lambda seed: pixels,
+    "supervised": lambda seed: config_lib.build(standard.scratch(config))(net, data, seed),
+  }
+  encoders = {"pretrained": [net] * len(seeds)}
+  for name in config.evaluations.baselines:
+    if name not in made:
+      raise errors.unknown("evaluations.baselines", name, made)
+    encoders[name] = [made[name](seed) for seed in seeds]
+  return runner.run(entries, encoders, data, list(seeds), folder)
+
+
+def chosen(config, only=None) -> dict:
+  """{name: (function, protocol)} of a config's evaluations, or of `only` these.
+
+  Errors: InputError for a name that neither the config nor `standard` has.
+  """
+  known = {name: node for name, node in config.evaluations.items() if config_lib.is_node(node)}
+  if not only:
+    only = list(known)
+  elif not known.keys() >= set(only):
+    known = standard.entries(config) | known
+  allow, entries = tuple(config.get("allow_modules", ())), {}
+  view = {f"view.{key}": config.data.view.get(key) for key in ("size", "resize")}
+  for name in only:
+    if name not in known:
+      raise errors.unknown("--evals", name, known)
+    function = config_lib.build(known[name], allow, f"evaluations.{name}")
+    entries[name] = function, config_lib.flatten(known[name]) | view
+  return entries
+
+
+def config_of(weights):
+  """The config in a weights file of ours; InputError where the weights come without one."""
+  _, config = conversion.load(weights)
+  if "evaluations" not in config:
+    raise errors.InputError(
+      f"{weights}: these weights say nothing of data. Name a config that has some: "
+      "--config=configs/mae.py:dataset=folder,path=photos."
+    )
+  return config
+
+
+def weigh(weights, config, only=None, folder=None) -> dict:
+  """Evaluates weights, published or ours, on a config's data: {"source", "evaluations"}."""
+  variables, own = conversion.load(weights)
+  config = config.copy_and_resolve_references()
+  config.unlock()
+  config.parts, config.data.view = own.parts, own.data.view
+  config.encode = own.encode
+  experiment = experiment_lib.Experiment(config)
+  net = network.Network(experiment.body, variables)
+  view = experiment.body.view(experiment.data.train[np.arange(2)])
+
+  def random(seed):
+    return net.like(experiment.body.start(jax.random.key(10_000 + seed), view))
+
+  source = native.pinned(weights) | {k: str(v) for k, v in own.get("source", {}).items()}
+  return dict(source=source, evaluations=compared(experiment, net, random, only, folder))
+
+
+def random_encoder(experiment, seed: int):
+  """The encoder as it was before training, drawn with a seed that no run uses."""
+  state = experiment.init(jax.random.key(10_000 + seed))
+  return experiment.encoder(state.params, state.stats)
+
+
+def draw(experiment, state, path: pathlib.Path, results: dict) -> None:
+  """Pictures of eight held-out images, if the method has pictures."""
+  source = experiment.data.test
+  index = np.linspace(0, len(source) - 1, 8).astype(int)
+  pictures = experiment.pictures(state, source[index])
+  if pictures is not None:
+    view = experiment.config.data.view
+    results["reconstruction"] = reconstruction.save(path, pictures, mean=view.mean, std=view.std)
+
+
+def look(experiment, state, path: pathlib.Path, results: dict) -> None:
+  """What the encoder makes of images, and the loss on held-out ones, for the report.
+
+  What can't be had for this method or these images is left out, and results["missing"] says why.
+  """
+  data, train = experiment.data, experiment.config.train
+  settings = path, functools.partial(experiment.look, state), data, experiment.config.data.view
+  wanted = {
+    "features": lambda: views.draw_seen(*settings),
+    "neighbours": lambda: views.draw_neighbours(*settings),
+    "held_out": lambda: held_out.held_out(
+      experiment.loss, state, data, train.batch_size, experiment.total_steps
+    ),
+  }
+  missing = results["missing"] = {}
+  for name, find in wanted.items():
+    results.pop(name, None)
+    try:
+      results[name] = find()
+    except Exception as error:  # a picture that fails must not take the evaluations with it
+      kind = "" if isinstance(error, errors.InputError) else f"{type(error).__name__}: "
+      missing[name] = f"{kind}{error}"
