@@ -115,7 +115,7 @@ def test_evaluate_takes_any_name_settings_and_weights(trained, tmp_path, capsys)
   assert found["meters"]["protocol"]["clusters"] == 3
   assert set(found) == {"knn", "linear", "linear_10", "meters"}
   assert (folder / "config.json").read_bytes() == before
-  assert list((folder / "features").glob("*.safetensors"))
+  assert list((folder / "cache").glob("*.safetensors"))
 
   weights, out = folder / "weights.safetensors", tmp_path / "out"
   words = [f"--weights={weights}", "--evals=knn", f"--workdir={out}"]

@@ -89,7 +89,7 @@ def test_layers_are_those_of_the_encoder_and_the_last_is_what_evaluations_see(ma
   found = experiment.look(state, views.layers)(batch)
   assert len(found) == 2
   for i, layer in ((1, 1), (0, 1), (1, None)):
-    wanted = experiment.features(state.params, state.stats, batch, layer=i + 1, pool="mean")
+    wanted = experiment.encoder(state.params, state.stats)(batch, layer=i + 1, pool="mean")
     np.testing.assert_allclose(found[i], wanted, atol=1e-5, err_msg=str((i, layer)))
 
 
