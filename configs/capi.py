@@ -28,7 +28,7 @@ from mim_jax.train import optimizer, schedules
 STEPS, BATCH, WARMUP, RATE = 500_000, 16_384, 0.1, 1e-3
 # Prototypes, share of the masked tokens that is predicted, momentum of the teacher after its start.
 PUBLISHED = dict(prototypes=16_384, predicted=0.05, momentum=0.999, rate=RATE, drop_path=0.2)
-SMALL = dict(predicted=1.0, momentum=0.99, rate=2e-3, drop_path=0.0)  # few blocks: none to spare
+SMALL = dict(predicted=1.0, momentum=0.99, rate=5e-3, drop_path=0.0)  # few blocks: none to spare
 LAPTOP = dict(nano=dict(prototypes=16, **SMALL), tiny=dict(prototypes=64, **SMALL))
 
 
