@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from experiments import records  # noqa: E402
 from experiments.digits import run as digits  # noqa: E402
+from experiments.methods_digits import run as comparison  # noqa: E402
 from mim_jax import methods  # noqa: E402
 from mim_jax.cli import main as cli  # noqa: E402
 
@@ -24,6 +25,17 @@ def between(text, mark):
 
 def test_the_table_of_methods_is_current():
   assert between(TEXT, "methods") == methods.markdown(methods.rows())
+
+
+@pytest.mark.parametrize("method", comparison.compared())
+def test_no_method_is_recorded_below_its_own_untrained_encoder(method):
+  found = [r["scores"] for r in records.read(comparison.FILE) if r["method"] == method]
+  assert len(found) == 3
+  for column in comparison.COLUMNS:
+    trained, untrained = (
+      statistics.fmean(scores[column][who] for scores in found) for who in ("pretrained", "random")
+    )
+    assert trained > untrained, column
 
 
 @pytest.mark.parametrize("file", ["README.md", "experiments/digits/README.md"])
