@@ -26,6 +26,7 @@ MAY_CHANGE = (
   "train.mesh.",
   "train.on_damage",
   "train.on_non_finite",
+  "train.sharding",
   "train.skip_rate",
   "train.steps",
   "train.threads",
