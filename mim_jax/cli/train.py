@@ -24,7 +24,10 @@ def main(argv: list[str]) -> int:
     help="compile the step for --topology, say what it needs there, and train nothing",
   )
   parser.add_argument(
-    "--topology", default="", metavar="NAME", help="v4-N, v5e-N, v5p-N, v6e-N (TPUs) or cpu-N"
+    "--topology",
+    default="",
+    metavar="NAME",
+    help="v4-N, v5e-N, v5p-N, v6e-N (TPUs), a100-N, h100-N, h200-N (GPUs) or cpu-N",
   )
   parser.add_argument(
     "--distributed",
