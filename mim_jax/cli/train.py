@@ -57,7 +57,8 @@ def main(argv: list[str]) -> int:
 
   cache.check(os.environ.get("JAX_COMPILATION_CACHE_DIR"))
   distributed.start(options.distributed, options.heartbeat)
-  facts = run.run(config, options.workdir)
+  with distributed.together(options.heartbeat):
+    facts = run.run(config, options.workdir)
   if facts["signal"]:
     return 128 + facts["signal"]
   if run.first():
