@@ -15,7 +15,8 @@ import tqdm.auto
 from mim_jax.train import goodput, numerics
 
 # What a line says of the machine; everything else is the same however often a run was stopped.
-TIMING = ("images_per_second", "seconds", "goodput")
+LOSSES = tuple(kind for kind in goodput.KINDS if kind != "steps")
+TIMING = ("images_per_second", "seconds", "goodput", *(f"seconds_{kind}" for kind in LOSSES))
 SPIKE, HISTORY = 10.0, 50  # warn of a gradient norm this many times the median of so many lines
 
 
@@ -137,8 +138,9 @@ class Meter:
     now, before = (time.monotonic(), step), self._last
     rate = (step - before[1]) * self._batch_size / max(now[0] - before[0], 1e-9)
     self._last = now
-    timing = dict(zip(TIMING, (rate, now[0] - self._began[0], self._clock.goodput()), strict=True))
-    self._put(step, dict(step=step, **line, **timing))
+    spent = self._clock.read()
+    timing = (rate, now[0] - self._began[0], self._clock.goodput(), *(spent[k] for k in LOSSES))
+    self._put(step, dict(step=step, **line, **dict(zip(TIMING, timing, strict=True))))
 
   def _warn(self, step: int, line: dict) -> None:
     peak, skipped = line["gradient_norm_max"], line.get("skipped_steps", 0)
