@@ -72,6 +72,15 @@ def default_patch(size: str, image: int) -> int:
   return max(2, image // 8)
 
 
+# Attention and mlp are pairs of maps: the first split by what it puts out, the second by what it
+# takes in. All else is small, but for the codes of iBOT.
+SHARDING = (
+  (r"(out|down)/kernel$", "rows"),
+  (r"(kernel|codes)$", "columns"),
+  (".*", "replicate"),
+)
+
+
 def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """What every method starts from: seed, data, train, encode, evaluations."""
   c = ml_collections.ConfigDict()
@@ -102,7 +111,7 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       workers=0,
       skip_rate=tolerant.RATE,
       mesh=dict(data=-1, fsdp=1, tensor=1),
-      sharding=((r"kernel$", "fsdp"), (".*", "replicate")),
+      sharding=SHARDING,
     )
   )
   c.train.update(budget(a))

@@ -180,12 +180,15 @@ class Experiment:
 
   def update(self, state: state_lib.TrainState, batch: dict):
     """Pure: (state, metrics) after one training step."""
+    kept = self.abstract_state()
     rules = update.Rules(
       self._forward,
       self.optimizer,
       self._teachers,
       self._make_optimizer.keywords["learning_rate"],
       self.config.train.get("on_non_finite", "stop"),
+      gather=functools.partial(mesh.gathered, like=(kept.params, kept.teacher)),
+      divide=functools.partial(mesh.divided, like=kept.params),
     )
     return update.update(rules, state, batch, self.step(state.step))
 

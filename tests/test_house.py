@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -45,3 +46,14 @@ def test_files_are_under_300_lines_and_functions_under_40():
     if methods.lines_of(ast.unparse(node)) > 40
   ]
   assert long == []
+
+
+def test_workflows_may_only_read_and_pin_what_they_use():
+  for file in (ROOT / ".github" / "workflows").glob("*.yml"):
+    lines = [line.strip() for line in file.read_text().splitlines()]
+    assert "permissions: {}" in lines
+    granted = [line for line in lines if re.fullmatch(r"[a-z-]+: (read|write)(-all)?", line)]
+    assert set(granted) <= {"contents: read"}
+    used = [line.removeprefix("- ") for line in lines if "uses:" in line]
+    assert used and all(re.match(r"uses: [\w./-]+@[0-9a-f]{40} # v\d", line) for line in used)
+    assert lines.count("persist-credentials: false") == sum("checkout@" in line for line in used)

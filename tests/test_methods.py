@@ -37,9 +37,11 @@ def method(request):
 
 
 @functools.lru_cache(maxsize=2)
-def built(method, devices=1):
-  """An experiment, its compiled update, and a batch."""
-  experiment = experiment_lib.Experiment(small_config(method), devices=jax.devices()[:devices])
+def built(method, axis=1):
+  """An experiment over `axis` devices along each axis of the mesh, its compiled update, a batch."""
+  config = small_config(method)
+  config.train.mesh.update(data=axis, fsdp=axis, tensor=axis)
+  experiment = experiment_lib.Experiment(config, devices=jax.devices()[: axis**3])
   batch = next(experiment.batches())
   program = program_lib.compile_update(experiment, experiment.abstract_state(), batch)
   return experiment, program, batch
@@ -190,12 +192,13 @@ def test_bfloat16_within_tolerance(method):
   np.testing.assert_allclose(a, b, rtol=0.02)
 
 
-def test_two_devices_within_tolerance(method):
+def test_data_fsdp_and_tensor_within_tolerance(method):
+  """Eight devices, two along each axis, give the losses of one."""
   losses = []
   _, _, begun, _ = fresh(method)
   begun = jax.device_get(begun)
-  for devices in (1, 2):
-    experiment, program, batch = built(method, devices)
+  for axis in (1, 2):
+    experiment, program, batch = built(method, axis)
     places = jax.tree.map(lambda leaf: leaf.sharding, experiment.abstract_state())
     state, batch = jax.device_put(begun, places), mesh.to_devices(batch, experiment.mesh)
     for _ in range(3):

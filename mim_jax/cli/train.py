@@ -24,7 +24,10 @@ def main(argv: list[str]) -> int:
     help="compile the step for --topology, say what it needs there, and train nothing",
   )
   parser.add_argument(
-    "--topology", default="", metavar="NAME", help="v4-N, v5e-N, v5p-N, v6e-N (TPUs) or cpu-N"
+    "--topology",
+    default="",
+    metavar="NAME",
+    help="v4-N, v5e-N, v5p-N, v6e-N (TPUs), a100-N, h100-N, h200-N (GPUs) or cpu-N",
   )
   parser.add_argument(
     "--distributed",
@@ -54,7 +57,8 @@ def main(argv: list[str]) -> int:
 
   cache.check(os.environ.get("JAX_COMPILATION_CACHE_DIR"))
   distributed.start(options.distributed, options.heartbeat)
-  facts = run.run(config, options.workdir)
+  with distributed.together(options.heartbeat):
+    facts = run.run(config, options.workdir)
   if facts["signal"]:
     return 128 + facts["signal"]
   if run.first():

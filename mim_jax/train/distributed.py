@@ -1,11 +1,18 @@
 """Several processes as one run: started when asked for, found by JAX's own cluster detection."""
 
+import contextlib
 import os
+import re
+import sys
+import time
 
 import jax
 
-from mim_jax.errors import InputError
+from mim_jax.errors import InputError, RunError
 
+# What the libraries that join processes (Gloo, NCCL, JAX's own service) say of one that is gone;
+# the exceptions have no type in common.
+LOST = re.compile(r"gloo|nccl|connection|heartbeat|coordination|unavailable|deadline", re.I)
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 
@@ -23,6 +30,7 @@ def start(asked: bool, heartbeat: int = 100) -> None:
       num_processes=_number(COUNT),
       process_id=_number(INDEX),
       heartbeat_timeout_seconds=heartbeat,
+      shutdown_timeout_seconds=heartbeat,
     )
   except (ValueError, RuntimeError) as error:
     raise InputError(
@@ -30,6 +38,30 @@ def start(asked: bool, heartbeat: int = 100) -> None:
       f"srun, mpirun, Kubernetes or on a TPU pod, where JAX finds the others by itself; or set "
       f"{ADDRESS}=HOST:PORT, {COUNT} and {INDEX} (0, 1, ...) for each process."
     ) from error
+
+
+@contextlib.contextmanager
+def together(heartbeat: int = 100):
+  """Within it the loss of another process of the run is told as such.
+
+  JAX names the lost one as soon as its heartbeats are missed, and ends this process (SIGABRT); that
+  is waited for. Errors: RunError if JAX does not.
+  """
+  try:
+    yield
+  except Exception as error:
+    if jax.process_count() == 1 or isinstance(error, InputError) or not LOST.search(str(error)):
+      raise
+    print(
+      f"error: process {jax.process_index()} of {jax.process_count()}: another process of this "
+      f"run is lost ({str(error).splitlines()[0][:200]}). JAX says within {heartbeat} s which "
+      "(task N is process N), and ends this one. Start all of them again: the same command goes "
+      "on from the last checkpoint.",
+      file=sys.stderr,
+      flush=True,
+    )
+    time.sleep(2 * heartbeat)
+    raise RunError("a process of this run was lost; see above.") from error
 
 
 def _number(name: str) -> int | None:

@@ -27,6 +27,7 @@ MAY_CHANGE = (
   "train.on_damage",
   "train.on_non_finite",
   "train.probe",
+  "train.sharding",
   "train.skip_rate",
   "train.steps",
   "train.threads",

@@ -7,11 +7,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from mim_jax import errors
 from mim_jax.errors import InputError
 from mim_jax.train import names
 
 AXES = ("data", "fsdp", "tensor")
 REPLICATE = ((".*", "replicate"),)
+WORDS = ("replicate", "fsdp", "columns", "rows")
 
 
 def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
@@ -67,10 +69,10 @@ def agreed(number: int = 0) -> int:
 def state_sharding(state, mesh: Mesh, rules=REPLICATE):
   """A NamedSharding for every leaf, by (regex, word) rules on the name; full cover demanded.
 
-  Words: "replicate"; "fsdp" splits the largest axis that divides; "tensor" splits the last axis (or
-  the
-  first, where only that divides). Optimizer and teacher follow their parameter, whose name theirs
-  ends with.
+  Words: "replicate"; "fsdp" splits the largest axis that divides over `fsdp`; "columns" splits the
+  last axis besides, what a layer puts out, over `tensor`, and "rows" the last but one, what it
+  takes in: of columns and then rows the products are added up only once. Optimizer and teacher
+  follow their parameter, whose name theirs ends with.
   """
   words = names.by_rule(rules, state, "train.sharding")
   return jax.tree.map(
@@ -79,16 +81,48 @@ def state_sharding(state, mesh: Mesh, rules=REPLICATE):
 
 
 def _spec(shape, word: str, mesh: Mesh) -> PartitionSpec:
-  if word == "replicate" or not shape:
-    return PartitionSpec()
-  if word not in ("fsdp", "tensor"):
-    raise InputError(f"train.sharding: {word!r} is unknown. Allowed: replicate, fsdp, tensor.")
-  size = mesh.shape[word]
-  order = np.argsort(shape, kind="stable")[::-1] if word == "fsdp" else (len(shape) - 1, 0)
-  for axis in order:
-    if size > 1 and shape[axis] % size == 0:
-      return PartitionSpec(*(word if i == axis else None for i in range(len(shape))))
-  return PartitionSpec()
+  if word not in WORDS:
+    raise errors.unknown("train.sharding", word, WORDS)
+  found: list[str | None] = [None] * len(shape)
+
+  def split(name: str, axes) -> None:
+    size = mesh.shape[name]
+    free = [i for i in axes if i >= 0 and found[i] is None and shape[i] % size == 0]
+    if size > 1 and free:
+      found[free[0]] = name
+
+  if word in ("columns", "rows"):
+    split("tensor", [len(shape) - (1 if word == "columns" else 2)])
+  if word != "replicate":
+    split("fsdp", np.argsort(shape, kind="stable")[::-1])
+  return PartitionSpec(*found) if any(found) else PartitionSpec()
+
+
+def gathered(tree, like):
+  """Arrays that are kept as in `like`, each whole along fsdp, as a step uses them.
+
+  Left to itself the compiler may divide activations as the parameters are, and keep them for whole
+  batches.
+  """
+
+  def gather(x, kept):
+    place = kept.sharding
+    if place.mesh.shape["fsdp"] == 1:
+      return x
+    spec = PartitionSpec(*(None if name == "fsdp" else name for name in place.spec))
+    return jax.lax.with_sharding_constraint(x, NamedSharding(place.mesh, spec))
+
+  return jax.tree.map(gather, tree, like)
+
+
+def divided(tree, like):
+  """Arrays laid out as those of `like`."""
+
+  def divide(x, kept):
+    split = kept.sharding.mesh.shape["fsdp"] > 1
+    return jax.lax.with_sharding_constraint(x, kept.sharding) if split else x
+
+  return jax.tree.map(divide, tree, like)
 
 
 def to_devices(batch: dict, mesh: Mesh) -> dict:

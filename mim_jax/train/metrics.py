@@ -15,7 +15,8 @@ import tqdm.auto
 from mim_jax.train import goodput, numerics
 
 # What a line says of the machine; everything else is the same however often a run was stopped.
-TIMING = ("images_per_second", "seconds", "goodput")
+LOSSES = tuple(kind for kind in goodput.KINDS if kind != "steps")
+TIMING = ("images_per_second", "seconds", "goodput", *(f"seconds_{kind}" for kind in LOSSES))
 EVAL = "eval/"  # how the names of evaluations in training begin; they have lines of their own
 SPIKE, HISTORY = 10.0, 50  # warn of a gradient norm this many times the median of so many lines
 
@@ -162,9 +163,10 @@ class Meter:
     now = self._worked() if before == self._start else reached
     rate = (step - before) * self._batch_size / max(now - began, 1e-9)
     self._last = (reached, step)
-    seconds = time.monotonic() - self._began
-    timing = dict(zip(TIMING, (rate, seconds, self._clock.goodput()), strict=True))
-    self._put(step, dict(step=step, **line, **timing))
+    spent = self._clock.read()
+    lost = (spent[kind] for kind in LOSSES)
+    timing = (rate, time.monotonic() - self._began, self._clock.goodput(), *lost)
+    self._put(step, dict(step=step, **line, **dict(zip(TIMING, timing, strict=True))))
 
   def _warn(self, step: int, line: dict) -> None:
     peak, skipped = line["gradient_norm_max"], line.get("skipped_steps", 0)

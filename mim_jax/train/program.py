@@ -9,6 +9,11 @@ import numpy as np
 from mim_jax.errors import InputError
 from mim_jax.train import mesh
 
+REMEDIES = (
+  "split the state (--config.train.mesh.fsdp=-1 --config.train.mesh.data=1), recompute activations "
+  "(--config.parts.encoder.remat=full), or compute in bfloat16 (--config.train.dtype=bfloat16)"
+)
+
 
 def compile_update(experiment, abstract, batch: dict):
   """The update compiled for this state and batch, state donated, metrics replicated."""
@@ -75,9 +80,7 @@ def too_large(experiment, need: dict[str, int], limit: int) -> str:
   return (
     f"train.batch_size: {rows} images need {in_gib(need['state'] + need['work'])} on each device, "
     f"which has {in_gib(limit)}: {in_gib(need['state'])} for parameters, optimizer and teacher, "
-    f"{in_gib(each)} an image for activations. {remedy} split the state "
-    "(--config.train.mesh.fsdp=-1 --config.train.mesh.data=1), recompute activations "
-    "(--config.parts.encoder.remat=True), or compute in bfloat16 (--config.train.dtype=bfloat16)."
+    f"{in_gib(each)} an image for activations. {remedy} {REMEDIES}."
   )
 
 
@@ -100,9 +103,8 @@ def telling_memory(experiment, program=None):
     asked = re.search(r"allocat\w* (\d[\d.]* ?[KMGT]?i?B|\d+ bytes)", str(error))
     raise InputError(
       f"train.batch_size: {experiment.config.train.batch_size} images do not fit the device"
-      f"{f' (it could not give {asked.group(1)})' if asked else ''}. Try half as many, split the "
-      "state (--config.train.mesh.fsdp=-1 --config.train.mesh.data=1), or recompute activations "
-      "(--config.parts.encoder.remat=True)."
+      f"{f' (it could not give {asked.group(1)})' if asked else ''}. Try half as many, or "
+      f"{REMEDIES}."
     ) from error
 
 

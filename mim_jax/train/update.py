@@ -21,6 +21,8 @@ class Rules(NamedTuple):
     followers: {name: teacher with `follow`}.
     learning_rate: schedule of progress, for the metrics.
     on_non_finite: "skip" goes on behind a step that was not finite; else all stays as it was then.
+    gather: (params, teacher) as they are used, from how they are kept.
+    divide: gradients as parameters are kept.
   """
 
   forward: Callable
@@ -28,6 +30,8 @@ class Rules(NamedTuple):
   followers: dict
   learning_rate: Callable
   on_non_finite: str = "stop"
+  gather: Callable = lambda trees: trees
+  divide: Callable = lambda tree: tree
 
 
 def update(rules: Rules, state: state_lib.TrainState, batch: dict, step: core.Step):
@@ -35,7 +39,9 @@ def update(rules: Rules, state: state_lib.TrainState, batch: dict, step: core.St
   when it is to be skipped, `step`).
   """
   lossy = jax.value_and_grad(rules.forward, has_aux=True)
-  (loss, (metrics, stats)), grads = lossy(state.params, state.stats, state.teacher, batch, step)
+  params, teacher = rules.gather((state.params, state.teacher))
+  (loss, (metrics, stats)), grads = lossy(params, state.stats, teacher, batch, step)
+  grads = rules.divide(grads)
   updates, opt_state = rules.optimizer.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   teacher = {

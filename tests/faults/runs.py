@@ -14,6 +14,9 @@ from mim_jax.train import checkpoint, folder, metrics, names
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ROOT / "tests" / "faults" / "quick.py"
+PATIENCE = float(
+  os.environ.get("PATIENCE", "1")
+)  # 10 on a machine ten times as slow as it should be
 
 
 def environment(cache=None, **more):
@@ -41,7 +44,7 @@ def start(workdir, *words, config=QUICK, cache=None, **more):
   )
 
 
-def finish(process, code=0, timeout=600):
+def finish(process, code=0, timeout=600 * PATIENCE):
   """(standard output, standard error) of a process that must end with `code`."""
   try:
     output, trouble = process.communicate(timeout=timeout)

@@ -91,6 +91,9 @@ def test_a_run_says_where_its_time_went(tmp_path):
   runs.finish(runs.start(tmp_path))
   lines = metrics.read(tmp_path / "metrics.jsonl")
   assert all(0 < line["goodput"] < 1 for line in lines)
+  for kind in ("start", "compile", "data", "save"):
+    lost = [line[f"seconds_{kind}"] for line in lines]
+    assert lost == sorted(lost) and lost[-1] > 0
   cost = json.loads((tmp_path / "results.json").read_text())["cost"]
   assert 0 < cost["goodput"] < 1
   assert set(cost["seconds"]) == {"start", "compile", "data", "save", "train", "evaluate"}

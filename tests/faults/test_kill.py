@@ -56,7 +56,7 @@ def whole(tmp_path_factory, cache):
 def killed_at_a_file_operation(folder, cache, chance, hook):
   number = str(chance.randrange(1, 250))
   process = runs.start(folder, *WORDS, cache=cache, PYTHONPATH=str(hook), KILL_AT=number)
-  process.communicate(timeout=600)
+  process.communicate(timeout=600 * runs.PATIENCE)
   return process.returncode
 
 
@@ -65,7 +65,7 @@ def killed_at_a_time(folder, cache, chance):
   process = runs.start(folder, *WORDS, cache=cache)
   before = len(metrics.read(folder / "metrics.jsonl"))
   steps, rest = chance.randrange(-1, 3), chance.uniform(0.0, 0.4)
-  deadline = time.monotonic() + (600 if steps >= 0 else chance.uniform(0.5, 3.0))
+  deadline = time.monotonic() + (600 * runs.PATIENCE if steps >= 0 else chance.uniform(0.5, 3.0))
   while process.poll() is None and time.monotonic() < deadline:
     now = len(metrics.read(folder / "metrics.jsonl"))
     if now < before:  # what came after the checkpoint was dropped
@@ -75,7 +75,7 @@ def killed_at_a_time(folder, cache, chance):
     time.sleep(0.005)
   time.sleep(rest)
   process.send_signal(signal.SIGKILL)
-  process.communicate(timeout=60)
+  process.communicate(timeout=60 * runs.PATIENCE)
   return process.returncode
 
 
@@ -101,7 +101,7 @@ def test_kills_at_random_moments_lose_nothing(tmp_path, whole, cache):
 
 
 def wait_for_lines(folder, count):
-  deadline = time.monotonic() + 600
+  deadline = time.monotonic() + 600 * runs.PATIENCE
   while len(metrics.read(folder / "metrics.jsonl")) < count and time.monotonic() < deadline:
     time.sleep(0.01)
 

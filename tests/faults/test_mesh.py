@@ -16,12 +16,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
 
 
-def built(devices, spec="", **axes):
-  config = (
-    config_lib.get_config(str(runs.QUICK)) if not spec else config_lib.get_config("mae", spec)
-  )
-  if spec:
-    config.parts.encoder.depth = config.parts.predictor.depth = 2
+def built(devices, method="", **axes):
+  """The quick MAE, or a method of size S with two blocks."""
+  config = config_lib.get_config(str(runs.QUICK))
+  if method:
+    config = config_lib.get_config(method, "dataset=digits,size=S")
+    for part in config.parts.values():
+      if "depth" in part:
+        part.depth = 2
   config.train.update(dict(steps=8, batch_size=16, log_every=1, checkpoint_every=2))
   config.train.mesh.update(axes)
   return experiment_lib.Experiment(config, devices=jax.devices()[:devices])
@@ -69,23 +71,30 @@ def test_a_run_goes_on_with_other_devices(tmp_path, one):
 
 
 @pytest.mark.slow
-def test_fsdp_divides_parameters_and_optimizer():
+def test_fsdp_divides_parameters_optimizer_and_teacher():
   """Arguments of the compiled step on one device: within 10 % of an eighth of the state."""
-  experiment = built(8, "dataset=digits,size=S", data=1, fsdp=8)
+  experiment = built(8, "ijepa", data=1, fsdp=8)
   state = experiment.abstract_state()
   update = program.compile_update(experiment, state, next(experiment.batches()))
-  whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-  assert whole > 50e6
-  assert program.memory(update)["state"] < 1.1 * whole / 8
+  sizes = [
+    sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(t)) for t in (state.teacher, state)
+  ]
+  assert sizes[0] > 10e6 and sizes[1] > 50e6
+  assert program.memory(update)["state"] < 1.1 * sizes[1] / 8
 
 
-def test_what_fsdp_leaves_whole_is_small():
-  state = built(8, "dataset=digits,size=S", data=1, fsdp=8).abstract_state()
+@pytest.mark.parametrize("method", ["mae", "ibot", "capi", "ijepa"])
+@pytest.mark.parametrize("axes", [dict(data=1, fsdp=8), dict(data=1, fsdp=4, tensor=2)])
+def test_the_state_is_divided_evenly_whatever_it_is_made_of(method, axes):
+  """iBOT's codes alone are more than its encoder."""
+  state = built(8, method, **axes).abstract_state()
   sizes = {
-    n: (x.size, np.prod(x.sharding.shard_shape(x.shape))) for n, x in names.named_leaves(state)
+    n: (x.size * x.dtype.itemsize, np.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize)
+    for n, x in names.named_leaves(state)
   }
-  replicated = sum(size for size, held in sizes.values() if size == held)
-  assert replicated < 0.01 * sum(size for size, _ in sizes.values())
+  whole, held = (sum(size[i] for size in sizes.values()) for i in (0, 1))
+  largest = sorted(sizes, key=lambda n: -sizes[n][1])[:3]
+  assert held < 1.1 * whole / 8, {n: sizes[n] for n in largest}
 
 
 def test_an_uneven_batch_is_refused_with_sizes_that_fit():

@@ -121,3 +121,16 @@ def test_fsdp_splits_kernels_and_their_moments():
   for tree in (found["params"], found["mu"]):
     assert tree["up"]["kernel"].spec == jax.P(None, "fsdp")
     assert tree["up"]["bias"].spec == jax.P()
+
+
+def test_tensor_splits_what_a_first_map_puts_out_and_a_second_takes_in():
+  state = {name: {"kernel": jnp.zeros((3, 8, 16))} for name in ("up", "down", "odd")}
+  state["odd"]["kernel"] = jnp.zeros((8, 5))
+  rules = (("down", "rows"), (".*", "columns"))
+  found = mesh.state_sharding(state, mesh.make(data=2, fsdp=2, tensor=2), rules)
+  found = {name: tree["kernel"].spec for name, tree in found.items()}
+  assert found == dict(
+    up=jax.P(None, "fsdp", "tensor"), down=jax.P(None, "tensor", "fsdp"), odd=jax.P("fsdp", None)
+  )
+  with pytest.raises(InputError, match="train.sharding: 'row' is unknown; did you mean 'rows'"):
+    mesh.state_sharding(state, mesh.make(), ((".*", "row"),))
