@@ -149,7 +149,7 @@ def logged_points(lines: list[dict], name: str) -> list[tuple]:
 def logged(lines: list[dict]) -> list[str]:
   """The names of the numbers in lines of metrics, the usual ones first."""
   names = dict.fromkeys([*FIRST, *(key for line in lines for key in line)])
-  return [name for name in names if name not in ("step", "seconds")]
+  return [n for n in names if n != "step" and not n.startswith("seconds")]
 
 
 def plain(value) -> str:
