@@ -20,7 +20,7 @@ OVERRIDES = ["--config.evaluations.seeds=1", "--config.evaluations.baselines=('r
 
 def main(folder: str):
   """Trains once and writes what came out; the folder's own path stays out of the record."""
-  spec = f"mae:dataset=folder,path={folder},size=nano,image=32,epochs=5"
+  spec = f"mae:dataset=folder,path={folder},size=tiny,image=32,epochs=5"
   with tempfile.TemporaryDirectory() as workdir:
     facts = run.run(arguments.config(spec, OVERRIDES), workdir)
     record = records.of_run(facts, run.read_results(pathlib.Path(workdir)))
