@@ -39,25 +39,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """MaskAlign at `size` on `dataset`, by `teacher`; see common.ARGUMENTS."""
   a = common.arguments(arg, epochs=EPOCHS, teacher="")
   c = common.base(a)
-  size, small = common.SIZES[a.size], a.size in common.LAPTOP
+  small = a.size in common.LAPTOP
   if not small:
     c.train.batch_size = BATCH
-  depth, patch, dtype = size["depth"], c.get_ref("patch"), c.train.get_ref("dtype")
+  depth, dtype = common.SIZES[a.size]["depth"], c.train.get_ref("dtype")
   c.teachers.frozen = frozen(a)
   if "path" in c.teachers.frozen:
     c.teachers.frozen.dtype = dtype
-  c.parts = dict(
-    tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], dtype=dtype),
-    # The last norm is not trained: a plain one stands before probes, as after the reference's.
-    encoder=part(
-      encoders.ViT,
-      depth=depth,
-      heads=size["heads"],
-      drop_path=DROP_PATH.get(a.size, 0.1),
-      norm="plain",
-      dtype=dtype,
-    ),
-  )
+  c.parts = student(c, a.size)
   network = teacher_of(c)
   start = "own" if network.parts.encoder.depth == depth else "mean"
   last = tuple(range(-min(LAST, network.parts.encoder.depth), 0))
@@ -74,7 +63,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     loss=part(losses.smooth_l1, scale=2.0),
     layers=tuple(range(1, depth + 1)),
   )
-  c.pictures = part(guides.attention, mask=mask, target=target, patch=patch)
+  c.pictures = part(guides.attention, mask=mask, target=target, patch=c.get_ref("patch"))
   c.optimizer = part(
     optimizer.adamw,
     learning_rate=part(
@@ -88,6 +77,25 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     decay=(("mixing$", 0.0), *optimizer.DECAY),
   )
   return c
+
+
+def student(c, size: str) -> dict:
+  """The networks that are trained, but for the map to the teacher's features."""
+  shape, dtype = common.SIZES[size], c.train.get_ref("dtype")
+  return dict(
+    tokenizer=part(
+      tokenizers.ImagePatches, patch=c.get_ref("patch"), width=shape["width"], dtype=dtype
+    ),
+    # The last norm is not trained: a plain one stands before probes, as after the reference's.
+    encoder=part(
+      encoders.ViT,
+      depth=shape["depth"],
+      heads=shape["heads"],
+      drop_path=DROP_PATH.get(size, 0.1),
+      norm="plain",
+      dtype=dtype,
+    ),
+  )
 
 
 def frozen(a) -> ml_collections.ConfigDict:

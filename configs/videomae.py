@@ -44,12 +44,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   a = arguments(arg)
   c = common.base(a)
   c.data = data(a)
-  size, small = common.SIZES[a.size], a.size in common.LAPTOP
-  patch, dtype = c.get_ref("patch"), c.train.get_ref("dtype")
+  small = a.size in common.LAPTOP
   if not small:
     c.train.batch_size = BATCHES[a.size]
 
-  cubes = dict(tubelet=a.tubelet, patch=patch)
+  cubes = dict(tubelet=a.tubelet, patch=c.get_ref("patch"))
   mask = part(masks.tube, ratio=0.9)
   # Most cubes of the embedded clips are blank: plain values teach more, as in configs/mae.py.
   std, normalize = c.data.augment.std, a.dataset != "digits"
@@ -59,27 +58,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     target=part(targets.cubes, std=std, normalize=normalize, **cubes),
     loss=part(losses.squared_error),
   )
-  c.parts = dict(
-    # Narrow networks cannot tell places apart by one number for time, row and column together.
-    tokenizer=part(
-      tokenizers.VideoCubes, width=size["width"], flat=not small, dtype=dtype, **cubes
-    ),
-    encoder=part(
-      encoders.ViT,
-      depth=size["depth"],
-      heads=size["heads"],
-      class_tokens=0,
-      key_bias=False,
-      dtype=dtype,
-    ),
-    predictor=part(
-      predictors.Transformer,
-      **DECODERS[a.size],
-      target_width=a.tubelet * patch**2 * a.channels,
-      plain=True,
-      dtype=dtype,
-    ),
-  )
+  c.parts = parts(c, a, cubes)
   c.pictures = part(strips.cubes, mask=mask, std=std, normalize=normalize, **cubes)
   rates = dict(peak=2e-3, end=0.0) if small else dict(peak=RATE, end=END)
   rates = {name: common.scaled(c, rate) for name, rate in rates.items()}
@@ -91,6 +70,31 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     decay=((r"(bias|scale|mask_token)$", 0.0), (r"kernel$", 1.0)),
   )
   return c
+
+
+def parts(c, a, cubes: dict) -> dict:
+  """The networks."""
+  size, dtype = common.SIZES[a.size], c.train.get_ref("dtype")
+  # Narrow networks cannot tell places apart by one number for time, row and column together.
+  flat = a.size not in common.LAPTOP
+  return dict(
+    tokenizer=part(tokenizers.VideoCubes, width=size["width"], flat=flat, dtype=dtype, **cubes),
+    encoder=part(
+      encoders.ViT,
+      depth=size["depth"],
+      heads=size["heads"],
+      class_tokens=0,
+      key_bias=False,
+      dtype=dtype,
+    ),
+    predictor=part(
+      predictors.Transformer,
+      **DECODERS[a.size],
+      target_width=a.tubelet * c.get_ref("patch") ** 2 * a.channels,
+      plain=True,
+      dtype=dtype,
+    ),
+  )
 
 
 def arguments(arg: str) -> ml_collections.ConfigDict:

@@ -1,5 +1,6 @@
 """`mim-jax train`."""
 
+import argparse
 import os
 
 from mim_jax import errors
@@ -8,40 +9,7 @@ from mim_jax.cli import arguments
 
 def main(argv: list[str]) -> int:
   """Trains, evaluates, reports; ends by naming the files to open."""
-  parser = arguments.parser(
-    "train",
-    "Pre-train a method and write everything into a run folder. The same command resumes.",
-    "mim-jax train --config=configs/mae.py:dataset=folder,path=photos --workdir=runs/photos\n"
-    "any key can be set: --config.train.steps=200 --config.objective.mask.ratio=0.6",
-  )
-  parser.add_argument(
-    "--config", required=True, metavar="FILE.py[:ARGUMENTS]", help="a config file, or its name"
-  )
-  parser.add_argument("--workdir", metavar="DIR", help="the run folder; made if absent")
-  parser.add_argument(
-    "--compile-only",
-    action="store_true",
-    help="compile the step for --topology, say what it needs there, and train nothing",
-  )
-  parser.add_argument(
-    "--topology",
-    default="",
-    metavar="NAME",
-    help="v4-N, v5e-N, v5p-N, v6e-N (TPUs), a100-N, h100-N, h200-N (GPUs) or cpu-N",
-  )
-  parser.add_argument(
-    "--distributed",
-    action="store_true",
-    help="this is one of several processes (Slurm, Open MPI, Kubernetes, TPU pod)",
-  )
-  parser.add_argument(
-    "--heartbeat",
-    type=int,
-    default=100,
-    metavar="SECONDS",
-    help="a process that is silent for so long ends all others",
-  )
-  options, overrides = parser.parse_known_args(argv)
+  options, overrides = parser().parse_known_args(argv)
   if options.compile_only != bool(options.topology) or options.compile_only == bool(
     options.workdir
   ):
@@ -64,6 +32,44 @@ def main(argv: list[str]) -> int:
   if run.first():
     arguments.name_files(options.workdir)
   return 0
+
+
+def parser() -> argparse.ArgumentParser:
+  """The options of `mim-jax train`; what it does not know sets keys of the config."""
+  made = arguments.parser(
+    "train",
+    "Pre-train a method and write everything into a run folder. The same command resumes.",
+    "mim-jax train --config=configs/mae.py:dataset=folder,path=photos --workdir=runs/photos\n"
+    "any key can be set: --config.train.steps=200 --config.objective.mask.ratio=0.6",
+  )
+  made.add_argument(
+    "--config", required=True, metavar="FILE.py[:ARGUMENTS]", help="a config file, or its name"
+  )
+  made.add_argument("--workdir", metavar="DIR", help="the run folder; made if absent")
+  made.add_argument(
+    "--compile-only",
+    action="store_true",
+    help="compile the step for --topology, say what it needs there, and train nothing",
+  )
+  made.add_argument(
+    "--topology",
+    default="",
+    metavar="NAME",
+    help="v4-N, v5e-N, v5p-N, v6e-N (TPUs), a100-N, h100-N, h200-N (GPUs) or cpu-N",
+  )
+  made.add_argument(
+    "--distributed",
+    action="store_true",
+    help="this is one of several processes (Slurm, Open MPI, Kubernetes, TPU pod)",
+  )
+  made.add_argument(
+    "--heartbeat",
+    type=int,
+    default=100,
+    metavar="SECONDS",
+    help="a process that is silent for so long ends all others",
+  )
+  return made
 
 
 def compile_only(config, name: str) -> int:
