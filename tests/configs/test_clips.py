@@ -89,4 +89,5 @@ def test_siammae_learns_and_is_evaluated_on_one_frame():
   encode = experiment.encoder(state.params, state.stats)
   np.testing.assert_array_equal(encode(batch), encode(other))
   pictures = experiment.pictures(state, batch)
-  assert set(pictures.panels) == {"original", "masked", "reconstruction", "context"}
+  panels = {"original", "masked", "reconstruction", "visible only", "context"}
+  assert set(pictures.panels) == panels

@@ -9,7 +9,7 @@ from mim_jax import config as config_lib
 from mim_jax import errors
 from mim_jax import experiment as experiment_lib
 from mim_jax.data import sources
-from mim_jax.train import loop
+from mim_jax.train import loop, program
 
 
 def write(path, count, first=0):
@@ -28,7 +28,7 @@ def experiment(path, **train):
 
 
 def test_an_empty_set_is_refused_before_anything_is_compiled(tmp_path, monkeypatch):
-  monkeypatch.setattr(loop, "compile_update", lambda *a, **k: pytest.fail("compiled"))
+  monkeypatch.setattr(program, "compile_update", lambda *a, **k: pytest.fail("compiled"))
   with pytest.raises(errors.InputError, match="holds no images"):
     (tmp_path / "none").mkdir()
     experiment(tmp_path / "none").train(tmp_path)

@@ -106,7 +106,7 @@ def test_evaluations_encode_what_the_config_says():
   config = config_lib.from_json(config_lib.to_json(experiment.config))
   config.encode.signals = ("depth", "image")
   other = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  found = jax.jit(other.features)(state.params, {}, other.data.test[np.arange(3)])
+  found = other.encoder(state.params, {})(other.data.test[np.arange(3)], pool="tokens")
   np.testing.assert_allclose(found, encoded(("depth", "image")).values, rtol=1e-4, atol=1e-5)
   with pytest.raises(InputError, match=r"depth asked for.*share image"):
     other.encode(state.params, jnp.asarray(images))
