@@ -54,9 +54,9 @@ def together(heartbeat: int = 100):
       raise
     print(
       f"error: process {jax.process_index()} of {jax.process_count()}: another process of this "
-      f"run is lost ({str(error).splitlines()[0][:200]}). JAX says within {heartbeat} s which "
-      "(task N is process N), and ends this one. Start all of them again: the same command goes "
-      "on from the last checkpoint.",
+      f"run is lost ({str(error).splitlines()[0][:200]}). JAX says within {heartbeat} s which, "
+      "by number under 'unhealthy' (or 'the leader', which is process 0), and ends this one. Start "
+      "all of them again: the same command goes on from the last checkpoint.",
       file=sys.stderr,
       flush=True,
     )
