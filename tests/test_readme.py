@@ -10,9 +10,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from experiments import records  # noqa: E402
+from experiments import comparison, records  # noqa: E402
 from experiments.digits import run as digits  # noqa: E402
-from experiments.methods_digits import run as comparison  # noqa: E402
+from experiments.methods_digits import run as methods_digits  # noqa: E402
 from mim_jax import methods  # noqa: E402
 from mim_jax.cli import main as cli  # noqa: E402
 
@@ -29,7 +29,7 @@ def test_the_table_of_methods_is_current():
 
 @pytest.mark.parametrize("method", comparison.compared())
 def test_no_method_is_recorded_below_its_own_untrained_encoder(method):
-  found = [r["scores"] for r in records.read(comparison.FILE) if r["method"] == method]
+  found = [r["scores"] for r in records.read(methods_digits.FILE) if r["method"] == method]
   assert len(found) == 3
   for column in comparison.COLUMNS:
     trained, untrained = (

@@ -30,14 +30,15 @@ def main(argv: list[str]) -> int:
     raise errors.InputError(
       "evaluate: give --workdir=RUN, or --weights=PATH with --config=CONFIG (whose data to use)."
     )
-  only = [name for name in options.evals.split(",") if name]
-  if options.weights:
-    return weighed(options, only, overrides)
 
   from mim_jax import run
   from mim_jax.evaluate import runner
-  from mim_jax.train import folder
+  from mim_jax.train import cache, folder
 
+  cache.start()
+  only = [name for name in options.evals.split(",") if name]
+  if options.weights:
+    return weighed(options, only, overrides)
   experiment, state = run.restored(options.workdir)
   with folder.opened(options.workdir, experiment.config) as path:
     experiment.config, names = asked(experiment.config, only, overrides)

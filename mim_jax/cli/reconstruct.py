@@ -22,7 +22,9 @@ def main(argv: list[str]) -> int:
   options = parser.parse_args(argv)
 
   from mim_jax import run
+  from mim_jax.train import cache
 
+  cache.start()
   note = run.reconstruct(options.workdir, options.images, options.out, options.count, options.seed)
   print(f"{note}\n\nwritten:\n  {options.out}")
   return 0

@@ -1,7 +1,6 @@
 """`mim-jax train`."""
 
 import argparse
-import os
 
 from mim_jax import errors
 from mim_jax.cli import arguments
@@ -23,7 +22,7 @@ def main(argv: list[str]) -> int:
   from mim_jax import run  # late: needs jax and all libraries
   from mim_jax.train import cache, distributed
 
-  cache.check(os.environ.get("JAX_COMPILATION_CACHE_DIR"))
+  cache.start()
   distributed.start(options.distributed, options.heartbeat)
   with distributed.together(options.heartbeat):
     facts = run.run(config, options.workdir)

@@ -1,29 +1,67 @@
-"""JAX's compilation cache holds machine code that is loaded and run: it must be private."""
+"""JAX's compilation cache: what a command has compiled, the next one only loads.
+
+It holds machine code that is run with the user's rights, so the folder must be private.
+"""
 
 import os
 import pathlib
 import stat
 
+import jax
+
 from mim_jax.errors import InputError
 
+NAME = "JAX_COMPILATION_CACHE_DIR"
+LIMIT = 8 * 2**30  # bytes; what was not used for longest goes first
+QUICK = 0.2  # seconds; what compiles faster is not kept
 
-def check(folder: str | None) -> None:
-  """Makes the cache `folder` (mode 700) if it is absent; None for none.
+
+def start() -> pathlib.Path | None:
+  """Turns the cache on: the folder, `JAX_COMPILATION_CACHE_DIR` or ~/.cache/mim_jax/xla.
+
+  None where there is none: JAX_ENABLE_COMPILATION_CACHE=0, an address with "://", or no home that
+  can be written to. Errors: see `check`.
+  """
+  if not jax.config.read("jax_enable_compilation_cache"):
+    return None
+  named = os.environ.get(NAME)
+  if named and "://" in named:
+    return None  # JAX has it already
+  path = pathlib.Path(named) if named else default()
+  try:
+    check(path)
+  except OSError:
+    if named:
+      raise
+    return None
+  jax.config.update("jax_compilation_cache_dir", str(path))
+  if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", QUICK)
+  if "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ:
+    jax.config.update("jax_compilation_cache_max_size", LIMIT)
+  return path
+
+
+def default() -> pathlib.Path:
+  """Where the cache lies unless the user says so: under XDG_CACHE_HOME, or ~/.cache."""
+  base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+  return pathlib.Path(base) / "mim_jax" / "xla"
+
+
+def check(path: pathlib.Path) -> None:
+  """Makes the cache folder (mode 700) if it is absent.
 
   Errors: InputError where somebody else owns it or may write to it.
   """
-  if not folder or "://" in folder:
-    return
-  path = pathlib.Path(folder)
   path.mkdir(mode=0o700, parents=True, exist_ok=True)
   found = path.stat()
   if found.st_uid != os.geteuid():
     raise InputError(
-      f"{path}: this compilation cache (JAX_COMPILATION_CACHE_DIR) belongs to user "
-      f"{found.st_uid}, not to you. What it holds is run with your rights: use one of your own."
+      f"{path}: this compilation cache ({NAME}) belongs to user {found.st_uid}, not to you. What "
+      "it holds is run with your rights: use one of your own."
     )
   if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
     raise InputError(
-      f"{path}: others may write to this compilation cache (JAX_COMPILATION_CACHE_DIR), and what "
-      f"it holds is run with your rights. Empty it, then: chmod 700 {path}"
+      f"{path}: others may write to this compilation cache ({NAME}), and what it holds is run "
+      f"with your rights. Empty it, then: chmod 700 {path}"
     )

@@ -5,6 +5,7 @@ import pathlib
 import pickletools
 import sys
 
+import jax
 import pytest
 
 from mim_jax.errors import InputError
@@ -54,16 +55,50 @@ def test_no_file_of_a_run_is_pickle_or_code(tmp_path):
   assert "<script" not in (tmp_path / "report.html").read_text()
 
 
-def test_a_cache_is_made_private_and_one_of_others_refused(tmp_path, monkeypatch):
-  cache.check(None)
-  place = tmp_path / "a" / "cache"
-  cache.check(str(place))
+@pytest.fixture
+def options_of_jax():
+  names = (
+    "jax_enable_compilation_cache",
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_compilation_cache_max_size",
+  )
+  before = {name: getattr(jax.config, name) for name in names}
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+
+
+def test_the_cache_is_on_in_a_private_folder(tmp_path, monkeypatch, options_of_jax):
+  monkeypatch.delenv(cache.NAME, raising=False)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  place = cache.start()
+  assert place == tmp_path / "mim_jax" / "xla"
+  assert jax.config.jax_compilation_cache_dir == str(place)
   assert place.stat().st_mode & 0o777 == 0o700
-  cache.check(str(place))
+  monkeypatch.setenv(cache.NAME, str(tmp_path / "mine"))
+  assert cache.start() == tmp_path / "mine"
+
+
+def test_a_home_that_can_not_be_written_to_means_no_cache(tmp_path, monkeypatch, options_of_jax):
+  (tmp_path / "file").write_text("")
+  monkeypatch.delenv(cache.NAME, raising=False)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+  assert cache.start() is None
+  monkeypatch.delenv("XDG_CACHE_HOME")
+  jax.config.update("jax_enable_compilation_cache", False)
+  assert cache.start() is None
+
+
+def test_a_cache_that_others_can_write_to_is_refused(tmp_path, monkeypatch, options_of_jax):
+  place = tmp_path / "a" / "cache"
+  cache.check(place)
+  assert place.stat().st_mode & 0o777 == 0o700
   place.chmod(0o770)
+  monkeypatch.setenv(cache.NAME, str(place))
   with pytest.raises(InputError, match=r"others may write to this compilation cache.*chmod 700"):
-    cache.check(str(place))
+    cache.start()
   place.chmod(0o700)
   monkeypatch.setattr(cache.os, "geteuid", lambda: 12345)
   with pytest.raises(InputError, match="belongs to user .*, not to you"):
-    cache.check(str(place))
+    cache.start()

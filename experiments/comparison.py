@@ -1,0 +1,98 @@
+"""Methods beside each other at one budget: same encoder, images seen, optimizer steps."""
+
+import dataclasses
+import pathlib
+import statistics
+import tempfile
+import time
+
+from experiments import records
+from mim_jax import config, run
+
+# What has to be trained first, and the argument that names it.
+BEFORE = {"beit": "codebook", "maskalign": "mae"}
+COLUMNS = {"linear_10": "10 labels a class", "linear": "all labels", "knn": "kNN"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+  """What all methods of a comparison are given.
+
+  Attributes:
+    argument: data and encoder, the argument of every config.
+    batch_size: images of a step.
+    settings: of `train`; `steps` or `epochs`, and what else is the same for all.
+    split: what to train on.
+  """
+
+  argument: str
+  batch_size: int
+  settings: dict
+  split: str = "train"
+
+  def config(self, method: str, seed: int, more: str = ""):
+    """The config of a method at this budget."""
+    made = config.get_config(method, self.argument + more)
+    made.seed = seed
+    budget = dict(steps=None, epochs=None, batch_size=self.batch_size, log_every=20)
+    made.train.update(budget | self.settings)
+    made.data.train.split = self.split
+    return made
+
+
+def compared() -> list[str]:
+  """MAE and the others; the codebook is a stage, not a method."""
+  return [name for name in config.names() if name != "codebook"]
+
+
+def complete(file: pathlib.Path, methods: list[str], seeds: int, budget: Budget, **more) -> None:
+  """Adds to `file` the records of methods and seeds that it does not have yet."""
+  done = {(r["method"], r["seed"]) for r in records.read(file)} if file.exists() else set()
+  for seed in range(seeds):
+    for method in methods:
+      if (method, seed) not in done:
+        with tempfile.TemporaryDirectory() as folder:
+          record = trained(method, seed, budget, pathlib.Path(folder))
+          records.append(file, record | more)
+
+
+def trained(method: str, seed: int, budget: Budget, folder: pathlib.Path) -> dict:
+  """The record of one run, after the run that it builds on."""
+  more = ""
+  if method in BEFORE:
+    run.run(budget.config(BEFORE[method], seed), folder / "first")
+    more = f",teacher={folder / 'first'}"
+  began, wall = time.process_time(), time.monotonic()
+  facts = run.run(budget.config(method, seed, more), folder / "run")
+  spent = dict(
+    cpu_seconds=round(time.process_time() - began, 1), run_seconds=round(time.monotonic() - wall, 1)
+  )
+  return records.of_run(facts, run.read_results(folder / "run"), method=method) | spent
+
+
+def table(found: list[dict], clock: str = "cpu_seconds") -> str:
+  """Accuracy on held-out images in per cent, mean ± deviation over seeds, best first.
+
+  clock: which seconds of a run to show, cpu_seconds or run_seconds.
+  """
+  by_method: dict[str, list[dict]] = {}
+  for record in found:
+    by_method.setdefault(record["method"], []).append(record)
+
+  def scores(records_of, column, who="pretrained"):
+    return [r["scores"][column][who] for r in records_of]
+
+  def mean(method):
+    return statistics.fmean(scores(by_method[method], "linear_10"))
+
+  rows = []
+  for method in sorted(by_method, key=mean, reverse=True):
+    some = by_method[method]
+    cells = [records.spread(scores(some, column)) for column in COLUMNS]
+    random = records.spread(scores(some, "linear_10", "random"))
+    seconds = statistics.fmean(r[clock] for r in some)
+    cost = some[0]["flops_per_image"] / 1e6
+    rows.append([method, *cells, random, f"{seconds:.0f}", f"{cost:.1f}"])
+  header = ["method", *COLUMNS.values(), "its encoder untrained, 10 labels"]
+  words = dict(cpu_seconds="CPU seconds", run_seconds="seconds")[clock]
+  return records.markdown([*header, words, "MFLOP an image"], rows)
