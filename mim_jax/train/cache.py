@@ -19,11 +19,9 @@ QUICK = 0.2  # seconds; what compiles faster is not kept
 def start() -> pathlib.Path | None:
   """Turns the cache on: the folder, `JAX_COMPILATION_CACHE_DIR` or ~/.cache/mim_jax/xla.
 
-  None where there is none: JAX_ENABLE_COMPILATION_CACHE=0, an address with "://", or no home that
-  can be written to. Errors: see `check`.
+  None where JAX has an address with "://", and where no home can be written to. With
+  JAX_ENABLE_COMPILATION_CACHE=0 nothing is kept. Errors: see `check`.
   """
-  if not jax.config.read("jax_enable_compilation_cache"):
-    return None
   named = os.environ.get(NAME)
   if named and "://" in named:
     return None  # JAX has it already

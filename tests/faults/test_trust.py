@@ -58,7 +58,6 @@ def test_no_file_of_a_run_is_pickle_or_code(tmp_path):
 @pytest.fixture
 def options_of_jax():
   names = (
-    "jax_enable_compilation_cache",
     "jax_compilation_cache_dir",
     "jax_persistent_cache_min_compile_time_secs",
     "jax_compilation_cache_max_size",
@@ -84,9 +83,6 @@ def test_a_home_that_can_not_be_written_to_means_no_cache(tmp_path, monkeypatch,
   (tmp_path / "file").write_text("")
   monkeypatch.delenv(cache.NAME, raising=False)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-  assert cache.start() is None
-  monkeypatch.delenv("XDG_CACHE_HOME")
-  jax.config.update("jax_enable_compilation_cache", False)
   assert cache.start() is None
 
 
