@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from mim_jax import core
 from mim_jax.layers import initial, masked_conv, transformer
+from mim_jax.ops import gelu
 
 NORMAL = initial.kernel("normal")
 
@@ -70,7 +71,7 @@ class Block(nn.Module):
     )
     y = masked_conv.LayerNorm(self.dtype, name="norm")(conv(x), seen)
     y = transformer.dense(4 * c, self.dtype, "up", kernel_init=NORMAL)(y)
-    y = nn.gelu(y, approximate=False)
+    y = gelu.gelu(y)
     y = transformer.dense(c, self.dtype, "down", kernel_init=NORMAL)(y)
     residual = transformer.Residual(self.layer_scale, name="residual")
     return residual(x, masked_conv.hide(y, seen), drop)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from mim_jax.errors import InputError
 from mim_jax.layers import transformer
+from mim_jax.ops import attention, gelu
 
 
 class CrossAttention(nn.Module):
@@ -39,7 +40,7 @@ class CrossAttention(nn.Module):
     query = self._project("query", 1, x)[:, :, 0]
     key, value = jnp.moveaxis(self._project("key_value", 2, memory, d), 2, 0)
     keep = None if valid is None else valid[:, None, None, :]
-    weights = transformer.attention_weights(query, key, keep)
+    weights = attention.weights(query, key, keep)
     weights = _dropped(self, weights, self.dropout).astype(value.dtype)
     mixed = jnp.einsum("bhnk,bkhe->bnhe", weights, value)
     return transformer.dense(d, self.dtype, "out")(mixed.reshape(b, n, d))
@@ -79,7 +80,7 @@ class CrossBlock(nn.Module):
     return norms[2](x + self._drop(mix(x, x, valid)))
 
   def _mlp(self, x):
-    y = nn.gelu(transformer.dense(self.hidden, self.dtype, "up")(x), approximate=False)
+    y = gelu.gelu(transformer.dense(self.hidden, self.dtype, "up")(x))
     return transformer.dense(x.shape[-1], self.dtype, "down")(self._drop(y))
 
   def _drop(self, x):

@@ -7,14 +7,13 @@ n tokens (queries), c context tokens (keys), d width, w width of a head.
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
 from mim_jax.errors import InputError, unknown
 from mim_jax.layers import transformer
-from mim_jax.ops import rotary
+from mim_jax.ops import attention, gelu, rotary
 
 PLANES = {"axial": 2, "coupled": 1}  # see ops.rotary.rotate
 
@@ -78,11 +77,11 @@ class Attention(nn.Module):
       for name, y in (("query", x), ("key", context), ("value", context))
     )
     planes = PLANES[self.pairing]
-    mixed = jax.nn.dot_product_attention(
+    mixed = attention.attend(
       rotary.rotate(query, turns.queries, planes),
       rotary.rotate(key, turns.keys, planes),
       value,
-      mask=None if turns.valid is None else turns.valid[:, None, None, :],
+      keep=None if turns.valid is None else turns.valid[:, None, None, :],
       implementation=self.implementation,
     )
     return transformer.dense(d, self.dtype, "out", use_bias=False)(mixed.reshape(b, n, d))
@@ -98,7 +97,7 @@ class Mlp(nn.Module):
   def __call__(self, x):
     up = transformer.dense(int(x.shape[-1] * self.ratio), self.dtype, "up", use_bias=False)
     down = transformer.dense(x.shape[-1], self.dtype, "down", use_bias=False)
-    return down(nn.gelu(up(x), approximate=False))
+    return down(gelu.gelu(up(x)))
 
 
 class Block(nn.Module):

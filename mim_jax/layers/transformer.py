@@ -3,7 +3,6 @@
 Compute runs in `dtype`; parameters, softmax and norms stay float32.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from mim_jax.errors import InputError, unknown
 from mim_jax.layers import initial
+from mim_jax.ops import attention, gelu
 
 REMAT = {
   "none": None,
@@ -24,7 +24,7 @@ REMAT = {
 
 
 ACTIVATIONS: dict[str, Callable] = {
-  "gelu": functools.partial(nn.gelu, approximate=False),
+  "gelu": gelu.gelu,
   "gelu_tanh": nn.gelu,
   "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),  # CLIP
   "swiglu": lambda x: nn.silu(x[..., : x.shape[-1] // 2]) * x[..., x.shape[-1] // 2 :],
@@ -41,19 +41,6 @@ def norm(dtype: str, name: str | None = None, **settings) -> nn.LayerNorm:
   """LayerNorm with epsilon 1e-6 and the two-pass variance, statistics in float32."""
   settings.setdefault("epsilon", 1e-6)
   return nn.LayerNorm(use_fast_variance=False, dtype=jnp.dtype(dtype), name=name, **settings)
-
-
-def attention_weights(
-  query: Float[Array, "b q h e"],
-  key: Float[Array, "b n h e"],
-  keep: Bool[Array, "b 1 1 n"] | None = None,
-  bias: Float[Array, "1 h q n"] | None = None,
-) -> Float[Array, "b h q n"]:
-  """Whom each query attends to, a softmax over the n keys; keys that `keep` leaves out get 0."""
-  logits = jnp.einsum("bqhe,bnhe->bhqn", query, key, preferred_element_type=jnp.float32)
-  logits = logits * query.shape[-1] ** -0.5
-  logits = logits if bias is None else logits + bias
-  return nn.softmax(logits if keep is None else jnp.where(keep, logits, -jnp.inf))
 
 
 class Attention(nn.Module):
@@ -88,15 +75,13 @@ class Attention(nn.Module):
     query, key, value = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, d // self.heads), 2, 0)
     keep = None if valid is None else valid.reshape(b, 1, -1, n)
     bias = None if bias is None else bias[None]
-    mixed = jax.nn.dot_product_attention(
-      query, key, value, bias, keep, implementation=self.implementation
-    )
+    mixed = attention.attend(query, key, value, bias, keep, self.implementation)
     kernel = initial.kernel(self.kernels, block)
     out = dense(d, self.dtype, "out", kernel_init=kernel)(mixed.reshape(b, n, d))
     if not self.queries:
       return out
     asked = None if bias is None else bias[:, :, : self.queries]
-    return out, attention_weights(query[:, : self.queries], key, keep, asked)
+    return out, attention.weights(query[:, : self.queries], key, keep, asked)
 
   def _project(self, x):
     """Queries, keys and values beside each other, [b n 3d]."""

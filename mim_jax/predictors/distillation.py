@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax.layers import initial, transformer
-from mim_jax.ops import sinkhorn
+from mim_jax.ops import gelu, sinkhorn
 from mim_jax.predictors import prototypes
 
 CENTRES = "centres"  # the collection
@@ -51,8 +51,8 @@ class ProjectionHead(nn.Module):
     return prototypes.scores(middle, self._last(), self.dtype)[0]
 
   def _narrow(self, x):
-    x = nn.gelu(self.first(x), approximate=False)
-    x = nn.gelu(self.second(x), approximate=False)
+    x = gelu.gelu(self.first(x))
+    x = gelu.gelu(self.second(x))
     return prototypes.unit(self.third(x), 1e-12)
 
   def _last(self):

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from mim_jax import core
 from mim_jax.errors import InputError
 from mim_jax.layers import initial, transformer
-from mim_jax.ops import gather, grids, patches, positions
+from mim_jax.ops import gather, gelu, grids, patches, positions
 
 
 class MultiScale(nn.Module):
@@ -92,7 +92,7 @@ class Head(nn.Module):
     if self.scale >= 2:
       x = Upsample(d // 2, self.dtype, name="up_0")(x, grid)
     if self.scale == 4:
-      x = nn.gelu(transformer.norm(self.dtype, "norm")(x), approximate=False)
+      x = gelu.gelu(transformer.norm(self.dtype, "norm")(x))
       x = Upsample(d // 4, self.dtype, name="up_1")(x, (2 * grid[0], 2 * grid[1]))
     init = initial.fan_in(x.shape[-1])
     return transformer.dense(
