@@ -10,9 +10,12 @@ same matrix products are timed alone in both. Appends to against.jsonl and write
 """
 
 import argparse
+import contextlib
+import importlib.metadata
 import os
 import pathlib
 import statistics
+import subprocess
 import sys
 import tempfile
 
@@ -41,78 +44,109 @@ def main():
   parser.add_argument("--kinds", default="MAE,ViT")
   parser.add_argument("--backend", default="cpu", choices=("cpu", "gpu"))
   parser.add_argument("--rounds", type=int, default=7)
+  parser.add_argument("--contender", help=argparse.SUPPRESS)
   options = parser.parse_args()
   os.environ["JAX_PLATFORMS"] = dict(cpu="cpu", gpu="cuda")[options.backend]
-  os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # two frameworks share the device
+  if options.contender:
+    answer(options.contender, options.kinds, options.sizes, options.backend)
+    return
   rows = []
   for kind in options.kinds.split(","):
     for size in options.sizes.split(","):
       rows.append(compared(kind, size, options.backend, options.rounds))
       print(f"{kind} {size}: {in_words(rows[-1])}", flush=True)
   record = dict(**records.stamp(), backend=options.backend, rounds=options.rounds, rows=rows)
-  records.append(FILE, record | dict(load=os.getloadavg()[0], versions=versions()))
+  pages = os.environ.get("GLIBC_TUNABLES", "")
+  versions = {name: importlib.metadata.version(name) for name in ("jax", "torch", "transformers")}
+  records.append(FILE, record | dict(load=os.getloadavg()[0], versions=versions, malloc=pages))
   write()
 
 
-def versions() -> dict[str, str]:
-  """Of what is compared."""
-  import jax
-  import torch
-  import transformers
-
-  return {module.__name__: module.__version__ for module in (jax, torch, transformers)}
-
-
 def compared(kind: str, size: str, backend: str, rounds: int) -> dict:
-  """Seconds a step of all contenders at one size."""
-  from experiments import turns
+  """Seconds a step of all contenders at one size.
 
+  Each is a process that waits while it is not its turn. On a GPU, whose memory they would share,
+  one comes after the other.
+  """
+  names = [OURS, *([TRAINED] if kind == "MAE" else []), *PEERS]
+  seconds: dict[str, list[float]] = {name: [] for name in names}
+  with contextlib.ExitStack() as all_of_them:
+    turns = {}
+    for name in names:
+      if backend == "cpu":
+        turns[name] = all_of_them.enter_context(contender(name, kind, size, backend))
+      else:
+        with contender(name, kind, size, backend) as turn:
+          seconds[name] = [turn() for _ in range(rounds)]
+    for _ in range(rounds if turns else 0):
+      for name, turn in turns.items():
+        seconds[name].append(turn())
+  return dict(kind=kind, size=size, batch=BATCH[backend][size], seconds=seconds)
+
+
+@contextlib.contextmanager
+def contender(name: str, kind: str, size: str, backend: str):
+  """A process that is ready to make steps, as a function that gives seconds a step."""
+  words = [f"--contender={name}", f"--kinds={kind}", f"--sizes={size}", f"--backend={backend}"]
+  command = [sys.executable, __file__, *words]
+  process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+  def turn() -> float:
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
+
+  turn()  # ready, and warm
+  try:
+    yield turn
+  finally:
+    process.stdin.close()
+    process.wait()
+
+
+def answer(name: str, kind: str, size: str, backend: str) -> None:
+  """Makes a step (on a GPU ten) for every line that comes in, and says what each took."""
   batch, some = BATCH[backend][size], 1 if backend == "cpu" else 10
   with tempfile.TemporaryDirectory() as folder:
-    contenders = ours(kind, size, batch, backend, pathlib.Path(folder))
-    contenders |= theirs(kind, size, batch, backend)
-    calls = {name: (lambda step=step: step(some)) for name, step in contenders.items()}
-    turns.alternate(calls, 1)  # caches of the machine are warm, clocks are up
-    seconds = turns.alternate(calls, rounds)
-  return dict(kind=kind, size=size, batch=batch, seconds=seconds)
+    make = theirs if name in PEERS else ours
+    step = make(name, kind, size, batch, backend, pathlib.Path(folder))
+    for _ in sys.stdin:
+      print(step(some), flush=True)
 
 
-def ours(kind: str, size: str, batch: int, backend: str, folder: pathlib.Path) -> dict:
-  """Our steps: {name: step}."""
+def ours(name: str, kind: str, size: str, batch: int, backend: str, folder: pathlib.Path):
+  """Our step."""
   from experiments import turns
   from experiments.throughput import supervised
-
-  dtype = dict(cpu="float32", gpu="bfloat16")[backend]
-  if kind == "ViT":
-    return {OURS: supervised.Step(size, batch, IMAGE, PATCH, dtype)}
-  whole = steps.prepared("mae", size, batch, folder, dtype)
-  bare = whole.copy_and_resolve_references()
-  bare.unlock()
-  norm = {key: whole.data.augment[key] for key in ("mean", "std")}
   from mim_jax import config as config_lib
   from mim_jax.data import augment
 
-  bare.data.augment = config_lib.part(augment.ready, **norm)
-  return {OURS: turns.Step(bare), TRAINED: turns.Step(whole)}
+  dtype = dict(cpu="float32", gpu="bfloat16")[backend]
+  if kind == "ViT":
+    return supervised.Step(size, batch, IMAGE, PATCH, dtype)
+  made = steps.prepared("mae", size, batch, folder, dtype)
+  if name == OURS:
+    made = made.copy_and_resolve_references()
+    with made.unlocked():
+      norm = {key: made.data.augment[key] for key in ("mean", "std")}
+      made.data.augment = config_lib.part(augment.ready, **norm)
+  return turns.Step(made)
 
 
-def theirs(kind: str, size: str, batch: int, backend: str) -> dict:
-  """PyTorch's steps: {name: step}."""
+def theirs(name: str, kind: str, size: str, batch: int, backend: str, folder: pathlib.Path):
+  """PyTorch's step; `folder` is not needed."""
   from experiments.throughput import torch_steps
   from mim_jax.configs import common, mae
 
-  network = common.SIZES[size]
+  attention, compiled = PEERS[name]
+  known = dict(**common.SIZES[size], image=IMAGE, patch=PATCH, attention=attention)
+  if kind == "MAE":
+    decoder = mae.DECODERS.get(size, dict(width=512, depth=8, heads=16))
+    made = torch_steps.mae(**known, decoder=decoder)
+  else:
+    made = torch_steps.classifier(**known)
   device, threads = dict(cpu="cpu", gpu="cuda")[backend], len(os.sched_getaffinity(0))
-  found = {}
-  for name, (attention, compiled) in PEERS.items():
-    known = dict(**network, image=IMAGE, patch=PATCH, attention=attention)
-    if kind == "MAE":
-      decoder = mae.DECODERS.get(size, dict(width=512, depth=8, heads=16))
-      made = torch_steps.mae(**known, decoder=decoder)
-    else:
-      made = torch_steps.classifier(**known)
-    found[name] = torch_steps.Step(made, batch, IMAGE, compiled, device, threads)
-  return found
+  return torch_steps.Step(made, batch, IMAGE, compiled, device, threads)
 
 
 def write() -> None:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from mim_jax.errors import InputError, unknown
 from mim_jax.layers import initial
 from mim_jax.ops import attention, gelu
+from mim_jax.ops import norm as norms
 
 REMAT = {
   "none": None,
@@ -37,10 +38,26 @@ def dense(width: int, dtype: str, name: str | None = None, **settings) -> nn.Den
   return nn.Dense(width, dtype=jnp.dtype(dtype), name=name, **settings)
 
 
-def norm(dtype: str, name: str | None = None, **settings) -> nn.LayerNorm:
-  """LayerNorm with epsilon 1e-6 and the two-pass variance, statistics in float32."""
-  settings.setdefault("epsilon", 1e-6)
-  return nn.LayerNorm(use_fast_variance=False, dtype=jnp.dtype(dtype), name=name, **settings)
+class LayerNorm(nn.Module):
+  """Layer normalisation over the last axis, statistics in float32; gives `dtype`."""
+
+  epsilon: float = 1e-6
+  use_scale: bool = True
+  use_bias: bool = True
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x):
+    shape = x.shape[-1:]
+    scale = self.param("scale", nn.initializers.ones, shape) if self.use_scale else jnp.ones(shape)
+    bias = self.param("bias", nn.initializers.zeros, shape) if self.use_bias else jnp.zeros(shape)
+    given = (jnp.asarray(value) for value in (x, scale, bias))  # also of numpy
+    return norms.layer_norm(*given, self.epsilon).astype(self.dtype)
+
+
+def norm(dtype: str, name: str | None = None, **settings) -> LayerNorm:
+  """LayerNorm with epsilon 1e-6."""
+  return LayerNorm(dtype=dtype, name=name, **settings)
 
 
 class Attention(nn.Module):

@@ -44,9 +44,32 @@ def weights(
 def _logits(query, key, bias, keep) -> Float[Array, "b h q n"]:
   """Scaled products of queries and keys, float32."""
   query, key = (jnp.swapaxes(x, 1, 2) for x in (query * query.shape[-1] ** -0.5, key))
-  logits = jnp.einsum("bhqe,bhne->bhqn", query, key, preferred_element_type=jnp.float32)
+  logits = _products(query, key)
   logits = logits if bias is None else logits + bias
   return logits if keep is None else jnp.where(keep, logits, _NEVER)
+
+
+@jax.custom_vjp
+def _products(query: Float[Array, "b h q e"], key: Float[Array, "b h n e"]):
+  """Of every query and key, float32; in the gradient too no product is of float32 factors, where
+  queries and keys are not.
+  """
+  return _products_forward(query, key)[0]
+
+
+def _products_forward(query, key):
+  found = jnp.einsum("bhqe,bhne->bhqn", query, key, preferred_element_type=jnp.float32)
+  return found, (query, key)
+
+
+def _products_backward(kept, gradient):
+  query, key = kept
+  gradient = gradient.astype(query.dtype)
+  to_query = jnp.einsum("bhqn,bhne->bhqe", gradient, key)
+  return to_query, jnp.einsum("bhqn,bhqe->bhne", gradient, query)
+
+
+_products.defvjp(_products_forward, _products_backward)
 
 
 @jax.custom_vjp

@@ -1,0 +1,43 @@
+"""Layer normalisation whose gradient is written out. Letters: d width."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def layer_norm(
+  x: Float[Array, "*n d"], scale: Float[Array, " d"], bias: Float[Array, " d"], epsilon: float
+) -> Float[Array, "*n d"]:
+  """(x - mean) / sqrt(variance + epsilon) x scale + bias over the last axis, all in float32.
+
+  What is kept for the gradient is x and two numbers a token. Differentiated by JAX instead, XLA's
+  CPU compiler computes the gradient of the residual stream anew in every block, through all blocks
+  after it. Source: arXiv 1607.06450; the variance is that of two passes.
+  """
+  return _forward(x, scale, bias, epsilon)[0]
+
+
+def _forward(x, scale, bias, epsilon):
+  wide = x.astype(jnp.float32)
+  mean = jnp.mean(wide, -1, keepdims=True)
+  deviation = jnp.sqrt(jnp.mean(jnp.square(wide - mean), -1, keepdims=True) + epsilon)
+  shape = (1,) * (x.ndim - 1) + (-1,)
+  normal = (wide - mean) / deviation
+  return normal * scale.reshape(shape) + bias.reshape(shape), (x, mean, deviation, scale)
+
+
+def _backward(epsilon, kept, gradient):
+  x, mean, deviation, scale = kept
+  shape, axes = (1,) * (x.ndim - 1) + (-1,), tuple(range(x.ndim - 1))
+  normal = (x.astype(jnp.float32) - mean) / deviation
+  scaled = gradient * scale.reshape(shape)
+  along = jnp.mean(scaled * normal, -1, keepdims=True)
+  to_x = (scaled - jnp.mean(scaled, -1, keepdims=True) - normal * along) / deviation
+  return to_x.astype(x.dtype), jnp.sum(gradient * normal, axes), jnp.sum(gradient, axes)
+
+
+layer_norm.defvjp(_forward, _backward)

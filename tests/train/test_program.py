@@ -1,0 +1,74 @@
+"""The compiled step does no more than it must, as its program says."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from mim_jax import config as config_lib
+from mim_jax import experiment as experiment_lib
+from mim_jax.data import augment
+from mim_jax.train import program
+
+pytestmark = pytest.mark.slow
+
+
+def lowered(method, dtype="bfloat16"):
+  """The text of a step whose images need no resampling, which is float32 and no matter here."""
+  config = config_lib.get_config(method, "dataset=digits,size=nano")
+  config.train.update(dict(steps=10, epochs=None, batch_size=8, dtype=dtype))
+  norm = {key: config.data.augment[key] for key in ("mean", "std")}
+  with config.unlocked():
+    config.data.augment = config_lib.part(augment.ready, **norm)
+  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  batch = next(experiment.batches())
+  return program.lower_update(experiment, experiment.abstract_state(), batch).as_text()
+
+
+def products(text):
+  """(shape and type of the one factor, of the other) of every matrix product."""
+  return re.findall(r"stablehlo\.dot_general .*: \(tensor<([^>]*)>, tensor<([^>]*)>\)", text)
+
+
+@pytest.mark.parametrize("method", ["mae", "simmim", "ijepa"])
+def test_under_bfloat16_no_product_is_of_float32_factors(method):
+  found = products(lowered(method))
+  assert len(found) > 20
+  wide = [factors for factors in found if any(f.endswith("f32") for f in factors)]
+  assert not wide
+
+
+@pytest.mark.parametrize("method", ["mae", "simmim", "ijepa"])
+def test_patches_are_sorted_at_most_once(method):
+  """The way back from a permutation is a scatter, not another sort."""
+  text = lowered(method)
+  assert len(re.findall(r"call @\w*sort|stablehlo\.sort", text)) <= 2  # a function and its call
+
+
+def test_tokens_are_taken_by_gathers_and_not_by_products():
+  """MAE's products: patches, projections, mlps, attention; nothing as wide as a one-hot choice."""
+  blocks = 2 + 1  # of encoder and decoder at size nano
+  linear = 3 + 4 * blocks  # patches, into the decoder, head; qkv, out, up, down
+  attention = 2 * blocks
+  # Of each map the gradients of both factors, of the patches only that of the kernel.
+  wanted = 3 * (linear + attention) - 1
+  assert len(products(lowered("mae"))) == wanted
+
+
+def test_teacher_optimizer_and_metrics_are_in_the_one_program():
+  config = config_lib.get_config("ijepa", "dataset=digits,size=nano")
+  config.train.update(dict(steps=10, epochs=None, batch_size=8))
+  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  state = experiment.init(jax.random.key(0))
+  compiled = program.compile_update(
+    experiment, experiment.abstract_state(), next(experiment.batches())
+  )
+  before = jax.device_get(state)
+  after, metrics = compiled(state, jax.device_put(next(experiment.batches())))
+  assert {"loss", "gradient_norm", "learning_rate"} <= set(metrics)
+  for part in ("params", "opt_state", "teacher"):
+    changed = jax.tree.map(
+      lambda a, b: not np.array_equal(a, b), getattr(before, part), getattr(after, part)
+    )
+    assert any(jax.tree.leaves(changed)), part
