@@ -1,0 +1,130 @@
+"""What each choice costs: mask ratios, techniques, and what methods add to MAE.
+
+Run: python experiments/throughput/switches.py [--size=B] [--backend=cpu|gpu] [--only=CASE,...]
+
+Each case and plain MAE (mask ratio 0.75) make their steps in turns, in one process; a row is the
+median of the ratios of a round, beside the ratio of FLOPs by the configs' formulas. Appends to
+switches.jsonl and writes the table of README.md.
+"""
+
+import argparse
+import functools
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from experiments import records  # noqa: E402
+from experiments.throughput import steps  # noqa: E402
+
+FILE = HERE / "switches.jsonl"
+BASE = ("mae", {})
+RATIO = "objective.mask.ratio"
+BOTH = ("parts.encoder", "parts.predictor")
+# method, settings that differ from its config
+CASES = {
+  "mask ratio 0 (one patch masked)": ("mae", {RATIO: 0.005}),
+  "mask ratio 0.5": ("mae", {RATIO: 0.5}),
+  "mask ratio 0.9": ("mae", {RATIO: 0.9}),
+  "mask ratio 0.95": ("mae", {RATIO: 0.95}),
+  "crop and flip in the step": ("mae", {"data.augment": None}),
+  "scan over blocks": ("mae", {f"{part}.scan": True for part in BOTH}),
+  "remat dots": ("mae", {f"{part}.remat": "dots" for part in BOTH}),
+  "remat full": ("mae", {f"{part}.remat": "full" for part in BOTH}),
+  "drop path": ("mae", {"parts.encoder.drop_path": 0.1}),
+  "tanh for erf in GELU": ("mae", {f"{part}.activation": "gelu_tanh" for part in BOTH}),
+  "bfloat16": ("mae", {"train.dtype": "bfloat16"}),
+  "HPM: teacher, second loss": ("hpm", {}),
+  "LocalMIM: HOG at four depths": ("localmim", {}),
+  "SimMIM: mask tokens in the encoder": ("simmim", {}),
+  "I-JEPA: teacher of all tokens": ("ijepa", {}),
+}
+
+
+def main():
+  """Measures all cases and writes what came out."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--only", default=",".join(CASES), help="cases, separated by commas")
+  parser.add_argument("--size", default="B")
+  parser.add_argument("--backend", default="cpu", choices=("cpu", "gpu"))
+  parser.add_argument("--rounds", type=int, default=5)
+  options = parser.parse_args()
+  os.environ["JAX_PLATFORMS"] = dict(cpu="cpu", gpu="cuda")[options.backend]
+  with tempfile.TemporaryDirectory() as folder:
+    rows = measured(options, pathlib.Path(folder))
+  record = dict(**records.stamp(), backend=options.backend, size=options.size, rows=rows)
+  records.append(FILE, record | dict(rounds=options.rounds, load=os.getloadavg()[0]))
+  write()
+
+
+def measured(options, folder: pathlib.Path) -> list[dict]:
+  """A row a case."""
+  import jax
+
+  from experiments import turns
+  from mim_jax import config as config_lib
+
+  some = 1 if options.backend == "cpu" else 10
+  plain = prepared(*BASE, options, folder)
+  base, rows = turns.Step(plain), []
+  for name in options.only.split(","):
+    made = prepared(*CASES[name], options, folder)
+    step = turns.Step(made)
+    calls = {"base": functools.partial(base, some), name: functools.partial(step, some)}
+    seconds = turns.alternate(calls, options.rounds)
+    quartiles = turns.ratios(seconds, "base")[name]
+    flops = config_lib.flops(made) / config_lib.flops(plain)
+    rows.append(dict(name=name, seconds=seconds, ratio=quartiles, flops=flops))
+    print(f"{name}: time {quartiles[1]:.2f}, FLOPs {flops:.2f}", flush=True)
+    del step, calls
+    jax.clear_caches()
+  return rows
+
+
+def prepared(method: str, settings: dict, options, folder: pathlib.Path):
+  """The config of a case; its images are normalised only, where nothing else is said."""
+  from mim_jax import config as config_lib
+  from mim_jax.data import augment
+
+  cpu = options.backend == "cpu"
+  batch, dtype = (8, "float32") if cpu else (512, "bfloat16")
+  made = steps.prepared(method, options.size, batch, folder, dtype).copy_and_resolve_references()
+  with made.unlocked():
+    if "data.augment" not in settings and method != "localmim":
+      norm = {key: made.data.augment[key] for key in ("mean", "std")}
+      made.data.augment = config_lib.part(augment.ready, **norm)
+    for key, value in settings.items():
+      if value is not None:
+        made.update_from_flattened_dict({key: value})
+    if "train.dtype" in settings:
+      for part in made.parts.values():
+        part.dtype = settings["train.dtype"]
+  return made
+
+
+def write() -> None:
+  """The newest record of each backend, as tables in README.md."""
+  for record in {r["backend"]: r for r in records.read(FILE)}.values():
+    where = f"{record['date']}, commit {record['commit']}, {record['hardware']}"
+    text = f"{table(record)}\n\nSize {record['size']}; {where}; {record['rounds']} rounds."
+    records.place(HERE / "README.md", f"switches-{record['backend']}", text)
+
+
+def table(record: dict) -> str:
+  """A row a case: time and FLOPs beside plain MAE's."""
+  rows = []
+  for row in record["rows"]:
+    low, middle, high = row["ratio"]
+    times = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    ms = f"{1e3 * statistics.median(row['seconds'][row['name']]):,.0f}"
+    rows.append([row["name"], ms, times, f"{row['flops']:.2f}", f"{middle / row['flops']:.2f}"])
+  header = ["MAE with", "ms", "time, plain = 1 (quartiles)", "FLOPs, plain = 1", "time / FLOPs"]
+  return records.markdown(header, rows)
+
+
+if __name__ == "__main__":
+  main()
