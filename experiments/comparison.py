@@ -47,7 +47,7 @@ def compared() -> list[str]:
 
 def complete(file: pathlib.Path, methods: list[str], seeds: int, budget: Budget, **more) -> None:
   """Adds to `file` the records of methods and seeds that it does not have yet."""
-  done = {(r["method"], r["seed"]) for r in records.read(file)} if file.exists() else set()
+  done = {(r["method"], r["seed"]) for r in records.read(file)}
   for seed in range(seeds):
     for method in methods:
       if (method, seed) not in done:

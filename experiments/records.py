@@ -26,13 +26,17 @@ def stamp() -> dict:
 
 
 def append(file: pathlib.Path, record: dict) -> None:
-  """Adds one JSON line."""
+  """Adds one JSON line; in a rehearsal ($REHEARSAL is set) nothing is kept."""
+  if os.environ.get("REHEARSAL"):
+    return
   with file.open("a") as opened:
     opened.write(json.dumps(record) + "\n")
 
 
 def read(file: pathlib.Path) -> list[dict]:
-  """All records of a file."""
+  """All records of a file, none where there is no file."""
+  if not file.exists():
+    return []
   return [json.loads(line) for line in file.read_text().splitlines()]
 
 
