@@ -63,25 +63,27 @@ def main():
 
 
 def compared(kind: str, size: str, backend: str, rounds: int) -> dict:
-  """Seconds a step of all contenders at one size.
+  """Seconds a step of our step and of each other contender, beside each other in turns."""
+  others = [*([TRAINED] if kind == "MAE" else []), *PEERS]
+  pairs = {name: beside(name, kind, size, backend, rounds) for name in others}
+  return dict(kind=kind, size=size, batch=BATCH[backend][size], pairs=pairs)
 
-  Each is a process that waits while it is not its turn. On a GPU, whose memory they would share,
+
+def beside(name: str, kind: str, size: str, backend: str, rounds: int) -> dict[str, list[float]]:
+  """Seconds a step of `name` and of ours.
+
+  Both are processes, and wait while it is not their turn. On a GPU, whose memory they would share,
   one comes after the other.
   """
-  names = [OURS, *([TRAINED] if kind == "MAE" else []), *PEERS]
-  seconds: dict[str, list[float]] = {name: [] for name in names}
-  with contextlib.ExitStack() as all_of_them:
-    turns = {}
-    for name in names:
-      if backend == "cpu":
-        turns[name] = all_of_them.enter_context(contender(name, kind, size, backend))
-      else:
-        with contender(name, kind, size, backend) as turn:
-          seconds[name] = [turn() for _ in range(rounds)]
-    for _ in range(rounds if turns else 0):
-      for name, turn in turns.items():
-        seconds[name].append(turn())
-  return dict(kind=kind, size=size, batch=BATCH[backend][size], seconds=seconds)
+  if backend == "gpu":
+    found = {}
+    for key, who in (("theirs", name), ("ours", OURS)):
+      with contender(who, kind, size, backend) as turn:
+        found[key] = [turn() for _ in range(rounds)]
+    return found
+  with contender(name, kind, size, backend) as their, contender(OURS, kind, size, backend) as our:
+    turns = [(their(), our()) for _ in range(rounds)]
+  return dict(theirs=[a for a, _ in turns], ours=[b for _, b in turns])
 
 
 @contextlib.contextmanager
@@ -159,32 +161,40 @@ def write() -> None:
 
 
 def table(record: dict) -> str:
-  """A row a size, a column a contender: images/s, and ours over the best of theirs."""
-  names = [OURS, TRAINED, *PEERS]
+  """A row a size: our images/s, theirs, and ours over each of theirs, round by round."""
   rows = []
   for row in record["rows"]:
-    rates = [
-      f"{row['batch'] / statistics.median(row['seconds'][name]):,.1f}"
-      if name in row["seconds"]
-      else "–"
-      for name in names
-    ]
-    rows.append([f"{row['kind']} {row['size']}", str(row["batch"]), *rates, ahead(row)])
-  return records.markdown(["images/s", "batch", *names, "ours / best of theirs"], rows)
+    ours = [row["batch"] / x for pair in row["pairs"].values() for x in pair["ours"]]
+    cells = [f"{row['kind']} {row['size']}", str(row["batch"]), f"{statistics.median(ours):,.1f}"]
+    for name in (TRAINED, *PEERS):
+      pair = row["pairs"].get(name)
+      rate = pair and row["batch"] / statistics.median(pair["theirs"])
+      cells.append(f"{rate:,.1f} ({ratio(pair)[1]:.2f})" if pair else "–")
+    rows.append([*cells, ahead(row)])
+  header = ["images/s (ours / it)", "batch", OURS, TRAINED, *PEERS, "ours / best of theirs"]
+  return records.markdown(header, rows)
+
+
+def ratio(pair: dict[str, list[float]]) -> list[float]:
+  """Quartiles of how many times as fast ours is."""
+  rounds = zip(pair["theirs"], pair["ours"], strict=True)
+  return statistics.quantiles([theirs / ours for theirs, ours in rounds], n=4)
 
 
 def ahead(row: dict) -> str:
-  """Ratio to the fastest of theirs, round by round: median and quartiles."""
-  best = min(PEERS, key=lambda name: statistics.median(row["seconds"][name]))
-  pairs = zip(row["seconds"][best], row["seconds"][OURS], strict=True)
-  low, middle, high = statistics.quantiles([b / a for b, a in pairs], n=4)
+  """Ratio to the one of theirs that comes nearest: median and quartiles."""
+  low, middle, high = min((ratio(row["pairs"][name]) for name in PEERS), key=lambda r: r[1])
   return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def in_words(row: dict) -> str:
   """Milliseconds of each contender on one line."""
-  medians = {name: 1e3 * statistics.median(values) for name, values in row["seconds"].items()}
-  return ", ".join(f"{name} {ms:,.0f} ms" for name, ms in medians.items()) + f"; {ahead(row)}"
+  medians = {
+    name: [1e3 * statistics.median(pair[key]) for key in ("theirs", "ours")]
+    for name, pair in row["pairs"].items()
+  }
+  words = ", ".join(f"{name} {a:,.0f} ms (ours {b:,.0f})" for name, (a, b) in medians.items())
+  return f"{words}; {ahead(row)}"
 
 
 if __name__ == "__main__":
