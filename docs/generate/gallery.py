@@ -1,0 +1,159 @@
+"""A page a method, from its config and the committed records, and an index of their masks."""
+
+import html
+import re
+import statistics
+
+from docs.generate import drawing, flow, masks
+from docs.generate.reference import code, escaped, flat, table
+from mim_jax import methods
+
+SCORES = {"knn": "kNN", "linear": "linear, all labels", "linear_10": "linear, 10 labels a class"}
+WHO = {"pretrained": "pre-trained", "random": "its encoder untrained", "pixels": "raw pixels"}
+# Pictures of real runs, with the sentence that says which.
+PICTURES = {
+  "mae": (
+    "../../reconstructions.png",
+    "Held-out digits of `make quickstart` (14 s of training at size tiny; `experiments/digits/`): "
+    "original, what the encoder saw (25 %), what was predicted. Visible patches are pasted from "
+    "the original.",
+  )
+}
+LEGEND = (
+  "Photo: seen by the encoder. Colour: hidden, a colour for each group of targets. Grey: hidden, and "
+  "no target."
+)
+CREDIT = (
+  "The photo comes with scikit-learn: *china.jpg* by danielbuechele, "
+  "[CC BY 2.0](https://creativecommons.org/licenses/by/2.0/), cropped."
+)
+COMMAND = re.compile(r"mim-jax train(?: --\S+)+")
+READ = (
+  "An arrow is there exactly where a number counts: the objective was traced, and every call of a "
+  "part marked. Filled boxes have parameters, round ones have none, dashed ones are the teacher's. "
+  "The last line of a box is what comes out, for one grey image of 224 pixels at size B."
+)
+
+
+def pages() -> dict[str, str | bytes]:
+  """{file: content} of the gallery."""
+  rows, made = methods.rows(), {}
+  for row in rows:
+    name = row["name"]
+    seen = flow.of(name)
+    found = masks.picture(name, seen.grid) if seen.grid else None
+    if found:
+      made[f"methods/masks/{name}.png"] = found[0]
+    made[f"methods/{name}.md"] = page(row, seen, found and found[1])
+  made["methods/index.md"] = index(rows, made)
+  made["road.md"] = raw(drawing.svg(flow.of("mae"), "the road of MAE"))
+  return made
+
+
+def index(rows: list[dict], made: dict) -> str:
+  """Every method with its mask."""
+  cards = "".join(card(row, f"methods/masks/{row['name']}.png" in made) for row in rows)
+  listed = "\n".join(row["name"] for row in rows)
+  return "\n".join([
+    "# The methods\n",
+    f"Each with its own mask, drawn on its own grid. {LEGEND}\n",
+    f"{raw(f'<div class=cards>{cards}</div>')}",
+    "What all of them are made of, cost and reach stands in one table, which `mim-jax methods` "
+    "prints:\n",
+    '````{container} wide\n```{include} ../../../README.md\n:start-after: "<!-- methods -->"\n'
+    ':end-before: "<!-- /methods -->"\n```\n````\n',
+    "FLOPs are those of one training image (or clip) at size B; step time and our number are "
+    "measured at one small budget with the same small encoder (`experiments/methods_digits/`): it "
+    "asks whether a method learns and what it costs, not which is best.\n",
+    CREDIT,
+    f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n",
+  ])
+
+
+def card(row: dict, masked: bool) -> str:
+  """A thumbnail that leads to the page."""
+  name = row["name"]
+  shown = f'<img src="masks/{name}.png" alt="the mask of {name}">' if masked else "<i>no mask</i>"
+  return (
+    f'<a class="card" href="{name}.html"><span class="thumb">{shown}</span>'
+    f"<b>{name}</b><small>{html.escape(title(row))}</small></a>"
+  )
+
+
+def page(row: dict, seen: flow.Flow, note: str | None) -> str:
+  """All that is known of one method."""
+  name, facts = row["name"], methods.stated(row["name"])
+  picture = PICTURES.get(name)
+  sections = [
+    f"# {name}\n\n{escaped(row['paper'])}\n",
+    commands(facts),
+    f"{escaped(facts.get('remarks', ''))}\n",
+    "## Its mask\n",
+    f"```{{image}} masks/{name}.png\n:alt: the mask of {name}\n:class: draws\n```\n\n"
+    f"{escaped(note)} {LEGEND} {CREDIT}\n" if note else "Nothing is masked.\n",
+    f"## Its data flow\n\n{raw(drawing.svg(seen, f'data flow of {name}'))}\n{READ}\n",
+    "## Its cost\n",
+    table(("", "MAE = 1"), [("FLOPs of a training image", row["flops"]), ("step time", row["time"])]),
+    f"{escaped(facts.get('cost', ''))}\n",
+    f"## Its numbers\n\nPublished: {escaped(row['published'])}\n\nOurs: "
+    f"{escaped(facts.get('ours', '–'))}\n",
+    scores(name),
+    "## What it makes of images\n",
+    f"![{name}]({picture[0]})\n\n{picture[1]}\n" if picture else
+    "No run with pictures has been committed for this method. `reconstructions/` or `features/` of "
+    "a run folder has them, and `report.html` shows them.\n",
+    "## Its config, as a difference from MAE\n",
+    difference(name),
+  ]  # fmt: skip
+  return "\n".join(sections)
+
+
+def commands(facts: dict) -> str:
+  """The commands that the config states, ready to be copied."""
+  shown = (facts.get(key, "").replace("\\ ", "") for key in ("run", "laptop"))
+  lines = [found[0] for text in shown if (found := COMMAND.search(text))]
+  return "```\n" + "\n".join(lines) + "\n```\n"
+
+
+def scores(name: str) -> str:
+  """Our accuracy from the records, with its record's facts."""
+  found = [r for r in methods.records() if r["method"] == name]
+  if not found:
+    return "No record: it is a stage of another method.\n"
+  rows = [
+    (who, *(spread([r["scores"][s][key] for r in found]) for s in SCORES))
+    for key, who in WHO.items()
+    if all(key in r["scores"][s] for r in found for s in SCORES)
+  ]
+  facts = found[0]
+  return (
+    "On the embedded digits, at the small budget that all methods share (`experiments/"
+    f"methods_digits/`; {facts['step']} steps, {len(found)} seeds, {facts['hardware']}, "
+    f"{facts['date']}, commit {facts['commit']}):\n\n"
+    + table(("accuracy in %", *SCORES.values()), rows)
+  )
+
+
+def spread(shares: list[float]) -> str:
+  """'71.9 ± 1.8'."""
+  return f"{100 * statistics.fmean(shares):.1f} ± {100 * statistics.stdev(shares):.1f}"
+
+
+def difference(name: str) -> str:
+  """The keys of the config at size B that MAE's does not have, or has otherwise."""
+  mae, own = flat("mae"), flat(name)
+  keys = [k for k in sorted({*mae, *own}) if mae.get(k) != own.get(k) and k != "method"]
+  if not keys:
+    return "None: it is MAE.\n"
+  rows = [(code(k), *(code(c[k]) if k in c else "–" for c in (mae, own))) for k in keys]
+  return table(("key", "MAE", name), rows)
+
+
+def title(row: dict) -> str:
+  """The paper's title alone."""
+  return row["paper"].partition(" (")[0]
+
+
+def raw(text: str) -> str:
+  """HTML in a page."""
+  return f"```{{raw}} html\n{text}\n```\n"
