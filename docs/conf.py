@@ -24,9 +24,15 @@ exclude_patterns = ["generate/**"]
 suppress_warnings = ["myst.xref_missing"]
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_inherit_docstrings = False
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
 add_module_names = False
+
+highlight_language = "text"  # of blocks that name none: commands, trees
+# A sidebar with every function, and an index of them, would be most of the build; search has them.
+toc_object_entries = False
+html_use_index = False
 
 html_theme = "furo"
 html_title = "mim_jax"
@@ -38,5 +44,5 @@ html_copy_source = False
 def setup(app):
   """Pages are made before Sphinx looks for them."""
   app.connect("config-inited", lambda app, config: generate.write())
-  app.connect("autodoc-process-docstring", generate.reference.docstring)
-  app.connect("autodoc-process-signature", generate.reference.signature)
+  app.connect("autodoc-process-docstring", generate.api.docstring)
+  app.connect("autodoc-process-signature", generate.api.signature)

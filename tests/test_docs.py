@@ -6,14 +6,17 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 import zlib
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs.generate import flow, masks, reference  # noqa: E402
+from docs.generate import api, drawing, flow, masks  # noqa: E402
+from mim_jax import core  # noqa: E402
 
 PAGES = sorted((ROOT / "docs").glob("**/*.md"))
 PAGES = [page for page in PAGES if "generated" not in page.parts]
@@ -55,3 +58,46 @@ def test_the_site_builds_without_a_warning_and_has_every_name(tmp_path):
   inventory = (tmp_path / "site" / "objects.inv").read_bytes().split(b"\n", 4)[4]
   listed = {line.split(" ")[0] for line in zlib.decompress(inventory).decode().splitlines()}
   assert [name for name, _ in public_names() if name not in listed] == []
+
+
+def test_arrows_are_where_numbers_go():
+  """Those of MAE, by hand from objectives.predict_masked."""
+  found = flow.of("mae")
+  role = [node.role for node in found.nodes]
+  assert {(role[a], role[b]) for a, b in found.arrows} == {
+    ("batch", "tokenizer"),
+    ("batch", "target"),
+    ("tokenizer", "mask"),  # a random one asks for the places only
+    ("tokenizer", "encoder"),
+    ("mask", "encoder"),
+    ("encoder", "predictor"),
+    ("mask", "predictor"),
+    ("predictor", "loss"),
+    ("target", "loss"),
+    ("mask", "loss"),  # which targets are taken
+    ("loss", "objective"),
+    ("mask", "objective"),  # weights
+  }
+  gives = {node.role: node.gives for node in found.nodes}
+  assert gives["mask"] == "49 visible, 147 masked"
+  assert gives["encoder"] == "1 + 49 latents of 768"
+  assert all(node.role in drawing.svg(found, "") for node in found.nodes)
+
+
+def test_a_mask_is_drawn_as_it_is():
+  """Seen, hidden, and two groups of targets, of which a padded entry is none."""
+  mask = core.Mask(
+    visible=np.array([[0, 0]]),
+    masked=np.array([[[1, 2], [3, 4]]]),
+    weight=np.array([[[1.0, 1.0], [1.0, 0.0]]]),
+    positions=np.zeros((1, 5, 1)),
+    valid=np.array([[True, False]]),
+  )
+  assert masks.state(mask, 0).tolist() == [0, 2, 2, 3, 1]
+
+
+def test_a_docstring_means_in_the_reference_what_it_says():
+  lines = ["The mean * of |x_.", "", "a, b: [n e], `c` or 2*d", "  and on", "Errors: none."]
+  api.docstring(None, "function", "f", types.SimpleNamespace(), None, lines)
+  assert lines[0] == r"The mean \* of \|x\_."
+  assert lines[2] == r"- **a, b**: [n e], ``c`` or 2\*d and on Errors: none."

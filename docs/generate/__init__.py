@@ -2,7 +2,7 @@
 
 import pathlib
 
-from docs.generate import gallery, reference
+from docs.generate import api, configuration, gallery
 
 FOLDER = pathlib.Path(__file__).parents[1] / "generated"
 
@@ -12,7 +12,7 @@ def write(folder: pathlib.Path = FOLDER) -> None:
 
   A page that has not changed is left alone, so that Sphinx need not read it again.
   """
-  pages = {**reference.pages(), **gallery.pages()}
+  pages = {**api.pages(), **configuration.pages(), **gallery.pages()}
   for name, content in pages.items():
     path, data = folder / name, content if isinstance(content, bytes) else content.encode()
     if not path.exists() or path.read_bytes() != data:

@@ -1,6 +1,7 @@
 """A flow as an inline SVG: ranks from top to bottom, arrows around what lies between."""
 
 import html
+import itertools
 
 from docs.generate.flow import Flow, Node
 
@@ -8,6 +9,7 @@ NARROW, HEIGHT, ACROSS, DOWN, THIN = 130, 58, 22, 40, 26
 LETTERS = {"role": 8.2, "part": 7.3, "gives": 6.4}  # how wide a letter is at most
 NETWORKS = ("tokenizers", "encoders", "predictors", "layers")
 SWEEPS = 12
+READABLE = 0.7  # how much smaller a picture may be shown; then it scrolls
 
 
 def svg(flow: Flow, label: str) -> str:
@@ -19,12 +21,13 @@ def svg(flow: Flow, label: str) -> str:
   arrows = [_arrow(flow, places, chain) for chain in _chains(flow, links)]
   boxes = [_box(node, *places[i], _wide(flow, i)) for i, node in enumerate(flow.nodes)]
   return (
-    f'<svg class="flow" role="img" aria-label="{html.escape(label)}" style="max-width: {wide:.0f}px"'
+    f'<div class="flow"><svg role="img" aria-label="{html.escape(label)}" '
+    f'style="min-width: {READABLE * wide:.0f}px; max-width: {wide:.0f}px"'
     f' viewBox="0 0 {wide:.0f} {high:.0f}" xmlns="http://www.w3.org/2000/svg">'
     '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
     'orient="auto"><path class="tip" d="M0 0 L8 4 L0 8 z"/></marker></defs>'
     + "".join(arrows + boxes)
-    + "</svg>"
+    + "</svg></div>"
   )
 
 
@@ -46,7 +49,7 @@ def _ranks(flow: Flow) -> tuple[list[list], set]:
     chain = [a, *((a, b, r) for r in range(rank[a] + 1, rank[b])), b]
     for station in chain[1:-1]:
       ranks[station[2]].append(station)
-    links |= set(zip(chain, chain[1:], strict=False))
+    links |= set(itertools.pairwise(chain))
   return ranks, links
 
 

@@ -5,10 +5,13 @@ import re
 import statistics
 
 from docs.generate import drawing, flow, masks
-from docs.generate.reference import code, escaped, flat, table
+from docs.generate.configuration import flat
+from docs.generate.markdown import code, escaped, table
 from mim_jax import methods
+from mim_jax.config import is_node
 
 SCORES = {"knn": "kNN", "linear": "linear, all labels", "linear_10": "linear, 10 labels a class"}
+COLUMNS = ("lines", "flops", "time", "ours")  # of the table below the masks
 WHO = {"pretrained": "pre-trained", "random": "its encoder untrained", "pixels": "raw pixels"}
 # Pictures of real runs, with the sentence that says which.
 PICTURES = {
@@ -20,8 +23,15 @@ PICTURES = {
   )
 }
 LEGEND = (
-  "Photo: seen by the encoder. Colour: hidden, a colour for each group of targets. Grey: hidden, and "
-  "no target."
+  "Photo: seen by the encoder. Colour: hidden, a colour for each group of targets. "
+  "Grey: hidden, and no target."
+)
+NOTE = (
+  "`mim-jax methods` prints this, with papers, parts and published numbers. Own lines are lines of "
+  "code that no other method uses. FLOPs are those of one training image (or clip) at size B; step "
+  "time and our number are measured at one small budget with the same small encoder "
+  "(`experiments/methods_digits/`): it asks whether a method learns and what it costs, not which "
+  "is best.\n"
 )
 CREDIT = (
   "The photo comes with scikit-learn: *china.jpg* by danielbuechele, "
@@ -30,7 +40,7 @@ CREDIT = (
 COMMAND = re.compile(r"mim-jax train(?: --\S+)+")
 READ = (
   "An arrow is there exactly where a number counts: the objective was traced, and every call of a "
-  "part marked. Filled boxes have parameters, round ones have none, dashed ones are the teacher's. "
+  "part marked. Blue boxes have parameters, round ones have none, dashed ones are the teacher's. "
   "The last line of a box is what comes out, for one grey image of 224 pixels at size B."
 )
 
@@ -46,34 +56,58 @@ def pages() -> dict[str, str | bytes]:
       made[f"methods/masks/{name}.png"] = found[0]
     made[f"methods/{name}.md"] = page(row, seen, found and found[1])
   made["methods/index.md"] = index(rows, made)
-  made["road.md"] = raw(drawing.svg(flow.of("mae"), "the road of MAE"))
+  made["road.md"] = raw(drawing.svg(road("mae"), "the road of MAE, from source to report"))
   return made
+
+
+def road(method: str) -> flow.Flow:
+  """The flow of a method with what its config puts before and behind the objective."""
+  config, inner = methods.config_of(method), flow.of(method)
+  names = {key: config.data[key].part.rpartition(".")[2] for key in ("train", "augment")}
+  evaluations = [key for key, node in config.evaluations.items() if is_node(node)]
+  before = (
+    flow.Node("source", names["train"], "data", "uint8, by number"),
+    flow.Node("augment", names["augment"], "data", "on the device"),
+  )
+  behind = (
+    flow.Node("update", config.optimizer.part.rpartition(".")[2], "train", "gradient, then step"),
+    flow.Node("checkpoint", "", "train", "state, order of data, config"),
+    flow.Node("evaluations", ", ".join(evaluations), "evaluate", "numbers with their protocol"),
+    flow.Node("report", "", "evaluate", "one HTML file"),
+  )
+  first, last = len(before), len(before) + len(inner.nodes)
+  arrows = {(a + first, b + first) for a, b in inner.arrows}
+  arrows |= {(0, 1), (1, 2), (last - 1, last)}
+  arrows |= {(last, last + 1), (last, last + 2), (last + 2, last + 3)}
+  return flow.Flow((*before, *inner.nodes, *behind), frozenset(arrows))
 
 
 def index(rows: list[dict], made: dict) -> str:
   """Every method with its mask."""
   cards = "".join(card(row, f"methods/masks/{row['name']}.png" in made) for row in rows)
   listed = "\n".join(row["name"] for row in rows)
-  return "\n".join([
-    "# The methods\n",
-    f"Each with its own mask, drawn on its own grid. {LEGEND}\n",
-    f"{raw(f'<div class=cards>{cards}</div>')}",
-    "What all of them are made of, cost and reach stands in one table, which `mim-jax methods` "
-    "prints:\n",
-    '````{container} wide\n```{include} ../../../README.md\n:start-after: "<!-- methods -->"\n'
-    ':end-before: "<!-- /methods -->"\n```\n````\n',
-    "FLOPs are those of one training image (or clip) at size B; step time and our number are "
-    "measured at one small budget with the same small encoder (`experiments/methods_digits/`): it "
-    "asks whether a method learns and what it costs, not which is best.\n",
-    CREDIT,
-    f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n",
-  ])
+  return "\n".join(
+    [
+      "# The methods\n",
+      f"Each with its own mask, drawn on its own grid. {LEGEND}\n",
+      f"{raw(f'<div class=cards>{cards}</div>')}",
+      table(
+        ("method", *(methods.COLUMNS[key] for key in COLUMNS)),
+        [(f"[{r['name']}](./{r['name']}.md)", *(r[key] for key in COLUMNS)) for r in rows],
+      ),
+      NOTE,
+      CREDIT,
+      f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n",
+    ]
+  )
 
 
 def card(row: dict, masked: bool) -> str:
   """A thumbnail that leads to the page."""
   name = row["name"]
-  shown = f'<img src="masks/{name}.png" alt="the mask of {name}">' if masked else "<i>no mask</i>"
+  shown = (
+    f'<img src="../../_images/{name}.png" alt="the mask of {name}">' if masked else "<i>no mask</i>"
+  )
   return (
     f'<a class="card" href="{name}.html"><span class="thumb">{shown}</span>'
     f"<b>{name}</b><small>{html.escape(title(row))}</small></a>"
@@ -93,7 +127,7 @@ def page(row: dict, seen: flow.Flow, note: str | None) -> str:
     f"{escaped(note)} {LEGEND} {CREDIT}\n" if note else "Nothing is masked.\n",
     f"## Its data flow\n\n{raw(drawing.svg(seen, f'data flow of {name}'))}\n{READ}\n",
     "## Its cost\n",
-    table(("", "MAE = 1"), [("FLOPs of a training image", row["flops"]), ("step time", row["time"])]),
+    table(("", "MAE = 1"), [("FLOPs an image", row["flops"]), ("step time", row["time"])]),
     f"{escaped(facts.get('cost', ''))}\n",
     f"## Its numbers\n\nPublished: {escaped(row['published'])}\n\nOurs: "
     f"{escaped(facts.get('ours', '–'))}\n",

@@ -60,7 +60,7 @@ def draw(mask, grid: tuple[int, ...], guide) -> core.Mask:
   tokens = core.Tokens(
     jnp.zeros((DRAWS, len(where), 1)), jnp.broadcast_to(where, (DRAWS, *where.shape)), grid=grid
   )
-  return mask(jax.random.key(7), tokens, guide=guide, progress=jnp.float32(0.5))
+  return mask(jax.random.key(1), tokens, guide=guide, progress=jnp.float32(0.5))
 
 
 def contrast(grid: tuple[int, int]) -> np.ndarray:
