@@ -17,11 +17,8 @@ project = "mim_jax"
 author = copyright = "the mim_jax authors"
 release = mim_jax.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-myst_enable_extensions = ["attrs_block"]
 myst_heading_anchors = 3
 exclude_patterns = ["generate/**"]
-# README and CONTRIBUTING are included; what they link to lies beside them, not in the site.
-suppress_warnings = ["myst.xref_missing"]
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_inherit_docstrings = False

@@ -101,7 +101,9 @@ def wrapped(role: str, thing, calls: list):
   if isinstance(thing, nn.Module) or getattr(thing, "__self__", None) is not None:
     return Marked(role, thing, calls)
   if hasattr(thing, "items"):
-    return {name: wrapped(f"{role} {name}", part, calls) for name, part in thing.items()}
+    # An entry that holds parts itself is told by its own name: "depth target", of the tasks.
+    names = {n: n if hasattr(part, "items") else f"{role} {n}" for n, part in thing.items()}
+    return {n: wrapped(names[n], part, calls) for n, part in thing.items()}
   function = getattr(thing, "func", None)
   if function is not None and methods.room(function.__module__) in MARKED:
     return Marked(role, thing, calls)

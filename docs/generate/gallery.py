@@ -93,7 +93,7 @@ def index(rows: list[dict], made: dict) -> str:
       f"{raw(f'<div class=cards>{cards}</div>')}",
       table(
         ("method", *(methods.COLUMNS[key] for key in COLUMNS)),
-        [(f"[{r['name']}](./{r['name']}.md)", *(r[key] for key in COLUMNS)) for r in rows],
+        [(f"[{label(r['name'])}](./{r['name']}.md)", *(r[key] for key in COLUMNS)) for r in rows],
       ),
       NOTE,
       CREDIT,
@@ -106,11 +106,13 @@ def card(row: dict, masked: bool) -> str:
   """A thumbnail that leads to the page."""
   name = row["name"]
   shown = (
-    f'<img src="../../_images/{name}.png" alt="the mask of {name}">' if masked else "<i>no mask</i>"
+    f'<img src="../../_images/{name}.png" alt="the mask of {label(name)}">'
+    if masked
+    else "<i>no mask</i>"
   )
   return (
     f'<a class="card" href="{name}.html"><span class="thumb">{shown}</span>'
-    f"<b>{name}</b><small>{html.escape(title(row))}</small></a>"
+    f"<b>{label(name)}</b><small>{html.escape(title(row))}</small></a>"
   )
 
 
@@ -119,13 +121,13 @@ def page(row: dict, seen: flow.Flow, note: str | None) -> str:
   name, facts = row["name"], methods.stated(row["name"])
   picture = PICTURES.get(name)
   sections = [
-    f"# {name}\n\n{escaped(row['paper'])}\n",
+    f"# {label(name)}\n\n{escaped(row['paper'])}\n",
     commands(facts),
     f"{escaped(facts.get('remarks', ''))}\n",
     "## Its mask\n",
-    f"```{{image}} masks/{name}.png\n:alt: the mask of {name}\n:class: draws\n```\n\n"
+    f"```{{image}} masks/{name}.png\n:alt: the mask of {label(name)}\n:class: draws\n```\n\n"
     f"{escaped(note)} {LEGEND} {CREDIT}\n" if note else "Nothing is masked.\n",
-    f"## Its data flow\n\n{raw(drawing.svg(seen, f'data flow of {name}'))}\n{READ}\n",
+    f"## Its data flow\n\n{raw(drawing.svg(seen, f'data flow of {label(name)}'))}\n{READ}\n",
     "## Its cost\n",
     table(("", "MAE = 1"), [("FLOPs an image", row["flops"]), ("step time", row["time"])]),
     f"{escaped(facts.get('cost', ''))}\n",
@@ -153,7 +155,7 @@ def scores(name: str) -> str:
   """Our accuracy from the records, with its record's facts."""
   found = [r for r in methods.records() if r["method"] == name]
   if not found:
-    return "No record: it is a stage of another method.\n"
+    return "No record.\n"
   rows = [
     (who, *(spread([r["scores"][s][key] for r in found]) for s in SCORES))
     for key, who in WHO.items()
@@ -180,7 +182,12 @@ def difference(name: str) -> str:
   if not keys:
     return "None: it is MAE.\n"
   rows = [(code(k), *(code(c[k]) if k in c else "–" for c in (mae, own))) for k in keys]
-  return table(("key", "MAE", name), rows)
+  return table(("key", "MAE", label(name)), rows)
+
+
+def label(name: str) -> str:
+  """What its paper calls a method: 'MAE' of configs/mae.py."""
+  return methods.stated(name)["title"].partition(":")[0]
 
 
 def title(row: dict) -> str:

@@ -42,7 +42,8 @@ def picture(method: str, grid: tuple[int, ...]) -> tuple[bytes, str]:
   node = methods.config_of(method).objective.mask
   mask = config_lib.build(node, where=method)
   guide = jnp.broadcast_to(jnp.asarray(contrast(grid[-2:])), (DRAWS, int(np.prod(grid[-2:]))))
-  drawn = jax.device_get(draw(mask, grid, guide if "guided" in node.part else None))
+  guide = guide if "guided" in node.part else None
+  drawn = jax.device_get(jax.jit(lambda: draw(mask, grid, guide))())
   flat = np.stack([state(drawn, i) for i in range(DRAWS)])
   states = flat.reshape(DRAWS, *grid)
   if len(grid) == 3:
