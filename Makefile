@@ -69,7 +69,7 @@ build: $(VENV)/ready-dev  ## Write the wheel and the source archive to dist/.
 	$(BIN)/python -m build --no-isolation
 
 clean:  ## Remove the environment, caches and builds; runs stay.
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/generated *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
 
 # The stamps. Each is made last, so a set-up that was interrupted is simply done again.

@@ -1,9 +1,9 @@
 """The configuration reference, from configs and signatures."""
 
-import ast
 import importlib
 import inspect
 import re
+from unittest import mock
 
 import mim_jax
 from docs.generate.markdown import code, code_of, escaped, first_line, table
@@ -56,28 +56,16 @@ def arguments() -> list[tuple]:
 
 
 def own_arguments() -> list[tuple]:
-  """(method, argument, default) of what only some configs take."""
-  rows = {}
+  """(method, argument, default) of what only some configs take: what they ask `common` for."""
+  rows: dict[tuple, object] = {}
   for name in config_lib.names():
-    tree = ast.parse((config_lib.folder() / f"{name}.py").read_text())
-    constants = dict(pair for node in tree.body for pair in assigned(node))
-    for node in ast.walk(tree):
-      if isinstance(node, ast.Call) and ast.unparse(node.func) == "common.arguments":
-        for k in node.keywords:
-          if k.arg not in common.ARGUMENTS:
-            text = ast.unparse(k.value)
-            rows.setdefault((name, k.arg), constants.get(text, text))
-  return [(f"[{name}](methods/{name}.md)", code(k), f"`{v}`") for (name, k), v in rows.items()]
-
-
-def assigned(node: ast.stmt) -> list[tuple[str, str]]:
-  """(name, value as text) of 'A = 1' and 'A, B = 1, 2'."""
-  if not isinstance(node, ast.Assign):
-    return []
-  name, value = node.targets[0], node.value
-  if isinstance(name, ast.Tuple) and isinstance(value, ast.Tuple):
-    return [(ast.unparse(n), ast.unparse(v)) for n, v in zip(name.elts, value.elts, strict=True)]
-  return [(ast.unparse(name), ast.unparse(value))]
+    with mock.patch.object(common, "arguments", wraps=common.arguments) as asked:
+      config_lib.get_config(name)
+    for call in asked.call_args_list:
+      own = {k: v for k, v in call.kwargs.items() if k not in common.ARGUMENTS}
+      for key, default in own.items():
+        rows.setdefault((name, key), default)
+  return [(f"[{name}](methods/{name}.md)", code(k), code(v)) for (name, k), v in rows.items()]
 
 
 def shared_keys() -> list[tuple]:

@@ -9,7 +9,7 @@ NARROW, HEIGHT, ACROSS, DOWN, THIN = 130, 58, 22, 40, 26
 LETTERS = {"role": 8.2, "part": 7.3, "gives": 6.4}  # how wide a letter is at most
 NETWORKS = ("tokenizers", "encoders", "predictors", "layers")
 SWEEPS = 12
-READABLE = 0.7  # how much smaller a picture may be shown; then it scrolls
+READABLE = 0.6  # how much smaller a picture may be shown; then it scrolls
 
 
 def svg(flow: Flow, label: str) -> str:

@@ -17,7 +17,6 @@ from mim_jax import config as config_lib
 from mim_jax import core, experiment, methods
 from mim_jax.data import pipeline
 
-# Embedded images at the size of photos: the networks and masks of size B without its data.
 ARG = "dataset=digits,image=224,size=B"
 MARKED = (*methods.ROOMS, "ops")
 
@@ -61,13 +60,26 @@ class Flow:
 @functools.cache
 def of(method: str) -> Flow:
   """The flow of a method's objective, for one image at size B."""
-  config = config_lib.get_config(method, ARG)
-  config.train.batch_size = 8
-  run, calls = experiment.build(config), []
+  run, calls = experiment.build(config_of(method)), []
   traced = jax.make_jaxpr(functools.partial(_objective, run, calls))(jax.random.key(0))
   nodes, arrows = _walked(traced.jaxpr, calls)
   grids = [call.grid for call in calls if call.node.role == "mask"]
   return Flow(*_merged(nodes, arrows), grids[0] if grids else ())
+
+
+def config_of(method: str):
+  """The config at size B for photos, but with embedded images in their place: in one colour."""
+  config, photos = config_lib.get_config(method, ARG), methods.config_of(method)
+  config.train.batch_size = 8
+  if "mask" in config.objective:
+    config.objective.mask = photos.objective.mask
+  if "sample" in config.data.train:
+    config.data.train.sample = photos.data.train.sample
+  if config.data.augment.part == photos.data.augment.part:
+    kept = {key: config.data.augment[key] for key in ("mean", "std")}
+    config.data.augment = photos.data.augment.copy_and_resolve_references()
+    config.data.augment.update(kept)
+  return config
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,10 @@ PICTURES = {
     "the original.",
   )
 }
+NO_PICTURES = (
+  "No run with pictures has been committed for this method. `reconstructions/` or `features/` of a "
+  "run folder has them, and `report.html` shows them."
+)
 LEGEND = (
   "Photo: seen by the encoder. Colour: hidden, a colour for each group of targets. "
   "Grey: hidden, and no target."
@@ -41,7 +45,7 @@ COMMAND = re.compile(r"mim-jax train(?: --\S+)+")
 READ = (
   "An arrow is there exactly where a number counts: the objective was traced, and every call of a "
   "part marked. Blue boxes have parameters, round ones have none, dashed ones are the teacher's. "
-  "The last line of a box is what comes out, for one grey image of 224 pixels at size B."
+  "The last line of a box is what comes out, for one grey image (or clip) at size B."
 )
 
 
@@ -119,29 +123,37 @@ def card(row: dict, masked: bool) -> str:
 def page(row: dict, seen: flow.Flow, note: str | None) -> str:
   """All that is known of one method."""
   name, facts = row["name"], methods.stated(row["name"])
-  picture = PICTURES.get(name)
+  cost = [("FLOPs an image", row["flops"]), ("step time", row["time"])]
   sections = [
     f"# {label(name)}\n\n{escaped(row['paper'])}\n",
     commands(facts),
     f"{escaped(facts.get('remarks', ''))}\n",
-    "## Its mask\n",
-    f"```{{image}} masks/{name}.png\n:alt: the mask of {label(name)}\n:class: draws\n```\n\n"
-    f"{escaped(note)} {LEGEND} {CREDIT}\n" if note else "Nothing is masked.\n",
-    f"## Its data flow\n\n{raw(drawing.svg(seen, f'data flow of {label(name)}'))}\n{READ}\n",
-    "## Its cost\n",
-    table(("", "MAE = 1"), [("FLOPs an image", row["flops"]), ("step time", row["time"])]),
+    f"## Its mask\n\n{mask(name, note) if note else 'Nothing is masked.'}\n",
+    f"## Its data flow\n\n{raw(drawing.svg(seen, f'data flow of {label(name)}'))}\n{READ}",
+    f"In words: {{py:func}}`~{methods.config_of(name).objective.part}`.\n",
+    f"## Its cost\n\n{table(('', 'MAE = 1'), cost)}",
     f"{escaped(facts.get('cost', ''))}\n",
-    f"## Its numbers\n\nPublished: {escaped(row['published'])}\n\nOurs: "
-    f"{escaped(facts.get('ours', '–'))}\n",
+    f"## Its numbers\n\nPublished: {escaped(row['published'])}\n",
+    f"Ours: {escaped(facts.get('ours', '–'))}\n",
     scores(name),
-    "## What it makes of images\n",
-    f"![{name}]({picture[0]})\n\n{picture[1]}\n" if picture else
-    "No run with pictures has been committed for this method. `reconstructions/` or `features/` of "
-    "a run folder has them, and `report.html` shows them.\n",
-    "## Its config, as a difference from MAE\n",
-    difference(name),
-  ]  # fmt: skip
+    f"## What it makes of images\n\n{pictures(name)}\n",
+    f"## Its config, as a difference from MAE\n\n{difference(name)}",
+  ]
   return "\n".join(sections)
+
+
+def mask(name: str, note: str) -> str:
+  """The drawing and what it shows."""
+  shown = f"```{{image}} masks/{name}.png\n:alt: the mask of {label(name)}\n```"
+  return f"{shown}\n\n{escaped(note)} {LEGEND} {CREDIT}"
+
+
+def pictures(name: str) -> str:
+  """Pictures of a real run, where some are committed."""
+  if name not in PICTURES:
+    return NO_PICTURES
+  file, note = PICTURES[name]
+  return f"![{label(name)}]({file})\n\n{note}"
 
 
 def commands(facts: dict) -> str:

@@ -17,6 +17,9 @@ from mim_jax.ops import positions
 SIDE, GAP, DRAWS = 224, 8, 3
 VEIL = np.array([120, 124, 134])  # over what is hidden
 TINTS = np.array([[222, 110, 60], [66, 133, 196], [88, 160, 92], [178, 102, 176]])  # a group each
+ALONG = (
+  "The pictures are one draw at three places along the first axis of the grid (times, or signals)."
+)
 NO_GUIDE = (
   "This mask follows a teacher, and none is trained here: the contrast of the patches stands in "
   "for what it would say."
@@ -52,7 +55,8 @@ def picture(method: str, grid: tuple[int, ...]) -> tuple[bytes, str]:
   image = np.concatenate([over(photo(), s) for s in states], 1)[:, :-GAP]
   shape = " × ".join(map(str, grid))
   note = f"On its grid of {shape} tokens, {counted(flat)}."
-  return png(image), note + (f" {NO_GUIDE}" if "guided" in node.part else "")
+  remarks = [ALONG] * (len(grid) == 3) + [NO_GUIDE] * (guide is not None)
+  return png(image), " ".join([note, *remarks])
 
 
 def draw(mask, grid: tuple[int, ...], guide) -> core.Mask:
