@@ -13,14 +13,10 @@ from mim_jax.config import is_node
 SCORES = {"knn": "kNN", "linear": "linear, all labels", "linear_10": "linear, 10 labels a class"}
 COLUMNS = ("lines", "flops", "time", "ours")  # of the table below the masks
 WHO = {"pretrained": "pre-trained", "random": "its encoder untrained", "pixels": "raw pixels"}
-# Pictures of real runs, with the sentence that says which.
+# Pictures of real runs and what is said of them, where they are.
 PICTURES = {
-  "mae": (
-    "../../reconstructions.png",
-    "Held-out digits of `make quickstart` (14 s of training at size tiny; `experiments/digits/`): "
-    "original, what the encoder saw (25 %), what was predicted. Visible patches are pasted from "
-    "the original.",
-  )
+  "mae": "```{include} ../../../README.md\n:start-after: runs/quickstart/report.html`.\n"
+  ":end-before: What was learnt, on images\n:relative-images:\n```"
 }
 NO_PICTURES = (
   "No run with pictures has been committed for this method. `reconstructions/` or `features/` of a "
@@ -136,7 +132,7 @@ def page(row: dict, seen: flow.Flow, note: str | None) -> str:
     f"## Its numbers\n\nPublished: {escaped(row['published'])}\n",
     f"Ours: {escaped(facts.get('ours', '–'))}\n",
     scores(name),
-    f"## What it makes of images\n\n{pictures(name)}\n",
+    f"## What it makes of images\n\n{PICTURES.get(name, NO_PICTURES)}\n",
     f"## Its config, as a difference from MAE\n\n{difference(name)}",
   ]
   return "\n".join(sections)
@@ -146,14 +142,6 @@ def mask(name: str, note: str) -> str:
   """The drawing and what it shows."""
   shown = f"```{{image}} masks/{name}.png\n:alt: the mask of {label(name)}\n```"
   return f"{shown}\n\n{escaped(note)} {LEGEND} {CREDIT}"
-
-
-def pictures(name: str) -> str:
-  """Pictures of a real run, where some are committed."""
-  if name not in PICTURES:
-    return NO_PICTURES
-  file, note = PICTURES[name]
-  return f"![{label(name)}]({file})\n\n{note}"
 
 
 def commands(facts: dict) -> str:
