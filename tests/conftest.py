@@ -52,6 +52,7 @@ def notebook_runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
       patched.setenv("JUPYTER_PATH", str(home))
       patched.setenv("IPYTHONDIR", str(home / "ipython"))
+      patched.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # as above
       patched.delenv("XLA_FLAGS", raising=False)
       nbclient.execute(notebook, cwd=folder, timeout=600, kernel_name="here")
     return notebook

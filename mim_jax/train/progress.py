@@ -22,6 +22,7 @@ class Progress:
       warnings.simplefilter("ignore", tqdm.TqdmWarning)  # without ipywidgets a bar of text will do
       from tqdm import auto
     self._bar = auto.tqdm(
+      mininterval=1.0 if in_notebook() else 0.1,  # a notebook keeps every state of a bar of text
       desc="train",
       total=total * batch_size,
       initial=start * batch_size,
