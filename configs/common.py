@@ -106,6 +106,8 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       on_non_finite="stop",  # or "skip" the step, or "rewind" and leave out the batches
       probe_every=0.0,  # epochs between evaluations while training, 0 for none
       probe=("knn",),  # which of `evaluations`
+      tensorboard=False,  # event files in the run folder
+      wandb="",  # a project of Weights & Biases
       watchdog=1800.0,  # seconds without a step after which the process ends, 0 for ever
       threads=2,  # that read and decode, in each process
       workers=0,  # processes that read and decode, 0 for threads of this one

@@ -1,7 +1,9 @@
 """Strict rules for every test, 8 simulated devices, and shapes in signatures checked while
 testing."""
 
+import json
 import os
+import sys
 
 # Two workers on two cores would wait for each other's thread pools: one core a worker.
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
@@ -11,6 +13,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 CHECKED = [
@@ -31,6 +34,30 @@ install_import_hook([f"mim_jax.{room}" for room in CHECKED], "beartype.beartype"
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(scope="session")
+def notebook_runs(tmp_path_factory):
+  """run(notebook, folder=None): the notebook as it is after all cells ran in this Python."""
+  import nbclient
+
+  home = tmp_path_factory.mktemp("jupyter")
+  kernel = home / "kernels" / "here"
+  kernel.mkdir(parents=True)
+  command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+  spec = dict(argv=command, display_name="here", language="python")
+  (kernel / "kernel.json").write_text(json.dumps(spec))
+
+  def run(notebook, folder=None):
+    with pytest.MonkeyPatch.context() as patched:
+      patched.setenv("JUPYTER_PATH", str(home))
+      patched.setenv("IPYTHONDIR", str(home / "ipython"))
+      patched.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # as above
+      patched.delenv("XLA_FLAGS", raising=False)
+      nbclient.execute(notebook, cwd=folder, timeout=600, kernel_name="here")
+    return notebook
+
+  return run
 
 
 def pytest_runtest_teardown(item, nextitem):
