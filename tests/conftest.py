@@ -3,6 +3,7 @@ testing."""
 
 import json
 import os
+import pathlib
 import sys
 
 # Two workers on two cores would wait for each other's thread pools: one core a worker.
@@ -11,6 +12,13 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_seta
   os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of a test's time goes into compiling a program that runs once; processes of tests inherit it.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+# What commands have compiled is found again by the next test, and not left in the user's home.
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla")
+)
+os.environ.setdefault("GLIBC_TUNABLES", "")  # no process starts anew for large pages
 
 import jax
 import pytest
@@ -30,8 +38,6 @@ CHECKED = [
 ]
 install_import_hook([f"mim_jax.{room}" for room in CHECKED], "beartype.beartype")
 
-# Most of a test's time goes into compiling a program that runs once.
-jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -52,7 +58,6 @@ def notebook_runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
       patched.setenv("JUPYTER_PATH", str(home))
       patched.setenv("IPYTHONDIR", str(home / "ipython"))
-      patched.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # as above
       patched.delenv("XLA_FLAGS", raising=False)
       nbclient.execute(notebook, cwd=folder, timeout=600, kernel_name="here")
     return notebook

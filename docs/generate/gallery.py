@@ -1,27 +1,21 @@
 """A page a method, from its config and the committed records, and an index of their masks."""
 
 import html
+import json
 import re
 import statistics
 
 from docs.generate import drawing, flow, masks
 from docs.generate.configuration import flat
 from docs.generate.markdown import code, escaped, table
+from mim_jax import config as config_lib
 from mim_jax import methods
 from mim_jax.config import is_node
 
 SCORES = {"knn": "kNN", "linear": "linear, all labels", "linear_10": "linear, 10 labels a class"}
 COLUMNS = ("lines", "flops", "time", "ours")  # of the table below the masks
 WHO = {"pretrained": "pre-trained", "random": "its encoder untrained", "pixels": "raw pixels"}
-# Pictures of real runs and what is said of them, where they are.
-PICTURES = {
-  "mae": "```{include} ../../../README.md\n:start-after: runs/quickstart/report.html`.\n"
-  ":end-before: What was learnt, on images\n:relative-images:\n```"
-}
-NO_PICTURES = (
-  "No run with pictures has been committed for this method. `reconstructions/` or `features/` of a "
-  "run folder has them, and `report.html` shows them."
-)
+PICTURES = config_lib.folder().parent / "experiments" / "methods_digits" / "pictures.jsonl"
 LEGEND = (
   "Photo: seen by the encoder. Colour: hidden, a colour for each group of targets. "
   "Grey: hidden, and no target."
@@ -132,7 +126,7 @@ def page(row: dict, seen: flow.Flow, note: str | None) -> str:
     f"## Its numbers\n\nPublished: {escaped(row['published'])}\n",
     f"Ours: {escaped(facts.get('ours', '–'))}\n",
     scores(name),
-    f"## What it makes of images\n\n{PICTURES.get(name, NO_PICTURES)}\n",
+    f"## What it makes of images\n\n{drawn(name)}",
     f"## Its config, as a difference from MAE\n\n{difference(name)}",
   ]
   return "\n".join(sections)
@@ -142,6 +136,22 @@ def mask(name: str, note: str) -> str:
   """The drawing and what it shows."""
   shown = f"```{{image}} masks/{name}.png\n:alt: the mask of {label(name)}\n```"
   return f"{shown}\n\n{escaped(note)} {LEGEND} {CREDIT}"
+
+
+def drawn(name: str) -> str:
+  """The picture of a short run on the digits, and what it shows."""
+  lines = PICTURES.read_text().splitlines() if PICTURES.exists() else []
+  found = [r for r in map(json.loads, lines) if r["method"] == name]
+  if not found:
+    return "No picture has been recorded; `report.html` of a run shows them.\n"
+  last = found[-1]
+  shown = f"```{{image}} ../../pictures/{name}.png\n:alt: {label(name)} on held-out digits\n```"
+  panels = ", ".join(last["panels"])
+  facts = f"`{last['command']}`; {last['date']}, commit {last['commit']}"
+  return (
+    f"{shown}\n\nHeld-out digits: {escaped(panels)}. {escaped(last['note'])} After "
+    f"{last['steps']} steps of the smallest encoder ({facts}).\n"
+  )
 
 
 def commands(facts: dict) -> str:
