@@ -15,7 +15,7 @@ PACKAGE := setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test parity lint format lock audit sbom build clean
+.PHONY: help quickstart test parity docs lint format lock audit sbom build clean
 
 help:  ## List the commands.
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -39,6 +39,10 @@ format: $(VENV)/ready-dev  ## Format the code and mend what ruff can mend.
 
 parity: $(VENV)/ready-parity  ## Only the comparisons with the original networks.
 	$(BIN)/python -m pytest $(PYTEST) tests/parity
+
+docs: $(VENV)/ready-dev  ## Build the documentation site; no network, warnings are errors.
+	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs build/docs
+	@echo build/docs/index.html
 
 # fewest: one version of a package for all three Pythons. Pins move only with `make lock UPGRADE=--upgrade`.
 UPGRADE ?=
@@ -65,7 +69,7 @@ build: $(VENV)/ready-dev  ## Write the wheel and the source archive to dist/.
 	$(BIN)/python -m build --no-isolation
 
 clean:  ## Remove the environment, caches and builds; runs stay.
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/generated *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
 
 # The stamps. Each is made last, so a set-up that was interrupted is simply done again.

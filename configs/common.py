@@ -84,8 +84,8 @@ SHARDING = (
 def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """What every method starts from: seed, data, train, encode, evaluations."""
   c = ml_collections.ConfigDict()
-  c.seed = 0
-  c.patch = config_dict.FieldReference(a.patch)
+  c.seed = 0  # of parameters, order of data, and all draws
+  c.patch = config_dict.FieldReference(a.patch)  # side in pixels; all parts follow it
   c.data = data(a)
   c.teachers = ml_collections.ConfigDict()
   c.encode = part(objectives.encode)
@@ -93,12 +93,12 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     c.start_from = part(native.from_run, **native.pinned(a.init))
   c.train = ml_collections.ConfigDict(
     dict(
-      steps=config_dict.placeholder(int),
-      epochs=config_dict.placeholder(float),
-      batch_size=config_dict.FieldReference(4096),
-      dtype=config_dict.FieldReference("float32"),
-      log_every=50,
-      checkpoint_every=1000,
+      steps=config_dict.placeholder(int),  # updates of the whole run; this or epochs
+      epochs=config_dict.placeholder(float),  # passes over the training images
+      batch_size=config_dict.FieldReference(4096),  # of all devices together
+      dtype=config_dict.FieldReference("float32"),  # what is computed in, or "bfloat16"
+      log_every=50,  # steps between lines of metrics
+      checkpoint_every=1000,  # steps between checkpoints
       keep=2,  # the newest checkpoints
       keep_every=0,  # and every so many steps one, 0 for none
       keep_best=0,  # and so many of least loss since the one before
@@ -106,12 +106,14 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       on_non_finite="stop",  # or "skip" the step, or "rewind" and leave out the batches
       probe_every=0.0,  # epochs between evaluations while training, 0 for none
       probe=("knn",),  # which of `evaluations`
+      tensorboard=False,  # event files in the run folder
+      wandb="",  # a project of Weights & Biases
       watchdog=1800.0,  # seconds without a step after which the process ends, 0 for ever
-      threads=2,
-      workers=0,
-      skip_rate=tolerant.RATE,
-      mesh=dict(data=-1, fsdp=1, tensor=1),
-      sharding=SHARDING,
+      threads=2,  # that read and decode, in each process
+      workers=0,  # processes that read and decode, 0 for threads of this one
+      skip_rate=tolerant.RATE,  # share of unreadable images above which the run stops
+      mesh=dict(data=-1, fsdp=1, tensor=1),  # devices along each axis, -1 for all that are left
+      sharding=SHARDING,  # (pattern of a name, how it is divided), the first that fits
     )
   )
   c.train.update(budget(a))

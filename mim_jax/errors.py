@@ -1,7 +1,11 @@
 """Errors a user can act on: where, what came, what is allowed, the nearest name, what to do."""
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable
+
+COLOURS = {"error": 31, "warning": 33, "notice": 36}  # red, yellow, cyan
 
 
 class InputError(ValueError):
@@ -28,3 +32,21 @@ def unknown(what: str, name: str, allowed: Iterable[str], remedy: str = "") -> I
   return InputError(
     f"{what}: {name!r} is unknown{nearest(name, allowed)} Allowed: {', '.join(allowed)}. {remedy}"
   )
+
+
+def tell(kind: str, text: str) -> None:
+  """Says "error: ..." (or warning, notice) on stderr, above a progress bar if there is one.
+
+  The first word is coloured in a terminal, unless NO_COLOR is set (no-color.org) or TERM is "dumb".
+  """
+  import tqdm
+
+  word = f"\033[1;{COLOURS[kind]}m{kind}:\033[0m" if coloured(sys.stderr) else f"{kind}:"
+  tqdm.tqdm.write(f"{word} {text}", file=sys.stderr)
+  sys.stderr.flush()
+
+
+def coloured(stream) -> bool:
+  """Whether colours may be written to a stream."""
+  plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+  return stream.isatty() and not plain

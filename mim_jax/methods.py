@@ -90,8 +90,14 @@ def room(dotted: str) -> str:
 
 def own_lines(name: str) -> int:
   """Lines of code, without comments and docstrings, that only this method's config names."""
-  others = [named(config_of(other)) for other in config_lib.names() if other != name]
-  return sum(map(code_lines, named(config_of(name)).difference(*others)))
+  others = [named_by(other) for other in config_lib.names() if other != name]
+  return sum(map(code_lines, named_by(name).difference(*others)))
+
+
+@functools.cache
+def named_by(name: str) -> set[str]:
+  """All dotted names of nodes in the config of a method."""
+  return named(config_of(name))
 
 
 def code_lines(dotted: str) -> int:

@@ -204,17 +204,11 @@ def write_results(path: pathlib.Path, results: dict) -> None:
 
 
 def written(path: pathlib.Path) -> list[pathlib.Path]:
-  """What a user may want to open, the report first."""
-  wanted = (
-    "report.html",
-    "results.json",
-    native.FILE,
-    "metrics.jsonl",
-    "config.json",
-    "reconstructions",
-    "checkpoints",
-  )
-  return [path / name for name in wanted if (path / name).exists()]
+  """All that a run folder holds, what a user may want to open first."""
+  wanted = ("report.html", "results.json", native.FILE, "metrics.jsonl", "config.json")
+  found = {x.name: x for x in sorted(path.glob("*")) if not x.name.startswith(".")}
+  first = [name for name in wanted if name in found]
+  return [found[name] for name in dict.fromkeys([*first, *found])]
 
 
 def first() -> bool:

@@ -22,6 +22,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from experiments import records  # noqa: E402
+from experiments.throughput import roofline  # noqa: E402
 
 FILE = HERE / "steps.jsonl"
 # method, size, images a step on a CPU, on a GPU
@@ -97,6 +98,7 @@ def measured(name: str, backend: str, rounds: int) -> dict:
     jax.clear_caches()
     step.compile()
     product, times, rates = matmul(backend), [], []
+    stream = bandwidth(backend)
     for _ in range(rounds):
       rates.append(product())
       times.append(step(1 if on_cpu else 10))
@@ -111,6 +113,8 @@ def measured(name: str, backend: str, rounds: int) -> dict:
     matmul_flops=rates,
     flops_formula=config_lib.flops(made),
     flops_xla=program.flops(step.program) / batch,
+    bytes_xla=step.program.cost_analysis()["bytes accessed"] / batch,
+    bandwidth=stream,
     peak_bytes=peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     planned_bytes=program.memory(step.program),
     compile_seconds=dict(cold=cold, warm=step.compile_seconds),
@@ -159,6 +163,21 @@ def matmul(backend: str):
   return rate
 
 
+def bandwidth(backend: str) -> float:
+  """Bytes a second that a pass over a large array reads and writes, the best of five."""
+  import jax
+  import jax.numpy as jnp
+
+  x = jnp.zeros(2**26 if backend == "cpu" else 2**30)
+  add = jax.jit(lambda x: x + 1.0, donate_argnums=0)
+  x, times = add(x), []
+  for _ in range(5):
+    began = time.perf_counter()
+    x = add(x).block_until_ready()
+    times.append(time.perf_counter() - began)
+  return 2 * x.nbytes / min(times)
+
+
 def waiting(step, steps: int) -> float:
   """Share of the time of a loop of steps that goes into waiting for a batch and placing it."""
   import jax
@@ -179,6 +198,7 @@ def write() -> None:
     where = f"{record['date']}, commit {record['commit']}, {record['hardware']}"
     text = f"{table(record)}\n\n{where}; {record['rounds']} rounds."
     records.place(HERE / "README.md", f"steps-{record['backend']}", text)
+    roofline.draw(record["rows"], HERE / f"roofline_{record['backend']}.png")
 
 
 def table(record: dict) -> str:

@@ -1,6 +1,9 @@
-"""What the commands share: a parser with an example, and configs with overrides."""
+"""What the commands share: a parser with an example, configs with overrides, what was written."""
 
 import argparse
+import functools
+import os
+from collections.abc import Iterable
 
 from absl import flags
 from ml_collections import config_flags
@@ -8,14 +11,19 @@ from ml_collections import config_flags
 from mim_jax import config as config_lib
 from mim_jax import errors
 
+CODES = "exit codes: 0 done, 1 failed, 2 wrong input, 3 hung, 130, 143 stopped (README)"
 
-def parser(command: str, text: str, example: str) -> argparse.ArgumentParser:
-  """An argument parser whose help ends with an example."""
+
+def parser(command: str, usage: str, text: str, example: str) -> argparse.ArgumentParser:
+  """An argument parser whose help is one screen: usage, what it does, options, example, codes."""
   return argparse.ArgumentParser(
     prog=f"mim-jax {command}",
+    usage=f"%(prog)s {usage}",
     description=text,
-    epilog=f"example: {example}",
-    formatter_class=argparse.RawDescriptionHelpFormatter,
+    epilog=f"example: {example}\n{CODES}",
+    formatter_class=functools.partial(
+      argparse.RawDescriptionHelpFormatter, max_help_position=30, width=80
+    ),
     allow_abbrev=False,
   )
 
@@ -53,12 +61,15 @@ def overridden(made, overrides: list[str]):
   return values.config
 
 
-def name_files(workdir: str) -> None:
-  """Prints the paths that a run has written, the one to open first."""
+def name_run(workdir: str | os.PathLike) -> None:
+  """Prints the paths in a run folder, the one to open first."""
   import pathlib
 
   from mim_jax import run
 
-  print("\nwritten:")
-  for path in run.written(pathlib.Path(workdir)):
-    print(f"  {path}")
+  name_files(run.written(pathlib.Path(workdir)))
+
+
+def name_files(paths: Iterable) -> None:
+  """Prints the paths that a command has written: the last thing it says."""
+  print("\nwritten:", *(f"  {path}" for path in paths), sep="\n")

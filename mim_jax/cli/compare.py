@@ -1,23 +1,31 @@
 """`mim-jax compare`."""
 
+import argparse
+
 from mim_jax.cli import arguments
 
 
 def main(argv: list[str]) -> int:
   """Prints results and config differences of several runs, and writes them with curves as HTML."""
-  parser = arguments.parser(
-    "compare",
-    "Put runs beside each other: results over seeds, config differences and, with --out, curves.",
-    "mim-jax compare runs/mae_0 runs/mae_1 runs/simmim_0 --out=compare.html",
-  )
-  parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more run folders")
-  parser.add_argument("--out", metavar="FILE.html", help="an HTML file to write, with the curves")
-  options = parser.parse_args(argv)
+  options = parser().parse_args(argv)
 
   from mim_jax.evaluate import compare, runs
 
   groups = runs.read(options.runs)
   print(compare.text(groups))
   if options.out:
-    print(f"\nwritten:\n  {compare.write(groups, options.out)}")
+    arguments.name_files([compare.write(groups, options.out)])
   return 0
+
+
+def parser() -> argparse.ArgumentParser:
+  """The options of `mim-jax compare`."""
+  made = arguments.parser(
+    "compare",
+    "RUN RUN ... [--out=FILE.html]",
+    "Put runs beside each other: results over seeds, config differences and curves.",
+    "mim-jax compare runs/mae_0 runs/mae_1 runs/simmim --out=compare.html",
+  )
+  made.add_argument("runs", nargs="+", metavar="RUN", help="two or more run folders")
+  made.add_argument("--out", metavar="FILE.html", help="an HTML file to write, with the curves")
+  return made

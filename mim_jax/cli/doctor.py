@@ -1,5 +1,6 @@
 """`mim-jax doctor`."""
 
+import argparse
 import os
 import pathlib
 import shutil
@@ -9,10 +10,7 @@ from mim_jax.cli import arguments
 
 def main(argv: list[str]) -> int:
   """Versions, devices, disk, data folders; problems with their remedy (exit code 1 if any)."""
-  parser = arguments.parser(
-    "doctor", "Look at this machine and say what would fail.", "mim-jax doctor"
-  )
-  parser.parse_args(argv)
+  parser().parse_args(argv)
   problems: list[str] = []
   for title, look in (("versions", versions), ("devices", devices), ("disk", disk), ("data", data)):
     print(title)
@@ -22,6 +20,12 @@ def main(argv: list[str]) -> int:
   for problem in problems:
     print(f"  - {problem}")
   return 1 if problems else 0
+
+
+def parser() -> argparse.ArgumentParser:
+  """`mim-jax doctor` has no options."""
+  text = "Look at this machine: versions, devices, disk, data; say what would fail."
+  return arguments.parser("doctor", "[--help]", text, "mim-jax doctor")
 
 
 def versions(problems: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """`mim-jax evaluate`."""
 
+import argparse
 import pathlib
 
 from mim_jax import errors
@@ -8,22 +9,7 @@ from mim_jax.cli import arguments
 
 def main(argv: list[str]) -> int:
   """Runs evaluations on a run folder or on weights, and prints the table."""
-  parser = arguments.parser(
-    "evaluate",
-    "Run evaluations on the newest checkpoint of a run folder (brings results.json and report.html "
-    "up to date), or on a weights file or folder, published or ours.",
-    "mim-jax evaluate --workdir=runs/digits --evals=knn,attentive\n"
-    "settings: --config.evaluations.attentive.epochs=5; published weights: --weights=vit-mae-base "
-    "--config=configs/mae.py:dataset=folder,path=photos",
-  )
-  parser.add_argument("--workdir", metavar="DIR", help="a run folder; with --weights, for results")
-  parser.add_argument("--weights", metavar="PATH", help="weights file, or folder of such")
-  parser.add_argument("--config", metavar="FILE.py[:ARGUMENTS]", help="whose data --weights see")
-  parser.add_argument(
-    "--evals", default="", metavar="NAME,NAME", help="which; default: the config's. 'all': every"
-  )
-  parser.add_argument("--list", action="store_true", help="only name what --evals may name")
-  options, overrides = parser.parse_known_args(argv)
+  options, overrides = parser().parse_known_args(argv)
   if options.list:
     return name_all()
   if not (options.workdir or options.weights) or (options.config and not options.weights):
@@ -44,8 +30,29 @@ def main(argv: list[str]) -> int:
     experiment.config, names = asked(experiment.config, only, overrides)
     results = run.judge(experiment, state, path, only=names)
   print(runner.table(results["evaluations"]))
-  arguments.name_files(options.workdir)
+  arguments.name_run(options.workdir)
   return 0
+
+
+def parser() -> argparse.ArgumentParser:
+  """The options of `mim-jax evaluate`; what it does not know sets evaluations."""
+  made = arguments.parser(
+    "evaluate",
+    "--workdir=DIR | --weights=PATH [OPTION ...]",
+    "Run evaluations on the newest checkpoint of a run folder (brings results.json\n"
+    "and report.html up to date), or on a weights file or folder, anybody's:\n"
+    "--weights=vit-mae-base --config=configs/mae.py:dataset=folder,path=photos\n"
+    "Any setting: --config.evaluations.attentive.epochs=5",
+    "mim-jax evaluate --workdir=runs/digits --evals=knn,attentive",
+  )
+  made.add_argument("--workdir", metavar="DIR", help="a run folder; with --weights, for results")
+  made.add_argument("--weights", metavar="PATH", help="weights file, or folder of such")
+  made.add_argument("--config", metavar="FILE.py[:ARGUMENTS]", help="whose data --weights see")
+  made.add_argument(
+    "--evals", default="", metavar="NAME,NAME", help="which; default: the config's; all: every"
+  )
+  made.add_argument("--list", action="store_true", help="only name what --evals may name")
+  return made
 
 
 def weighed(options, only: list[str], overrides: list[str]) -> int:
@@ -64,7 +71,7 @@ def weighed(options, only: list[str], overrides: list[str]) -> int:
   if path:
     results = run.read_results(path)
     run.write_results(path, results | found)
-    print(f"\nwritten:\n  {path / 'results.json'}")
+    arguments.name_run(path)
   return 0
 
 

@@ -1,17 +1,13 @@
 """`mim-jax methods`."""
 
+import argparse
+
 from mim_jax.cli import arguments
 
 
 def main(argv: list[str]) -> int:
   """Every method: paper, objective, parts, cost against MAE, published and own number."""
-  parser = arguments.parser(
-    "methods",
-    "List the methods with paper, objective, parts, cost against MAE, published and own number.",
-    "mim-jax methods --markdown",
-  )
-  parser.add_argument("--markdown", action="store_true", help="print the table of the README")
-  options = parser.parse_args(argv)
+  options = parser().parse_args(argv)
 
   from mim_jax import methods
 
@@ -24,3 +20,15 @@ def main(argv: list[str]) -> int:
     for key, title in list(methods.COLUMNS.items())[1:]:
       print(f"  {title + ':':<34}{row[key]}")
   return 0
+
+
+def parser() -> argparse.ArgumentParser:
+  """The options of `mim-jax methods`."""
+  made = arguments.parser(
+    "methods",
+    "[--markdown]",
+    "List the methods: paper, objective, parts, cost, published and own number.",
+    "mim-jax methods --markdown",
+  )
+  made.add_argument("--markdown", action="store_true", help="print the table of the README")
+  return made

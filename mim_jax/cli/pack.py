@@ -1,5 +1,6 @@
 """`mim-jax pack`."""
 
+import argparse
 import os
 
 from mim_jax.cli import arguments
@@ -7,7 +8,7 @@ from mim_jax.cli import arguments
 
 def main(argv: list[str]) -> int:
   """Decodes a data set once and writes it as a packed store."""
-  options = parsed(argv)
+  options = parser().parse_args(argv)
 
   from mim_jax import config as config_lib
   from mim_jax.data import packing
@@ -27,37 +28,53 @@ def main(argv: list[str]) -> int:
     print(f"{split}: {entry['images']:,} images, {len(entry['skipped'])} left out")
     for skipped in entry["skipped"][:5]:
       print(f"  {skipped['reason']}")
-  print(f"\nwritten:\n  {options.to}\nto train on it: dataset=packed,path={options.to}")
+  print(f"to train on it: dataset=packed,path={options.to}")
+  arguments.name_files([options.to])
   return 0
 
 
-def parsed(argv: list[str]):
-  """The options of the command."""
-  parser = arguments.parser(
+def parser() -> argparse.ArgumentParser:
+  """The options of `mim-jax pack`."""
+  made = arguments.parser(
     "pack",
-    "Decode a data set once, shrink it, and write it into a folder that reads much faster.\n"
-    "Then train with dataset=packed,path=DIR. The same command goes on after an interruption.",
+    "--from=SOURCE --to=DIR [OPTION ...]",
+    "Decode a data set once, shrink it, and write it into a folder that reads fast.\n"
+    "Then train with dataset=packed,path=DIR. Interrupted, the same command goes on.",
     "mim-jax pack --from=photos --to=photos-256 --size=256",
   )
-  parser.add_argument(
+  made.add_argument(
     "--from",
     dest="source",
     required=True,
     metavar="SOURCE",
-    help="a folder of images or of tar shards, a .npz file, the name of a TFDS data set, or the "
+    help="a folder of images or tar shards, a .npz file, a TFDS name, or "
     "arguments of a config: dataset=folder,path=photos,channels=1",
   )
-  parser.add_argument("--to", required=True, metavar="DIR", help="the folder; made if absent")
-  parser.add_argument(
-    "--size", type=int, default=256, help="pixels of the shorter side, at most (default 256)"
+  made.add_argument("--to", required=True, metavar="DIR", help="the folder; made if absent")
+  made.add_argument(
+    "--size",
+    type=int,
+    default=256,
+    metavar="N",
+    help="pixels of the shorter side, at most (default 256)",
   )
-  parser.add_argument("--kind", default="jpeg", help="jpeg (default) or raw: ten times larger")
-  parser.add_argument("--quality", type=int, default=95, help="of the JPEGs (default 95)")
-  parser.add_argument("--splits", default="train,test", help="which to pack (default train,test)")
-  parser.add_argument(
-    "--workers", type=int, default=os.cpu_count(), help="threads (default: one a processor)"
+  made.add_argument(
+    "--kind", default="jpeg", metavar="NAME", help="jpeg (default) or raw: ten times larger"
   )
-  return parser.parse_args(argv)
+  made.add_argument(
+    "--quality", type=int, default=95, metavar="N", help="of the JPEGs (default 95)"
+  )
+  made.add_argument(
+    "--splits", default="train,test", metavar="A,B", help="which to pack (default train,test)"
+  )
+  made.add_argument(
+    "--workers",
+    type=int,
+    default=os.cpu_count(),
+    metavar="N",
+    help="threads (default: one a processor)",
+  )
+  return made
 
 
 def described(source: str) -> str:

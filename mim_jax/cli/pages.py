@@ -1,4 +1,4 @@
-"""Large pages for large arrays, which Linux gives a process that asks for them from its start."""
+"""Large pages for large arrays, and memory that is kept: what a process must ask for at its start."""
 
 import os
 import pathlib
@@ -6,18 +6,22 @@ import platform
 import sys
 
 SETTING = "GLIBC_TUNABLES"
+# Pages of 2 MiB; and what a step gives back stays with the process, for the next one.
+ASKED = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:" + ":".join(
+  f"glibc.malloc.{name}_threshold={2**35}" for name in ("mmap", "trim")
+)
 PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def ask() -> None:
-  """Starts the process anew with large pages, where they are to be had for the asking.
+  """Starts the process anew with both, where they are to be had for the asking.
 
-  On a CPU the arrays of a step come from malloc, and up to half of a step goes into the faults of
-  small pages (experiments/throughput). Where GLIBC_TUNABLES is set, be it to nothing, all stays as
+  On a CPU the arrays of a step come from malloc, and up to half of a step goes into page faults
+  (experiments/throughput). Where GLIBC_TUNABLES is set, be it to nothing, all stays as
   it is.
   """
   if SETTING not in os.environ and offered():
-    os.environ[SETTING] = "glibc.malloc.hugetlb=1"
+    os.environ[SETTING] = ASKED
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -26,20 +26,19 @@ def main(argv: list[str]) -> int:
   distributed.start(options.distributed, options.heartbeat)
   with distributed.together(options.heartbeat):
     facts = run.run(config, options.workdir)
-  if facts["signal"]:
-    return 128 + facts["signal"]
   if run.first():
-    arguments.name_files(options.workdir)
-  return 0
+    arguments.name_run(options.workdir)
+  return 128 + facts["signal"] if facts["signal"] else 0
 
 
 def parser() -> argparse.ArgumentParser:
   """The options of `mim-jax train`; what it does not know sets keys of the config."""
   made = arguments.parser(
     "train",
-    "Pre-train a method and write everything into a run folder. The same command resumes.",
-    "mim-jax train --config=configs/mae.py:dataset=folder,path=photos --workdir=runs/photos\n"
-    "any key can be set: --config.train.steps=200 --config.objective.mask.ratio=0.6",
+    "--config=FILE.py[:ARGUMENTS] --workdir=DIR [OPTION ...]",
+    "Pre-train a method and write everything into a run folder. The same command\n"
+    "resumes. Any key can be set: --config.train.steps=200 --config.train.wandb=NAME",
+    "mim-jax train --config=configs/mae.py:dataset=digits --workdir=runs/mae",
   )
   made.add_argument(
     "--config", required=True, metavar="FILE.py[:ARGUMENTS]", help="a config file, or its name"
@@ -48,25 +47,25 @@ def parser() -> argparse.ArgumentParser:
   made.add_argument(
     "--compile-only",
     action="store_true",
-    help="compile the step for --topology, say what it needs there, and train nothing",
+    help="say what a step needs on --topology; train nothing",
   )
   made.add_argument(
     "--topology",
     default="",
     metavar="NAME",
-    help="v4-N, v5e-N, v5p-N, v6e-N (TPUs), a100-N, h100-N, h200-N (GPUs) or cpu-N",
+    help="TPUs v4-N v5e-N v5p-N v6e-N, a100-N h100-N h200-N, cpu-N",
   )
   made.add_argument(
     "--distributed",
     action="store_true",
-    help="this is one of several processes (Slurm, Open MPI, Kubernetes, TPU pod)",
+    help="one of several processes (Slurm, MPI, TPU pod)",
   )
   made.add_argument(
     "--heartbeat",
     type=int,
     default=100,
     metavar="SECONDS",
-    help="a process that is silent for so long ends all others",
+    help="one silent for so long ends all (100)",
   )
   return made
 

@@ -3,11 +3,11 @@
 import contextlib
 import os
 import re
-import sys
 import time
 
 import jax
 
+from mim_jax import errors
 from mim_jax.errors import InputError, RunError
 
 # What the libraries that join processes (Gloo, NCCL, JAX's own service) say of one that is gone;
@@ -52,13 +52,12 @@ def together(heartbeat: int = 100):
   except Exception as error:
     if jax.process_count() == 1 or isinstance(error, InputError) or not LOST.search(str(error)):
       raise
-    print(
-      f"error: process {jax.process_index()} of {jax.process_count()}: another process of this "
+    errors.tell(
+      "error",
+      f"process {jax.process_index()} of {jax.process_count()}: another process of this "
       f"run is lost ({str(error).splitlines()[0][:200]}). JAX says within {heartbeat} s which, "
       "by number under 'unhealthy' (or 'the leader', which is process 0), and ends this one. Start "
       "all of them again: the same command goes on from the last checkpoint.",
-      file=sys.stderr,
-      flush=True,
     )
     time.sleep(2 * heartbeat)
     raise RunError("a process of this run was lost; see above.") from error

@@ -30,7 +30,9 @@ MAY_CHANGE = (
   "train.sharding",
   "train.skip_rate",
   "train.steps",
+  "train.tensorboard",
   "train.threads",
+  "train.wandb",
   "train.watchdog",
   "train.workers",
 )

@@ -1,4 +1,4 @@
-"""Metrics of a run: a JSON line, a TensorBoard event, a progress bar; fetched one interval late."""
+"""Metrics of a run: a JSON line, the progress, trackers; fetched one interval late."""
 
 import collections
 import json
@@ -6,13 +6,12 @@ import math
 import os
 import pathlib
 import statistics
-import sys
 import time
 
 import jax
-import tqdm.auto
 
-from mim_jax.train import goodput, numerics
+from mim_jax import errors
+from mim_jax.train import goodput, numerics, progress, trackers
 
 # What a line says of the machine; everything else is the same however often a run was stopped.
 LOSSES = tuple(kind for kind in goodput.KINDS if kind != "steps")
@@ -54,28 +53,18 @@ class Meter:
     norms = [line["gradient_norm"] for line in kept[-HISTORY:] if line.get("gradient_norm")]
     self._norms = collections.deque(norms, maxlen=HISTORY)
     if self._writes:
-      self._open(workdir, kept)
-    terminal = sys.stderr.isatty() or "ipykernel" in sys.modules
-    self._bar = tqdm.auto.tqdm(
-      total=total * self._batch_size,
-      initial=start * self._batch_size,
-      unit=" images",
-      unit_scale=True,
-      desc="train",
-      disable=not (terminal and self._writes),
-    )
+      self._open(kept)
+      self._trackers = trackers.Trackers(workdir, start, settings)
+    self._progress = progress.Progress(start, total, self._batch_size, shown=self._writes)
 
-  def _open(self, workdir: pathlib.Path, kept: list[dict]) -> None:
-    import tensorboardX  # heavy, and only needed here
-
+  def _open(self, kept: list[dict]) -> None:
     scratch = self._file.with_suffix(".tmp")
     scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
     scratch.replace(self._file)
-    self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=self._start + 1)
 
   def advance(self, step: int, metrics: dict) -> None:
     """Step number `step` (1 = the first) was started; `metrics` are its numbers, on the device."""
-    self._bar.update(self._batch_size)
+    self._progress.advance()
     watched = {k: metrics[k] for k in ("gradient_norm", "skipped") if k in metrics}
     self._interval.append((step, watched))
 
@@ -107,8 +96,8 @@ class Meter:
         self._write()
     finally:
       if self._writes:
-        self._events.close()
-      self._bar.close()
+        self._trackers.close()
+      self._progress.close()
 
   def _worked(self) -> float:
     """Seconds on a clock that stands still during evaluations."""
@@ -126,9 +115,8 @@ class Meter:
     line = {name: numerics.finite_or_none(value) for name, value in numbers.items()}
     self._append(step, dict(step=step, **line))
     self._probed.add(step)
-    if self._bar.disable:
-      shown = "  ".join(f"{name.removeprefix(EVAL)} {value:.4g}" for name, value in numbers.items())
-      print(f"step {step}/{self._total}  {shown}", file=sys.stderr, flush=True)
+    shown = "  ".join(f"{name.removeprefix(EVAL)} {value:.4g}" for name, value in numbers.items())
+    self._progress.say(f"step {step}/{self._total}  {shown}")
 
   def _fold(self, interval: list[tuple[int, dict]]) -> None:
     """Takes the steps of an interval into the notes. Errors: NonFiniteError after many skips."""
@@ -172,16 +160,13 @@ class Meter:
     peak, skipped = line["gradient_norm_max"], line.get("skipped_steps", 0)
     usual = statistics.median(self._norms) if len(self._norms) >= HISTORY // 5 else math.inf
     if self._writes and peak > SPIKE * usual:
-      print(
-        f"warning: gradient norm {peak:.3g} in the steps up to {step}, {peak / usual:.0f} times "
+      errors.tell(
+        "warning",
+        f"gradient norm {peak:.3g} in the steps up to {step}, {peak / usual:.0f} times "
         "what is usual.",
-        file=sys.stderr,
       )
     if self._writes and skipped:
-      print(
-        f"warning: {skipped} of the steps up to {step} were not finite and skipped.",
-        file=sys.stderr,
-      )
+      errors.tell("warning", f"{skipped} of the steps up to {step} were not finite and skipped.")
     if line["gradient_norm"] is not None:
       self._norms.append(line["gradient_norm"])
 
@@ -190,28 +175,14 @@ class Meter:
       self._losses.append(line["loss"])
     if self._writes:
       self._append(step, line)
-      self._show(step, line)
+      rate, seconds = line["images_per_second"], line["seconds"]
+      self._progress.show(step, line["loss"], rate, seconds)
 
   def _append(self, step: int, line: dict) -> None:
     with self._file.open("a") as file:
       file.write(json.dumps(line) + "\n")
-    for name, value in line.items():
-      if value is not None:
-        self._events.add_scalar(name if "/" in name else f"train/{name}", value, step)
-
-  def _show(self, step: int, line: dict) -> None:
-    loss = "not finite" if line["loss"] is None else f"{line['loss']:.4f}"
-    if not self._bar.disable:
-      self._bar.set_postfix(loss=loss, step=step)
-      return
-    done = (step - self._start) / max(self._total - self._start, 1)
-    left = line["seconds"] / max(done, 1e-9) * (1 - done)
-    print(
-      f"step {step}/{self._total}  loss {loss}  "
-      f"{line['images_per_second']:,.0f} images/s  {left:.0f} s left",
-      file=sys.stderr,
-      flush=True,
-    )
+    numbers = {k if "/" in k else f"train/{k}": v for k, v in line.items() if v is not None}
+    self._trackers.add(step, numbers)
 
 
 def read(file: pathlib.Path) -> list[dict]:
@@ -230,4 +201,4 @@ def read(file: pathlib.Path) -> list[dict]:
 def tell(text: str) -> None:
   """A notice for the person at the terminal."""
   if jax.process_index() == 0:
-    print(f"notice: {text}", file=sys.stderr, flush=True)
+    errors.tell("notice", text)

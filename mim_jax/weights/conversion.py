@@ -75,7 +75,7 @@ def unstated(name: str) -> str:
 def convert(
   source: str | os.PathLike, target: str | os.PathLike, *, format: str, **settings
 ) -> dict[str, Any]:
-  """Writes weights as `format`: what was done, as {"layout", "left", "not written", ...}.
+  """Writes weights as `format`: what was done, as {"layout", "licence", "left", "files", ...}.
 
   target: a file for "mim_jax", a folder for all others. `settings` as in `load`.
   """
@@ -88,14 +88,15 @@ def convert(
     target = target / native.FILE if target.suffix != ".safetensors" else target
     target.parent.mkdir(parents=True, exist_ok=True)
     native.save(target, variables, config, note)
-    written = native.pinned(target)
+    made = [target]
   else:
     lost = export.write(target, variables, config, format=format, note=note)
-    written = native.pinned(target)
+    made = export.written(target)
   return dict(
     layout=origin.get("layout", "mim_jax"),
     licence=origin.get("licence", "that of the run"),
     left=tuple(origin.get("left", ())),
     lost=tuple(lost),
-    written=written,
+    written=native.pinned(target),
+    files=tuple(made),
   )

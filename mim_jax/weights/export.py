@@ -45,6 +45,11 @@ def write(folder: pathlib.Path, variables: dict, config, *, format: str, note: d
   return sorted(flat.keys() - ours.keys())
 
 
+def written(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The files that `write` has made there."""
+  return [folder / name for name in (FILE, CONFIG, PREPROCESSOR) if (folder / name).exists()]
+
+
 def choose(format: str, config) -> base.Layout:
   """The layout by name, or the first of the format that can hold the encoder; else InputError."""
   named = [x for x in layouts.ALL if format in (x.format, x.name)]

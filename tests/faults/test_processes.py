@@ -104,7 +104,6 @@ def test_several_processes_give_the_losses_of_one_and_one_writes(several, alone)
   assert f"{len(told)} x cpu" in told[0][0] and "report.html" in told[0][0]
   for output, _ in told[1:]:  # the others say nothing
     assert [line for line in output.splitlines() if not line.startswith("[Gloo]")] == []
-  assert len(list(path.glob("events.out*"))) == 1
   assert (path / "report.html").exists() and (path / "weights.safetensors").exists()
 
 

@@ -1,0 +1,35 @@
+"""How far the steps are from what the machine allows, as a picture."""
+
+import pathlib
+import statistics
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+
+def draw(rows: list[dict], file: pathlib.Path) -> None:
+  """FLOP/s of each step over its FLOPs a byte, under the two ceilings measured in the same run.
+
+  FLOPs are the config's; bytes are XLA's count of what its operations read and write, caches or
+  not, so a step can lie above the slope of the memory.
+  """
+  peak = statistics.median(rate for row in rows for rate in row["matmul_flops"])
+  stream = max(row["bandwidth"] for row in rows)
+  figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+  x = np.geomspace(1, 1000, 200)
+  axes.loglog(x, np.minimum(stream * x, peak) / 1e9, color="black", linewidth=1)
+  axes.text(1000, peak / 1e9, f"matrix product {peak / 1e9:,.0f} GFLOP/s", ha="right", va="bottom")
+  axes.text(1.1, 1.2 * stream / 1e9, f"memory {stream / 1e9:,.0f} GB/s", ha="left", va="bottom")
+  for row in rows:
+    intensity = row["flops_formula"] / row["bytes_xla"]
+    rate = row["batch"] * row["flops_formula"] / statistics.median(row["seconds"]) / 1e9
+    axes.plot(intensity, rate, "o", color="tab:blue")
+    axes.annotate(row["name"], (intensity, rate), xytext=(5, -3), textcoords="offset points")
+  axes.set_xlabel("FLOP a byte that operations read and write")
+  axes.set_ylabel("GFLOP/s")
+  axes.grid(alpha=0.3, which="both")
+  figure.savefig(file, dpi=110)
+  plt.close(figure)
