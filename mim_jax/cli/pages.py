@@ -1,4 +1,4 @@
-"""Large pages for large arrays, and memory that is kept: what a process must ask for at its start."""
+"""Large pages, and memory that is kept: what a process must ask for at its start."""
 
 import os
 import pathlib
