@@ -16,7 +16,7 @@ PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 def ask() -> None:
   """Starts the process anew with both, where they are to be had for the asking.
 
-  On a CPU the arrays of a step come from malloc, and up to half of a step goes into page faults
+  On a CPU the arrays of a step come from malloc, and much of a step can go into page faults
   (experiments/throughput). Where GLIBC_TUNABLES is set, be it to nothing, all stays as
   it is.
   """

@@ -51,8 +51,8 @@ class LayerNorm(nn.Module):
     shape = x.shape[-1:]
     scale = self.param("scale", nn.initializers.ones, shape) if self.use_scale else jnp.ones(shape)
     bias = self.param("bias", nn.initializers.zeros, shape) if self.use_bias else jnp.zeros(shape)
-    given = (jnp.asarray(value) for value in (x, scale, bias))  # also of numpy
-    return norms.layer_norm(*given, self.epsilon).astype(self.dtype)
+    x, scale, bias = (jnp.asarray(value) for value in (x, scale, bias))  # also of numpy
+    return norms.layer_norm(x, scale, bias, self.epsilon).astype(self.dtype)
 
 
 def norm(dtype: str, name: str | None = None, **settings) -> LayerNorm:

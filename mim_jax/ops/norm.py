@@ -8,7 +8,6 @@ from jax import Array
 from jaxtyping import Float
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def layer_norm(
   x: Float[Array, "*n d"], scale: Float[Array, " d"], bias: Float[Array, " d"], epsilon: float
 ) -> Float[Array, "*n d"]:
@@ -18,6 +17,11 @@ def layer_norm(
   CPU compiler computes the gradient of the residual stream anew in every block, through all blocks
   after it. Source: arXiv 1607.06450; the variance is that of two passes.
   """
+  return _layer_norm(x, scale, bias, epsilon)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _layer_norm(x, scale, bias, epsilon):
   return _forward(x, scale, bias, epsilon)[0]
 
 
@@ -40,4 +44,4 @@ def _backward(epsilon, kept, gradient):
   return to_x.astype(x.dtype), jnp.sum(gradient * normal, axes), jnp.sum(gradient, axes)
 
 
-layer_norm.defvjp(_forward, _backward)
+_layer_norm.defvjp(_forward, _backward)
