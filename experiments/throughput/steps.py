@@ -135,7 +135,7 @@ def prepared(method: str, size: str, batch: int, folder: pathlib.Path, dtype: st
   np.save(file, noise)
   made = config_lib.get_config(method, f"size={size},dataset=arrays,path={file},image=224")
   made.train.update(dict(batch_size=batch, steps=10_000, epochs=None, dtype=dtype))
-  if method == "beit":  # the codes of a network drawn at random cost what those of a trained one do
+  if "codes" in made.teachers:  # those of a network drawn at random cost as much as a trained one's
     codebook = f"size={size},image=224"
     made.teachers.codes = config_lib.part(
       teachers.Untrained, config="codebook", arg=codebook, whole=True
