@@ -120,19 +120,12 @@ def ours(name: str, kind: str, size: str, batch: int, backend: str, folder: path
   """Our step."""
   from experiments import turns
   from experiments.throughput import supervised
-  from mim_jax import config as config_lib
-  from mim_jax.data import augment
 
   dtype = dict(cpu="float32", gpu="bfloat16")[backend]
   if kind == "ViT":
     return supervised.Step(size, batch, IMAGE, PATCH, dtype)
   made = steps.prepared("mae", size, batch, folder, dtype)
-  if name == OURS:
-    made = made.copy_and_resolve_references()
-    with made.unlocked():
-      norm = {key: made.data.augment[key] for key in ("mean", "std")}
-      made.data.augment = config_lib.part(augment.ready, **norm)
-  return turns.Step(made)
+  return turns.Step(steps.only_normalised(made) if name == OURS else made)
 
 
 def theirs(name: str, kind: str, size: str, batch: int, backend: str, folder: pathlib.Path):

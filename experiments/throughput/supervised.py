@@ -26,7 +26,7 @@ class Classifier(nn.Module):
     shared = dict(dtype=self.dtype)
     tokens = tokenizers.ImagePatches(patch=self.patch, width=self.width, **shared)(images)
     latents = encoders.ViT(depth=self.depth, heads=self.heads, **shared)(tokens)
-    return nn.Dense(1000)(latents.values[:, 0].astype(jnp.float32))
+    return nn.Dense(1000)(latents.prefix[:, 0].astype(jnp.float32))
 
 
 class Step:

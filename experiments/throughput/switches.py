@@ -87,16 +87,12 @@ def measured(options, folder: pathlib.Path) -> list[dict]:
 
 def prepared(method: str, settings: dict, options, folder: pathlib.Path):
   """The config of a case; its images are normalised only, where nothing else is said."""
-  from mim_jax import config as config_lib
-  from mim_jax.data import augment
-
   cpu = options.backend == "cpu"
   batch, dtype = (8, "float32") if cpu else (512, "bfloat16")
-  made = steps.prepared(method, options.size, batch, folder, dtype).copy_and_resolve_references()
+  made = steps.prepared(method, options.size, batch, folder, dtype)
+  cropped = "data.augment" in settings
+  made = made.copy_and_resolve_references() if cropped else steps.only_normalised(made)
   with made.unlocked():
-    if "data.augment" not in settings and method != "localmim":
-      norm = {key: made.data.augment[key] for key in ("mean", "std")}
-      made.data.augment = config_lib.part(augment.ready, **norm)
     for key, value in settings.items():
       if value is not None:
         made.update_from_flattened_dict({key: value})

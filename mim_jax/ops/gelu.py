@@ -9,8 +9,8 @@ from jaxtyping import Float
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
   """Gives x times the share of a normal distribution below x; of any shape.
 
-  By erf, as the published networks compute it: jax.nn.gelu(approximate=False) takes erfc, which
-  costs twice as much on a CPU. All that is kept for the gradient is x. Source: arXiv 1606.08415.
+  By erf, as the published networks compute it: jax.nn.gelu(approximate=False) takes erfc, whose
+  two branches cost more. All that is kept for the gradient is x. Source: arXiv 1606.08415.
   """
   return _gelu(x)
 
