@@ -25,20 +25,21 @@ FILE = HERE / "switches.jsonl"
 BASE = ("mae", {})
 RATIO = "objective.mask.ratio"
 BOTH = ("parts.encoder", "parts.predictor")
+CROPPED = "crop and flip in the step"  # elsewhere images are only normalised
 # method, settings that differ from its config
 CASES = {
   "mask ratio 0 (one patch masked)": ("mae", {RATIO: 0.005}),
   "mask ratio 0.5": ("mae", {RATIO: 0.5}),
   "mask ratio 0.9": ("mae", {RATIO: 0.9}),
   "mask ratio 0.95": ("mae", {RATIO: 0.95}),
-  "crop and flip in the step": ("mae", {"data.augment": None}),
+  CROPPED: ("mae", {}),
   "scan over blocks": ("mae", {f"{part}.scan": True for part in BOTH}),
   "remat dots": ("mae", {f"{part}.remat": "dots" for part in BOTH}),
   "remat full": ("mae", {f"{part}.remat": "full" for part in BOTH}),
   "drop path": ("mae", {"parts.encoder.drop_path": 0.1}),
-  "tanh for erf in GELU": ("mae", {f"{part}.activation": "gelu_tanh" for part in BOTH}),
+  "tanh for erf in the encoder's GELU": ("mae", {"parts.encoder.activation": "gelu_tanh"}),
   "bfloat16": ("mae", {"train.dtype": "bfloat16"}),
-  "HPM: teacher, second loss": ("hpm", {}),
+  "HPM: teacher and second loss": ("hpm", {}),
   "LocalMIM: HOG at four depths": ("localmim", {}),
   "SimMIM: mask tokens in the encoder": ("simmim", {}),
   "I-JEPA: teacher of all tokens": ("ijepa", {}),
@@ -70,10 +71,10 @@ def measured(options, folder: pathlib.Path) -> list[dict]:
 
   some = 1 if options.backend == "cpu" else 10
   plain = prepared(*BASE, options, folder)
-  base, rows = turns.Step(plain), []
+  base, rows = turns.Step(steps.only_normalised(plain)), []
   for name in options.only.split(","):
     made = prepared(*CASES[name], options, folder)
-    step = turns.Step(made)
+    step = turns.Step(made if name == CROPPED else steps.only_normalised(made))
     calls = {"base": functools.partial(base, some), name: functools.partial(step, some)}
     seconds = turns.alternate(calls, options.rounds)
     quartiles = turns.ratios(seconds, "base")[name]
@@ -86,19 +87,11 @@ def measured(options, folder: pathlib.Path) -> list[dict]:
 
 
 def prepared(method: str, settings: dict, options, folder: pathlib.Path):
-  """The config of a case; its images are normalised only, where nothing else is said."""
+  """The config of a case."""
   cpu = options.backend == "cpu"
   batch, dtype = (8, "float32") if cpu else (512, "bfloat16")
   made = steps.prepared(method, options.size, batch, folder, dtype)
-  cropped = "data.augment" in settings
-  made = made.copy_and_resolve_references() if cropped else steps.only_normalised(made)
-  with made.unlocked():
-    for key, value in settings.items():
-      if value is not None:
-        made.update_from_flattened_dict({key: value})
-    if "train.dtype" in settings:
-      for part in made.parts.values():
-        part.dtype = settings["train.dtype"]
+  made.update_from_flattened_dict(settings)
   return made
 
 
