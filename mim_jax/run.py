@@ -17,7 +17,7 @@ from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.data import clips, paired
 from mim_jax.data import folder as folder_lib
-from mim_jax.evaluate import features, reconstruction, report
+from mim_jax.evaluate import features, reconstruction, report, runner
 from mim_jax.train import checkpoint, folder, mesh, metrics
 from mim_jax.train import state as state_lib
 from mim_jax.weights import native
@@ -96,6 +96,7 @@ def judge(experiment, state, path: pathlib.Path, facts: dict | None = None, only
   describe_run(experiment, state, path, results, facts, time.monotonic() - began)
   write_results(path, results)
   report.report(path)
+  say(runner.table(results["evaluations"]))
   return results
 
 

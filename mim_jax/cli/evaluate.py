@@ -18,7 +18,6 @@ def main(argv: list[str]) -> int:
     )
 
   from mim_jax import run
-  from mim_jax.evaluate import runner
   from mim_jax.train import cache, folder
 
   cache.start()
@@ -28,8 +27,7 @@ def main(argv: list[str]) -> int:
   experiment, state = run.restored(options.workdir)
   with folder.opened(options.workdir, experiment.config) as path:
     experiment.config, names = asked(experiment.config, only, overrides)
-    results = run.judge(experiment, state, path, only=names)
-  print(runner.table(results["evaluations"]))
+    run.judge(experiment, state, path, only=names)
   arguments.name_run(options.workdir)
   return 0
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 import stat
 
+import filelock
 import jax
 
 from mim_jax.errors import InputError
@@ -35,9 +36,22 @@ def start() -> pathlib.Path | None:
   jax.config.update("jax_compilation_cache_dir", str(path))
   if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", QUICK)
-  if "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ:
-    jax.config.update("jax_compilation_cache_max_size", LIMIT)
+  if not named:  # in a folder of the user's the limit is the user's, too
+    sweep(path)
+    if "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ:
+      jax.config.update("jax_compilation_cache_max_size", LIMIT)
   return path
+
+
+def sweep(path: pathlib.Path) -> None:
+  """Removes what a killed process had not written whole: JAX dates an entry when it is.
+
+  JAX itself never gets over one without a date: from then on it keeps nothing, and warns each time.
+  """
+  with filelock.FileLock(path / ".lockfile"):  # JAX's own
+    for entry in path.glob("*-cache"):
+      if not entry.with_name(entry.name.removesuffix("cache") + "atime").exists():
+        entry.unlink()
 
 
 def default() -> pathlib.Path:

@@ -40,7 +40,7 @@ class Trackers:
       made = act()
     except Exception as error:  # training must not depend on who looks on
       self._open.pop(name, None)
-      said = str(error).partition("\n")[0]
+      said = str(error).partition("\n")[0].rstrip(".")
       errors.tell(
         "warning",
         f"{name} is switched off: {type(error).__name__}: {said}. Training goes on, "

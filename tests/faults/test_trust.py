@@ -79,6 +79,21 @@ def test_the_cache_is_on_in_a_private_folder(tmp_path, monkeypatch, options_of_j
   assert cache.start() == tmp_path / "mine"
 
 
+def test_what_a_killed_process_left_in_the_cache_is_removed(tmp_path, monkeypatch, options_of_jax):
+  monkeypatch.delenv(cache.NAME, raising=False)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  place = cache.default()
+  place.mkdir(parents=True, mode=0o700)
+  for name in ("jit_whole-1-cache", "jit_whole-1-atime", "jit_cut-2-cache"):
+    (place / name).write_bytes(b"some")
+  cache.start()
+  assert {x.name for x in place.glob("jit_*")} == {"jit_whole-1-cache", "jit_whole-1-atime"}
+  monkeypatch.setenv(cache.NAME, str(place))
+  jax.config.update("jax_compilation_cache_max_size", -1)
+  cache.start()
+  assert jax.config.jax_compilation_cache_max_size == -1
+
+
 def test_a_home_that_can_not_be_written_to_means_no_cache(tmp_path, monkeypatch, options_of_jax):
   (tmp_path / "file").write_text("")
   monkeypatch.delenv(cache.NAME, raising=False)
