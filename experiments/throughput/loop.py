@@ -1,4 +1,5 @@
-"""From packed images to the loss: how much of the rate of steps alone the train loop keeps.
+"""From packed images to the loss: how much of the rate of steps alone the train loop keeps, and for
+how long a save holds it up.
 
 Run: python experiments/throughput/loop.py --photos=DIR [--size=B] [--backend=cpu|gpu] [--rounds=5]
 
@@ -41,11 +42,13 @@ def main():
     calls = dict(alone=lambda: step(options.steps), loop=lambda: fed(step, options.steps))
     turns.alternate(calls, 1)
     seconds = turns.alternate(calls, options.rounds)
+    saves = saved(step, options, store)
   share = statistics.quantiles(
     [a / b for a, b in zip(seconds["alone"], seconds["loop"], strict=True)], n=4
   )
   stamp = records.stamp() | dict(command="python experiments/throughput/loop.py --photos=PHOTOS")
   record = dict(**stamp, backend=options.backend, size=options.size, share=share, seconds=seconds)
+  record |= dict(saves=saves, steps=options.steps)
   records.append(FILE, record | dict(batch=BATCH[options.backend], load=os.getloadavg()[0]))
   write()
 
@@ -55,7 +58,8 @@ def prepared(options, store: str):
   from mim_jax import config as config_lib
   from mim_jax.data import packing, sources
 
-  opened = {"train": sources.folder(path=options.photos, split="all", canvas=512)}
+  where = dict(path=options.photos, canvas=512)
+  opened = {split: sources.folder(split=split, **where) for split in ("train", "test")}
   settings = packing.Settings(256, "raw")
   packing.pack(opened, store, settings, "PHOTOS", workers=os.cpu_count() or 1)
   made = config_lib.get_config("mae", f"size={options.size},dataset=packed,path={store}")
@@ -76,6 +80,24 @@ def fed(step, steps: int) -> float:
   return (time.perf_counter() - began) / steps
 
 
+def saved(step, options, store: str) -> dict[str, list[float]]:
+  """Seconds for which a save holds the loop up, and those of a step while it is written."""
+  import jax
+
+  from mim_jax.train import checkpoint
+
+  held, meanwhile = [], []
+  with checkpoint.Checkpoints(pathlib.Path(store) / "checkpoints", keep=1) as saves:
+    for number in range(options.rounds + 1):  # the first compiles the digests
+      saves.wait()
+      jax.block_until_ready(step.state)
+      began = time.perf_counter()
+      saves.save(number, step.state, {})
+      held.append(time.perf_counter() - began)
+      meanwhile.append(step(options.steps))
+  return dict(held=held[1:], meanwhile=meanwhile[1:])
+
+
 def write() -> None:
   """The newest record of each backend, as a table in README.md."""
   rows = []
@@ -86,8 +108,14 @@ def write() -> None:
     )
     share = f"{middle:.1f} % ({low:.1f} to {high:.1f})"
     where = f"{record['hardware']}, {record['date']}, {record['commit']}"
-    rows.append([f"MAE {record['size']}", f"{alone:,.1f}", f"{loop:,.1f}", share, where])
-  header = ["step", "images/s, steps alone", "images/s, from the store", "share", "measured"]
+    seconds = statistics.median(record["seconds"]["alone"])
+    held, meanwhile = (
+      f"{statistics.median(record['saves'][key]) / seconds:.2f}" for key in ("held", "meanwhile")
+    )
+    rates = [f"MAE {record['size']}", f"{alone:,.1f}", f"{loop:,.1f}", share]
+    rows.append([*rates, held, meanwhile, where])
+  header = ["step", "images/s, steps alone", "images/s, from the store", "share"]
+  header += ["a save stops the loop for, steps", "a step meanwhile takes, steps", "measured"]
   records.place(HERE / "README.md", "loop", records.markdown(header, rows))
 
 

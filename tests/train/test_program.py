@@ -9,6 +9,7 @@ import pytest
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.data import augment
+from mim_jax.evaluate import features
 from mim_jax.train import program
 
 pytestmark = pytest.mark.slow
@@ -72,3 +73,33 @@ def test_teacher_optimizer_and_metrics_are_in_the_one_program():
       lambda a, b: not np.array_equal(a, b), getattr(before, part), getattr(after, part)
     )
     assert any(jax.tree.leaves(changed)), part
+
+
+@pytest.mark.parametrize("axis", ["data", "fsdp"])
+def test_a_device_computes_the_same_however_many_there_are(axis):
+  """With as many images on each; under fsdp a little less, the optimizer's work is divided."""
+  found = {}
+  for devices in (1, 2, 8):
+    config = config_lib.get_config("mae", "dataset=digits,size=nano")
+    config.train.update(dict(steps=10, epochs=None, batch_size=64 * devices))
+    config.train.mesh.update({"data": 1, axis: devices})
+    experiment = experiment_lib.Experiment(config, devices=jax.devices()[:devices])
+    batch = next(experiment.batches())
+    compiled = program.compile_update(experiment, experiment.abstract_state(), batch)
+    found[devices] = compiled.cost_analysis()["flops"]
+  assert found[1] > 1e7
+  for devices in (2, 8):
+    assert found[devices] == pytest.approx(found[1], rel=0.02), found
+
+
+def test_evaluations_of_all_states_share_one_compiled_encoder():
+  config = config_lib.get_config("mae", "dataset=digits,size=nano")
+  config.train.update(dict(steps=10, epochs=None, batch_size=8))
+  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  read, found = experiment.body.read, []
+  for seed in range(3):
+    state = experiment.init(jax.random.key(seed))
+    encode = experiment.encoder(state.params, state.stats)
+    found.append(features.features(encode, experiment.data.test, 64)[0])
+    assert read._cache_size() == 1
+  assert not np.array_equal(found[0], found[1])
