@@ -34,6 +34,7 @@ PEERS = {
   "transformers, fused attention, compiled": ("sdpa", True),
 }
 OURS, TRAINED = "ours", "ours, crop in the step"
+PRODUCTS = ("matrix products alone, PyTorch", "matrix products alone, JAX")
 IMAGE, PATCH = 224, 16
 
 
@@ -65,23 +66,27 @@ def main():
 def compared(kind: str, size: str, backend: str, rounds: int) -> dict:
   """Seconds a step of our step and of each other contender, beside each other in turns."""
   others = [*([TRAINED] if kind == "MAE" else []), *PEERS]
-  pairs = {name: beside(name, kind, size, backend, rounds) for name in others}
-  return dict(kind=kind, size=size, batch=BATCH[backend][size], pairs=pairs)
+  pairs = {name: beside((name, OURS), kind, size, backend, rounds) for name in others}
+  products = beside(PRODUCTS, kind, size, backend, rounds)
+  return dict(kind=kind, size=size, batch=BATCH[backend][size], pairs=pairs, products=products)
 
 
-def beside(name: str, kind: str, size: str, backend: str, rounds: int) -> dict[str, list[float]]:
-  """Seconds a step of `name` and of ours.
+def beside(
+  names: tuple[str, str], kind: str, size: str, backend: str, rounds: int
+) -> dict[str, list[float]]:
+  """Seconds a step of two contenders, the second one ours.
 
   Both are processes, and wait while it is not their turn. On a GPU, whose memory they would share,
   one comes after the other.
   """
   if backend == "gpu":
     found = {}
-    for key, who in (("theirs", name), ("ours", OURS)):
+    for key, who in zip(("theirs", "ours"), names, strict=True):
       with contender(who, kind, size, backend) as turn:
         found[key] = [turn() for _ in range(rounds)]
     return found
-  with contender(name, kind, size, backend) as their, contender(OURS, kind, size, backend) as our:
+  their, our = (contender(name, kind, size, backend) for name in names)
+  with their as their, our as our:
     turns = [(their(), our()) for _ in range(rounds)]
   return dict(theirs=[a for a, _ in turns], ours=[b for _, b in turns])
 
@@ -110,7 +115,7 @@ def answer(name: str, kind: str, size: str, backend: str) -> None:
   """Makes a step (on a GPU ten) for every line that comes in, and says what each took."""
   batch, some = BATCH[backend][size], 1 if backend == "cpu" else 10
   with tempfile.TemporaryDirectory() as folder:
-    make = theirs if name in PEERS else ours
+    make = alone if name in PRODUCTS else theirs if name in PEERS else ours
     step = make(name, kind, size, batch, backend, pathlib.Path(folder))
     for _ in sys.stdin:
       print(step(some), flush=True)
@@ -144,6 +149,17 @@ def theirs(name: str, kind: str, size: str, batch: int, backend: str, folder: pa
   return torch_steps.Step(made, batch, IMAGE, compiled, device, threads)
 
 
+def alone(name: str, kind: str, size: str, batch: int, backend: str, folder: pathlib.Path):
+  """The matrix products of a step; `folder` is not needed."""
+  from experiments.throughput import products
+
+  found = products.of_step(kind, size, batch, IMAGE, PATCH)
+  if name == PRODUCTS[0]:
+    device = dict(cpu="cpu", gpu="cuda")[backend]
+    return products.Torch(found, device, len(os.sched_getaffinity(0)))
+  return products.Jax(found, dict(cpu="float32", gpu="bfloat16")[backend])
+
+
 def write() -> None:
   """The newest record of each backend, as tables in README.md."""
   for record in {r["backend"]: r for r in records.read(FILE)}.values():
@@ -163,8 +179,9 @@ def table(record: dict) -> str:
       pair = row["pairs"].get(name)
       rate = pair and row["batch"] / statistics.median(pair["theirs"])
       cells.append(f"{rate:,.1f} ({ratio(pair)[1]:.2f})" if pair else "–")
-    rows.append([*cells, ahead(row)])
+    rows.append([*cells, ahead(row), products(row)])
   header = ["images/s (ours / it)", "batch", OURS, TRAINED, *PEERS, "ours / best of theirs"]
+  header.append("matrix products alone, share of a step: JAX, PyTorch (JAX / it)")
   return records.markdown(header, rows)
 
 
@@ -178,6 +195,17 @@ def ahead(row: dict) -> str:
   """Ratio to the one of theirs that comes nearest: median and quartiles."""
   low, middle, high = min((ratio(row["pairs"][name]) for name in PEERS), key=lambda r: r[1])
   return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def products(row: dict) -> str:
+  """Which share of our step, and of their fastest, goes into the matrix products alone."""
+  best = min(PEERS, key=lambda name: ratio(row["pairs"][name])[1])
+  shares = [
+    statistics.median(row["products"][key]) / statistics.median(row["pairs"][best][key])
+    for key in ("ours", "theirs")
+  ]
+  ours, theirs = (f"{100 * share:.0f} %" for share in shares)
+  return f"{ours}, {theirs} ({ratio(row['products'])[1]:.2f})"
 
 
 def in_words(row: dict) -> str:
