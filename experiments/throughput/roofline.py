@@ -1,5 +1,6 @@
 """How far the steps are from what the machine allows, as a picture."""
 
+import itertools
 import pathlib
 import statistics
 
@@ -23,11 +24,11 @@ def draw(rows: list[dict], file: pathlib.Path) -> None:
   axes.loglog(x, np.minimum(stream * x, peak) / 1e9, color="black", linewidth=1)
   axes.text(1000, peak / 1e9, f"matrix product {peak / 1e9:,.0f} GFLOP/s", ha="right", va="bottom")
   axes.text(1.1, 1.2 * stream / 1e9, f"memory {stream / 1e9:,.0f} GB/s", ha="left", va="bottom")
-  for row in rows:
+  for row, marker in zip(rows, itertools.cycle("osD^v<>PX*"), strict=False):
     intensity = row["flops_formula"] / row["bytes_xla"]
     rate = row["batch"] * row["flops_formula"] / statistics.median(row["seconds"]) / 1e9
-    axes.plot(intensity, rate, "o", color="tab:blue")
-    axes.annotate(row["name"], (intensity, rate), xytext=(5, -3), textcoords="offset points")
+    axes.plot(intensity, rate, marker, label=row["name"])
+  axes.legend(loc="lower right")
   axes.set_xlabel("FLOP a byte that operations read and write")
   axes.set_ylabel("GFLOP/s")
   axes.grid(alpha=0.3, which="both")
