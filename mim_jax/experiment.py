@@ -91,7 +91,8 @@ class Experiment:
     settings = self.config.train
     if (settings.steps is None) == (settings.epochs is None):
       raise InputError(
-        f"train: steps={settings.steps}, epochs={settings.epochs}. Give one, leave the other None."
+        f"train: steps={settings.steps}, epochs={settings.epochs}. Give one of them and not both "
+        "(in a config file the other is None)."
       )
     if settings.steps is not None:
       return settings.steps

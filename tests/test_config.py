@@ -115,6 +115,14 @@ def test_one_image_size_for_training_and_evaluation():
   assert made.data.view.size == (8, 12)
 
 
+@pytest.mark.parametrize(("given", "other"), [("steps", "epochs"), ("epochs", "steps")])
+@pytest.mark.parametrize("dataset", ["digits", "cifar10"])  # of steps, of epochs
+def test_steps_take_the_place_of_epochs_and_epochs_that_of_steps(given, other, dataset):
+  made = arguments.config(f"mae:dataset={dataset},size=tiny", [f"--config.train.{given}=7"])
+  assert made.train[given] == 7
+  assert made.train[other] is None
+
+
 def test_an_override_reaches_every_place_that_shares_the_node():
   made = arguments.config("mae:dataset=digits", ["--config.objective.mask.ratio=0.5"])
   assert made.objective.mask.ratio == made.pictures.mask.ratio == 0.5

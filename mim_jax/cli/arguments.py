@@ -39,12 +39,13 @@ def config(spec: str, overrides: list[str]):
 
 
 def overridden(made, overrides: list[str]):
-  """A config with `--config.a.b=value` overrides, type-checked.
+  """A config with `--config.a.b=value` overrides, type-checked; steps take the place of epochs, and
+  epochs that of steps.
 
   Errors: InputError for unknown keys (with the nearest), and wrong types.
   """
-  for item in overrides:
-    key = item.partition("=")[0].removeprefix("--config.")
+  keys = [item.partition("=")[0].removeprefix("--config.") for item in overrides]
+  for item, key in zip(overrides, keys, strict=True):
     if not item.startswith("--config."):
       raise errors.InputError(
         f"{item!r} is not an option here. Overrides look like --config.train.steps=100."
@@ -58,6 +59,9 @@ def overridden(made, overrides: list[str]):
     values(argv)
   except (flags.Error, TypeError, ValueError) as error:
     raise errors.InputError(f"config override: {error}") from error
+  for given, other in (("steps", "epochs"), ("epochs", "steps")):
+    if f"train.{given}" in keys and f"train.{other}" not in keys:
+      values.config.train[other] = None
   return values.config
 
 
