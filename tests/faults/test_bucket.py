@@ -9,6 +9,7 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ import runs
 needs_gcsfs = pytest.mark.skipif(
   importlib.util.find_spec("gcsfs") is None, reason="needs gcsfs, of the extra gcs"
 )
+nightly = pytest.mark.skipif("NIGHTLY" not in os.environ, reason="NIGHTLY=1 runs it")
 WORDS = (
   "--config.train.steps=24",
   "--config.train.checkpoint_every=2",
@@ -134,6 +136,48 @@ def test_kills_and_a_lost_machine_cost_nothing(bucket, tmp_path):
   assert "metrics.jsonl: lines were missing, and were put back from the checkpoint." in lost
   assert not (work / "checkpoints").exists()
   runs.same_run(work, tmp_path / "whole")
+
+
+def several(folders, *words):
+  """Two processes of one run, each with its own run folder, as hosts without a shared disk."""
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+  joined = dict(JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}", JAX_NUM_PROCESSES="2")
+  axes = ("--config.train.mesh.data=1", "--config.train.mesh.fsdp=2")
+  return [
+    runs.start(at, *WORDS, *axes, *words, **joined, JAX_PROCESS_ID=str(index))
+    for index, at in enumerate(folders)
+  ]
+
+
+@needs_gcsfs
+@nightly
+def test_hosts_that_share_no_disk_share_a_bucket(bucket, tmp_path):
+  hosts, address = [tmp_path / "one", tmp_path / "two"], f"{bucket}/hosts"
+  words = [f"--config.train.checkpoints={address}"]
+  processes = several(hosts, *words)
+  while len(metrics.read(hosts[0] / metrics.FILE)) < 8:
+    assert processes[0].poll() is None
+    time.sleep(0.02)
+  processes[1].send_signal(signal.SIGTERM)
+  for process in processes:
+    runs.finish(process, 143)
+  assert not hosts[1].exists()
+  for process in several(hosts[::-1], *words):  # process 0 is now on the other host
+    runs.finish(process)
+  assert [line["step"] for line in runs.lines(hosts[1])] == list(range(1, 25))
+  runs.finish(runs.start(tmp_path / "alone", *WORDS))
+  first, second = runs.lines(hosts[1]), runs.lines(tmp_path / "alone")
+  np.testing.assert_allclose(*([x["loss"] for x in lines] for lines in (first, second)), rtol=1e-4)
+
+
+@nightly
+def test_hosts_that_share_nothing_are_told(tmp_path):
+  processes = several([tmp_path / "one", tmp_path / "two"])
+  troubles = [runs.finish(process, 2)[1] for process in processes]
+  assert "another process can't use this; it says why" in troubles[0]
+  assert "process 1 does not see what process 0 wrote" in troubles[1]
 
 
 @needs_gcsfs
