@@ -6,6 +6,7 @@ It holds machine code that is run with the user's rights, so the folder must be 
 import os
 import pathlib
 import stat
+import time
 
 import jax
 
@@ -32,6 +33,7 @@ def start() -> pathlib.Path | None:
     if named:
       raise
     return None
+  complete(path)
   jax.config.update("jax_compilation_cache_dir", str(path))
   if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", QUICK)
@@ -44,6 +46,18 @@ def default() -> pathlib.Path:
   """Where the cache lies unless the user says so: under XDG_CACHE_HOME, or ~/.cache."""
   base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
   return pathlib.Path(base) / "mim_jax" / "xla"
+
+
+def complete(path: pathlib.Path) -> None:
+  """Gives every entry a time of last use, without which JAX fails to keep any other.
+
+  Entries without one come from programs that set the folder no limit, and from killed ones.
+  """
+  now = time.time_ns().to_bytes(8, "little")  # as jax/_src/lru_cache.py writes it
+  for entry in path.glob("*-cache"):
+    used = entry.with_name(entry.name.removesuffix("-cache") + "-atime")
+    if not used.exists():
+      used.write_bytes(now)
 
 
 def check(path: pathlib.Path) -> None:

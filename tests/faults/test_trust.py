@@ -98,3 +98,16 @@ def test_a_cache_that_others_can_write_to_is_refused(tmp_path, monkeypatch, opti
   monkeypatch.setattr(cache.os, "geteuid", lambda: 12345)
   with pytest.raises(InputError, match="belongs to user .*, not to you"):
     cache.start()
+
+
+def test_entries_of_other_programs_and_killed_ones_stop_no_cache(tmp_path):
+  """JAX's own cache, which reads the times of all entries before it keeps another."""
+  from jax._src import lru_cache
+
+  lru_cache.LRUCache(str(tmp_path), max_size=-1).put("theirs", b"1")  # no limit, no time
+  ours = lru_cache.LRUCache(str(tmp_path), max_size=1000)
+  with pytest.raises(FileNotFoundError):
+    ours.put("ours", b"2")
+  cache.complete(tmp_path)
+  ours.put("ours", b"2")
+  assert (ours.get("theirs"), ours.get("ours")) == (b"1", b"2")
