@@ -98,6 +98,7 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       batch_size=config_dict.FieldReference(4096),  # of all devices together
       dtype=config_dict.FieldReference("float32"),  # what is computed in, or "bfloat16"
       log_every=50,  # steps between lines of metrics
+      checkpoints="",  # where they lie: gs://BUCKET/FOLDER, or "" for the run folder
       checkpoint_every=1000,  # steps between checkpoints
       keep=2,  # the newest checkpoints
       keep_every=0,  # and every so many steps one, 0 for none

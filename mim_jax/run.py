@@ -18,7 +18,7 @@ from mim_jax import experiment as experiment_lib
 from mim_jax.data import clips, paired
 from mim_jax.data import folder as folder_lib
 from mim_jax.evaluate import features, reconstruction, report, runner
-from mim_jax.train import checkpoint, folder, mesh, metrics
+from mim_jax.train import checkpoint, folder, mesh, metrics, place
 from mim_jax.train import state as state_lib
 from mim_jax.weights import native
 
@@ -102,9 +102,8 @@ def judge(experiment, state, path: pathlib.Path, facts: dict | None = None, only
 
 def restored(workdir):
   """(experiment, state) of a run folder, from its config.json and newest checkpoint."""
-  path = pathlib.Path(workdir)
-  experiment = experiment_lib.build(folder.read_config(path))
-  with checkpoint.Checkpoints(path / "checkpoints", writes=False) as saves:
+  experiment = experiment_lib.build(folder.read_config(workdir))
+  with checkpoint.Checkpoints(place.of(workdir, experiment.config), writes=False) as saves:
     state, _ = saves.restore(experiment.abstract_state())
   return experiment, state
 

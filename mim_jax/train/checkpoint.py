@@ -2,17 +2,17 @@
 
 import contextlib
 import json
-import pathlib
-import shutil
 import tempfile
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers as managers
 
 from mim_jax.errors import InputError, RunError
 from mim_jax.train import digests
+from mim_jax.train import place as place_lib
 
 FORMAT = 2  # 1 had CRC-32 of arrays, none of files
 READS = (1, 2)
@@ -38,25 +38,29 @@ class DamageError(InputError):
 
 
 class Checkpoints:
-  """The checkpoints of a run folder, one a step; saving goes on in the background."""
+  """The checkpoints of a run, one a step; saving goes on in the background.
+
+  A directory gets a step by a rename, so whole or not at all. A bucket has no renames: a step there
+  is whole once Orbax has put commit_success.txt beside its files.
+  """
 
   def __init__(
     self,
-    folder: pathlib.Path,
+    folder,
     keep: int = 2,
     *,
     keep_every: int = 0,
     keep_best: int = 0,
     writes: bool = True,
   ):
-    """`keep`: how many of the newest stay, at least 1; besides them every `keep_every`-th step,
-    and the `keep_best` of least loss. `writes`: this process owns the folder, and removes what
-    saves that were killed have left.
+    """`folder`: a directory or gs://BUCKET/FOLDER. `keep`: how many of the newest stay, at least 1;
+    besides them every `keep_every`-th step, and the `keep_best` of least loss. `writes`: this
+    process owns the folder, and removes what saves that were killed have left.
     """
-    self.folder = folder.absolute()
+    self.folder = place_lib.whole(folder)
     if writes and jax.process_index() == 0:
-      for scratch in self.folder.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(scratch)
+      for scratch in ocp.utils.tmp_checkpoints(self.folder):
+        scratch.get().rmtree()
     policies: list = [managers.LatestN(max(keep, 1))]
     if keep_every:
       policies.append(managers.EveryNSteps(keep_every))
@@ -172,12 +176,15 @@ class Checkpoints:
       raise self._damaged(step, "its JSON data (item 'extra') differ from what was saved")
     return extra
 
-  def set_aside(self) -> pathlib.Path:
-    """Moves the newest step, found damaged, out of the way of the one before: its new place."""
+  def set_aside(self) -> epath.Path:
+    """Moves the newest step, found damaged, out of the way of the one before: its new place.
+
+    In a bucket its files are copied and then removed; a process killed meanwhile does so again.
+    """
     step = self.latest()
     place = self.folder / f"damaged_{step}"
     if jax.process_index() == 0:
-      shutil.rmtree(place, ignore_errors=True)
+      place.rmtree(missing_ok=True)
       (self.folder / str(step)).rename(place)
     ocp.multihost.sync_global_processes("set_aside")
     self._manager.reload()
@@ -202,35 +209,51 @@ class Checkpoints:
   def _before_commit(self) -> None:
     """Called in the background once all data of a save are written, before it gets its name."""
     if jax.process_index() == 0:
-      for scratch in self.folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"):
-        digests.write(scratch)
+      scratch = list(self.folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"))
+      digests.write(scratch[0] if scratch else self.folder / str(self._saving))
 
   def _failed(self, error: Exception) -> SaveError:
     step, self._saving = self._saving, None
-    free = shutil.disk_usage(self.folder).free if self.folder.exists() else 0
+    free = place_lib.room(self.folder)
+    room = "" if free is None else f"{free:,} bytes are free there. "
     return SaveError(
       f"{self.folder / str(step)}: saving failed ({_first_line(error)}). {kept(self._good)} "
-      f"{free:,} bytes are free there. Make room or mend the folder; the same command goes on."
+      f"{room}Make room or mend the folder; the same command goes on."
     )
 
   def _damaged(self, step: int | None, what: str) -> DamageError:
     return DamageError(f"{self.folder / str(step)}: {what}")
 
 
-def check_room(folder: pathlib.Path, step: int, state, good: int | None) -> None:
+def check_room(folder: epath.Path, step: int, state, good: int | None) -> None:
   """SaveError if the disk can't hold one more checkpoint of `state` (this process's share).
 
-  OSError if the folder can't be written at all: known now, and not by a thread that then waits.
+  OSError if the folder can't be written at all: known now, and not by a thread that then waits. Of
+  a bucket neither is asked.
   """
+  free = place_lib.room(folder)
+  if free is None:
+    return
   with tempfile.TemporaryFile(dir=folder):
     pass
   shards = (s.data.nbytes for x in jax.tree.leaves(state) for s in _own(x))
-  need, free = int(sum(shards) * MARGIN), shutil.disk_usage(folder).free
+  need = int(sum(shards) * MARGIN)
   if need > free:
     raise SaveError(
       f"{folder / str(step)}: the disk is full. A checkpoint needs {need:,} bytes, {free:,} are "
       f"free. {kept(good)} Make room (or lower train.keep); the same command goes on from there."
     )
+
+
+def config_of(folder: epath.Path) -> str | None:
+  """The config that was saved with the newest step, as text; None where none can be read.
+
+  Only for a look before anything is begun: nothing is verified, see `Checkpoints.extra`.
+  """
+  for step in reversed(place_lib.steps(folder)):
+    with contextlib.suppress(OSError, ValueError):
+      return json.loads((folder / str(step) / "extra" / "metadata").read_text()).get("config")
+  return None
 
 
 def kept(good: int | None) -> str:

@@ -1,13 +1,14 @@
 """Numbers that any changed byte changes: of a checkpoint's arrays, and of its files."""
 
 import json
-import pathlib
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax import lax
 
 from mim_jax.train import names
@@ -61,17 +62,17 @@ def of_json(value) -> int:
   return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
-def write(folder: pathlib.Path) -> None:
-  """Writes the CRC-32 of every file of a checkpoint into it."""
+def write(folder: epath.Path) -> None:
+  """Writes the CRC-32 of every file of a checkpoint into it; all are read once for that."""
   files = {
     path.relative_to(folder).as_posix(): _crc(path)
-    for path in sorted(folder.rglob("*"))
-    if path.is_file() and path.name not in _AFTERWARDS
+    for path in sorted(_files(folder))
+    if path.name not in _AFTERWARDS
   }
   (folder / FILE).write_text(json.dumps(dict(files=files, own=of_json(files))))
 
 
-def damaged(folder: pathlib.Path) -> list[str]:
+def damaged(folder: epath.Path) -> list[str]:
   """What is wrong with the files of a checkpoint, a clause each; [] also where none are known."""
   if not (folder / FILE).exists():
     return []
@@ -86,14 +87,19 @@ def damaged(folder: pathlib.Path) -> list[str]:
   found = []
   for name, crc in files.items():
     path = folder / name
-    if not path.is_file():
+    if not path.exists():
       found.append(f"the file {name} is missing")
     elif _crc(path) != crc:
       found.append(f"the file {name} is damaged (its bytes are not those that were saved)")
   return found
 
 
-def _crc(path: pathlib.Path) -> int:
+def _files(folder: epath.Path) -> Iterator[epath.Path]:
+  for path in folder.iterdir():
+    yield from _files(path) if path.is_dir() else [path]
+
+
+def _crc(path: epath.Path) -> int:
   crc = 0
   with path.open("rb") as file:
     while piece := file.read(1 << 22):

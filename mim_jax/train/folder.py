@@ -12,7 +12,8 @@ import jax
 
 from mim_jax import config as config_lib
 from mim_jax.errors import InputError
-from mim_jax.train import mesh
+from mim_jax.train import checkpoint
+from mim_jax.train import place as place_lib
 
 # Keys that a resumed run may give new values: they change how a run is watched, placed or how long
 # it goes on, not what it has learnt so far.
@@ -20,6 +21,7 @@ MAY_CHANGE = (
   "evaluations.",
   "pictures.",
   "train.checkpoint_every",
+  "train.checkpoints",
   "train.epochs",
   "train.keep",
   "train.log_every",
@@ -42,29 +44,28 @@ MAY_CHANGE = (
 def opened(workdir: str | os.PathLike, config):
   """A run folder ready to be written by this run alone, as a path; config.json is written.
 
-  Of several processes the first does so for all. Errors: InputError if it can't be written, is in
-  use, or was begun with another config.
+  Of several processes the first does so for all; the others may have another directory there, but
+  see the same place of checkpoints. Errors: InputError if either can't be written, if the folder is
+  in use (a bucket can't be locked), or was begun with another config.
   """
   path = pathlib.Path(workdir)
   if re.match(r"[a-z0-9]+://|[a-z0-9]+:/", str(workdir)):
     raise InputError(
-      f"--workdir: {workdir} is an address, and a run folder is a directory. Mount the bucket "
-      "(gcsfuse, s3fs) and give the directory; experiments/launch/README.md shows how."
+      f"--workdir: {workdir} is an address, and a run folder is a directory. Give a directory, and "
+      "for checkpoints --config.train.checkpoints=gs://BUCKET/FOLDER, or mount the bucket; "
+      "experiments/launch/README.md says how."
     )
   with contextlib.ExitStack() as stack:
-    trouble: Exception | None = None
-    if jax.process_index() == 0:
-      try:
-        stack.enter_context(_held(path, config))
-      except Exception as error:
-        trouble = error
-    if mesh.agreed(trouble is not None):
-      raise trouble or InputError(f"{path}: process 0 can't use this run folder; it says why.")
+    first = jax.process_index() == 0
+    held = _held(path) if first else contextlib.nullcontext()
+    place_lib.together(path, lambda: stack.enter_context(held))
+    place_lib.check(place_lib.of(path, config))
+    place_lib.together(path, lambda: hold_config(path, config) if first else None)
     yield path
 
 
 @contextlib.contextmanager
-def _held(path: pathlib.Path, config):
+def _held(path: pathlib.Path):
   try:
     path.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path / ".lock", timeout=0)
@@ -82,7 +83,6 @@ def _held(path: pathlib.Path, config):
     ) from error
   try:
     (path / ".owner").write_text(_myself())
-    hold_config(path, config)
     yield
   finally:
     (path / ".owner").unlink(missing_ok=True)
@@ -90,26 +90,45 @@ def _held(path: pathlib.Path, config):
 
 
 def hold_config(path: pathlib.Path, config) -> None:
-  """Writes config.json, or refuses if training has begun there with other fixed keys."""
+  """Writes config.json, or refuses if training has begun there with other fixed keys.
+
+  What it has begun with says config.json, and, as the run folder may be lost, the checkpoint.
+  """
   file = path / "config.json"
-  begun = any(step.name.isdigit() for step in path.glob("checkpoints/*"))
-  if begun and file.exists():
-    old = config_lib.flatten(read_config(path))
-    new = config_lib.flatten(config_lib.from_json(config_lib.to_json(config)))
-    changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
-    fixed = [k for k in changed if not k.startswith(MAY_CHANGE)]
-    if fixed:
-      shown = "\n".join(
-        f"  {k}: {old.get(k, '(absent)')!r} there, {new.get(k, '(absent)')!r} now" for k in fixed
-      )
-      raise InputError(
-        f"{path}: this run folder was begun with another config. These keys differ:\n{shown}\n"
-        f"Only keys that begin with {', '.join(MAY_CHANGE)} may change. "
-        "Give the old values, or choose another --workdir."
-      )
+  before = config_lib.from_json(config_lib.to_json(config))
+  before = read_config(path) if file.exists() else before
+  now, then = place_lib.of(path, config), place_lib.of(path, before)
+  begun = place_lib.steps(now)
+  if not begun and place_lib.steps(then):
+    raise InputError(
+      f"{path}: the checkpoints of this run are in {then}, and there are none in {now}. Copy them "
+      f"there, give --config.train.checkpoints={before.train.get('checkpoints', '')!r} as before, "
+      "or choose another --workdir."
+    )
+  if begun:
+    check_same(path, before, config)
+    if saved := checkpoint.config_of(now):
+      check_same(now, config_lib.from_json(saved), config)
   scratch = file.with_suffix(".tmp")
   scratch.write_text(config_lib.to_json(config))
   scratch.replace(file)
+
+
+def check_same(path, before, config) -> None:
+  """InputError with all differences if fixed keys of two configs differ."""
+  old = config_lib.flatten(before)
+  new = config_lib.flatten(config_lib.from_json(config_lib.to_json(config)))
+  changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
+  fixed = [k for k in changed if not k.startswith(MAY_CHANGE)]
+  if fixed:
+    shown = "\n".join(
+      f"  {k}: {old.get(k, '(absent)')!r} there, {new.get(k, '(absent)')!r} now" for k in fixed
+    )
+    raise InputError(
+      f"{path}: this run was begun with another config. These keys differ:\n{shown}\n"
+      f"Only keys that begin with {', '.join(MAY_CHANGE)} may change. "
+      "Give the old values, or choose another --workdir."
+    )
 
 
 def read_config(workdir: str | os.PathLike):

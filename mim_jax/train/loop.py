@@ -6,8 +6,10 @@ from typing import Any
 
 import jax
 
+from mim_jax import config as config_lib
 from mim_jax.errors import InputError
 from mim_jax.train import checkpoint, goodput, mesh, metrics, numerics, program, stop, watchdog
+from mim_jax.train import place as place_lib
 from mim_jax.train import probe as probe_lib
 
 
@@ -24,7 +26,7 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None, probe=N
   settings = experiment.config.train
   numerics.check_policy(settings.on_non_finite)
   with checkpoint.Checkpoints(
-    workdir / "checkpoints",
+    place_lib.of(workdir, experiment.config),
     settings.keep,
     keep_every=settings.keep_every,
     keep_best=settings.keep_best,
@@ -71,6 +73,7 @@ class Run:
       )
       check_dataset(extra, self.experiment)
       self.batches.set_state(extra["data"])
+      metrics.restore(self.workdir, extra.get("metrics", ""))
     self.step = int(self.state.step)
     self.notes = extra.get("meter", {})
     if not self.rewinds:
@@ -139,14 +142,19 @@ class Run:
     return last
 
   def save(self, meter: metrics.Meter) -> None:
-    """A checkpoint of this step; all that is to be known of it is on the disk before."""
+    """A checkpoint of this step; all that is to be known of it is on the disk before.
+
+    With it goes what the run folder holds by now, which may be lost with its machine.
+    """
     notes, loss = meter.settle()
     numerics.check_finite(jax.device_get(self.state.bad_step))
     extra = dict(
+      config=config_lib.to_json(self.experiment.config),
       data=self.batches.get_state(),
       dataset=self.experiment.fingerprint(),
       images=len(self.experiment.data.train),
       meter=notes,
+      metrics=metrics.text(self.workdir),
       seconds=self.clock.read(),
     )
     self.saves.save(self.step, self.state, extra, loss if self.settings.keep_best else None)

@@ -16,6 +16,7 @@ from mim_jax.train import goodput, numerics, progress, trackers
 # What a line says of the machine; everything else is the same however often a run was stopped.
 LOSSES = tuple(kind for kind in goodput.KINDS if kind != "steps")
 TIMING = ("images_per_second", "seconds", "goodput", *(f"seconds_{kind}" for kind in LOSSES))
+FILE = "metrics.jsonl"  # of a run folder
 EVAL = "eval/"  # how the names of evaluations in training begin; they have lines of their own
 SPIKE, HISTORY = 10.0, 50  # warn of a gradient norm this many times the median of so many lines
 
@@ -47,20 +48,15 @@ class Meter:
     self._notes = dict(peak=0.0, skipped=0, in_a_row=0) | (notes or {})
     self._losses: list[float] = []
     self._began, self._last = time.monotonic(), (self._worked(), start)
-    self._file, self._writes = workdir / "metrics.jsonl", jax.process_index() == 0
+    self._file, self._writes = workdir / FILE, jax.process_index() == 0
     kept = [line for line in read(self._file) if line["step"] <= start]
     self._probed = {line["step"] for line in kept if any(key.startswith(EVAL) for key in line)}
     norms = [line["gradient_norm"] for line in kept[-HISTORY:] if line.get("gradient_norm")]
     self._norms = collections.deque(norms, maxlen=HISTORY)
     if self._writes:
-      self._open(kept)
+      _write(self._file, "".join(json.dumps(line) + "\n" for line in kept))
       self._trackers = trackers.Trackers(workdir, start, settings)
     self._progress = progress.Progress(start, total, self._batch_size, shown=self._writes)
-
-  def _open(self, kept: list[dict]) -> None:
-    scratch = self._file.with_suffix(".tmp")
-    scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    scratch.replace(self._file)
 
   def advance(self, step: int, metrics: dict) -> None:
     """Step number `step` (1 = the first) was started; `metrics` are its numbers, on the device."""
@@ -196,6 +192,28 @@ def read(file: pathlib.Path) -> list[dict]:
     except json.JSONDecodeError:
       break
   return lines
+
+
+def text(workdir: pathlib.Path) -> str:
+  """metrics.jsonl of a run folder as it is, in the process that writes it; "" in others."""
+  file = workdir / FILE
+  return file.read_text() if jax.process_index() == 0 and file.exists() else ""
+
+
+def restore(workdir: pathlib.Path, saved: str) -> None:
+  """Puts back what metrics.jsonl was when a checkpoint was saved, where lines of it are missing.
+
+  So they are if the run folder was lost, or process 0 has meanwhile been on another host.
+  """
+  if jax.process_index() == 0 and not text(workdir).startswith(saved):
+    _write(workdir / FILE, saved)
+    tell(f"{workdir / FILE}: lines were missing, and were put back from the checkpoint.")
+
+
+def _write(file: pathlib.Path, text: str) -> None:
+  scratch = file.with_suffix(".tmp")
+  scratch.write_text(text)
+  scratch.replace(file)
 
 
 def tell(text: str) -> None:

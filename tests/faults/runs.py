@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mim_jax import experiment as experiment_lib
-from mim_jax.train import checkpoint, folder, metrics, names
+from mim_jax.train import checkpoint, folder, metrics, names, place
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ROOT / "tests" / "faults" / "quick.py"
@@ -61,7 +61,7 @@ def final(workdir):
   config = folder.read_config(workdir)
   config.train.mesh.update(dict(data=1, fsdp=1, tensor=1))
   experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  with checkpoint.Checkpoints(pathlib.Path(workdir) / "checkpoints") as saves:
+  with checkpoint.Checkpoints(place.of(workdir, config)) as saves:
     state, extra = saves.restore(experiment.abstract_state())
   return dict(names.named_leaves(jax.device_get(state))), extra["data"]
 

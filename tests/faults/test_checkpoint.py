@@ -21,10 +21,6 @@ import runs
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "format_1"
 
-# Where one array cannot be read, Orbax's event loop ends while TensorStore still reads the others,
-# and their late answers are reported as exceptions that nobody could catch.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 # Damage.
 

@@ -52,6 +52,8 @@ def test_lost_permission_is_told_and_the_last_good_one_kept():
       np.testing.assert_array_equal(
         again.restore(runs.abstract(runs.a_state()))[0]["a"], runs.a_state(1)["a"]
       )
+    with contextlib.suppress(checkpoint.SaveError):
+      saves.close()
 
 
 def test_no_room_is_told_before_anything_is_written(tmp_path, monkeypatch):

@@ -113,3 +113,16 @@ def test_a_cache_that_others_can_write_to_is_refused(tmp_path, monkeypatch, opti
   monkeypatch.setattr(cache.os, "geteuid", lambda: 12345)
   with pytest.raises(InputError, match="belongs to user .*, not to you"):
     cache.start()
+
+
+def test_one_entry_without_a_date_stops_jax_and_not_us(tmp_path):
+  """JAX's own cache, which reads the dates of all entries before it keeps another."""
+  from jax._src import lru_cache
+
+  lru_cache.LRUCache(str(tmp_path), max_size=-1).put("cut", b"1")  # no limit, no date
+  ours = lru_cache.LRUCache(str(tmp_path), max_size=1000)
+  with pytest.raises(FileNotFoundError):
+    ours.put("ours", b"2")
+  cache.sweep(tmp_path)
+  ours.put("ours", b"2")
+  assert (ours.get("cut"), ours.get("ours")) == (None, b"2")
