@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from typing import Any
 
 from mim_jax import errors
@@ -72,6 +73,13 @@ def unstated(name: str) -> str:
   return f"not stated; that of the authors' own weights of this layout: {layout.licence}"
 
 
+def reasons(name: str | None, left: tuple[str, ...]) -> dict[str, str]:
+  """{name of an array that was left out: why}; `name` is the layout's."""
+  known = next((x.left for x in layouts.ALL if x.name == name), {})
+  whys = {k: [why for rule, why in known.items() if re.fullmatch(rule, k)] for k in left}
+  return {name: why[0] if why else "as asked" for name, why in whys.items()}
+
+
 def convert(
   source: str | os.PathLike, target: str | os.PathLike, *, format: str, **settings
 ) -> dict[str, Any]:
@@ -95,7 +103,7 @@ def convert(
   return dict(
     layout=origin.get("layout", "mim_jax"),
     licence=origin.get("licence", "that of the run"),
-    left=tuple(origin.get("left", ())),
+    left=reasons(origin.get("layout"), tuple(origin.get("left", ()))),
     lost=tuple(lost),
     written=native.pinned(target),
     files=tuple(made),
