@@ -55,4 +55,5 @@ NUMBERS = {
   "image": "side of the images, where no file says it",
   "channels": "take images of this many channels",
   "patch": "take patches of this side",
+  "window": "give a Swin windows of this side",
 }

@@ -21,6 +21,7 @@ def load(
   channels: int | None = None,
   patch: int | None = None,
   grid: tuple[int, int] | None = None,
+  window: int | None = None,
   **options: int,
 ) -> tuple[dict, Any]:
   """(variables, config) of a finished run or of published weights, without torch.
@@ -30,7 +31,7 @@ def load(
     torch then opens it in a process of its own and takes nothing but arrays.
   leave: patterns of names to leave out, beside those that are never used; config.source lists them.
   licence: of the weights, where no file states it.
-  channels, patch, grid: other ones for the network, see adapt.py.
+  channels, patch, grid, window: other ones for the network, see adapt.py.
   options: `heads`, `decoder_heads` and `image` (its side), where no file says them.
 
   `config.parts` are the parts, `config.data.view` what images they want. InputError for arrays that
@@ -48,7 +49,8 @@ def load(
     config.source.update(pinned | dict(licence=stated or unstated(config.source.layout)))
   elif licence:
     config.source = dict(config.get("source", {})) | dict(licence=licence)
-  return adapt.adapted(variables, config, channels=channels, patch=patch, grid=grid)
+  other = dict(channels=channels, patch=patch, grid=grid, window=window)
+  return adapt.adapted(variables, config, **other)
 
 
 def _read(file: pathlib.Path, allow_pickle: bool, leave, options) -> tuple[dict, Any, dict]:
