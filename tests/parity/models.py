@@ -192,7 +192,7 @@ CASES = {
       "VideoMAEForVideoClassification",
       "VideoMAEConfig",
       **TINY,
-      **LABELLED,
+      num_labels=9,
       num_frames=4,
       tubelet_size=2,
     ),
