@@ -11,9 +11,9 @@ Ours:      not run on ImageNet yet.
 
 targets=sinkhorn balances the teacher's codes by Sinkhorn instead of centring them (DINOv2).
 As in the reference, a view is masked with chance 1/2 and one that is not counts as a patch loss of
-0. Unlike there, the teacher's temperature rises at every step, not every epoch; positions of small
-views are resized with their own grid's step, not with one for a tenth of a patch more; and mask
-tokens start normal(0.02), not 0. Of B and L the recipe is what others report of it.
+0; the teacher's temperature rises from epoch to epoch, positions of small views are resized as if
+their grid were a tenth of a patch longer, and mask tokens start at 0. Of B and L the recipe is what
+others report of it.
 """
 
 import ml_collections
@@ -57,7 +57,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.train.batch_size = 1024
   c.data.augment, c.data.view = many_views(a, c.data, recipe["crop"])
   start, end = recipe["temperature"]
-  rising = part(schedules.linear, start=start, end=end, until=min(1.0, recipe["rising"] / a.epochs))
+  until = min(1.0, (recipe["rising"] - 1) / a.epochs)
+  rising = part(schedules.linear, start=start, end=end, until=until, stairs=max(1, int(a.epochs)))
   c.objective = part(
     objectives.distill_views,
     mask=part(masks.blocks_by_chance),
@@ -120,6 +121,8 @@ def parts(c, a, recipe: dict) -> dict:
       hidden="token",
       positions="learned",
       table=grid,
+      stretch=0.1,
+      blank=True,
       drop_path=recipe["drop_path"],
       kernels=kernels,
       dtype=dtype,

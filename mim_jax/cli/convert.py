@@ -16,9 +16,10 @@ def main(argv: list[str]) -> int:
   given = {name: value for name, value in options.items() if value is not None}
   done = conversion.convert(source, target, format=format, **given)
   print(f"from:     {done['layout']}\nlicence:  {done['licence']}")
-  for title, names in (("left out", done["left"]), ("not written", done["lost"])):
-    if names:
-      print(f"{title}: {', '.join(names)}")
+  for why in sorted(set(done["left"].values())):
+    print(f"left out, {why}: {', '.join(k for k, x in done['left'].items() if x == why)}")
+  if done["lost"]:
+    print(f"not written, no place for them: {', '.join(done['lost'])}")
   print(f"sha256:   {done['written']['sha256']}")
   arguments.name_files(done["files"])
   return 0
@@ -54,4 +55,5 @@ NUMBERS = {
   "image": "side of the images, where no file says it",
   "channels": "take images of this many channels",
   "patch": "take patches of this side",
+  "window": "give a Swin windows of this side",
 }

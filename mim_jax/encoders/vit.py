@@ -30,7 +30,8 @@ class ViT(nn.Module):
   blocks, as in BEiT's pre-training; with "each" every block has its own. `registers` are learned
   tokens without position behind the class tokens, part of the prefix (DINOv2). With `pre_norm` a
   norm stands before the first block (CLIP). `epsilon` is of all norms. `key_bias` and `kernels`:
-  see `transformer.Attention`; `activation`: `transformer.Mlp`.
+  see `transformer.Attention`; `activation`: `transformer.Mlp`. With `blank` the mask token
+  starts at 0 (iBOT).
   """
 
   depth: int
@@ -58,6 +59,7 @@ class ViT(nn.Module):
   pre_norm: bool = False
   antialias: bool = False
   stretch: float = 0.0
+  blank: bool = False
 
   @property
   def layer_count(self) -> int:
@@ -106,7 +108,7 @@ class ViT(nn.Module):
     if self.class_tokens:
       found.append(self.param("class_token", start, shape))
       if self.positions == "learned":
-        found[0] += self.param("class_positions", start, shape)
+        found[0] = found[0] + self.param("class_positions", start, shape)
     if self.registers:
       found.append(self.param("register_token", start, (1, self.registers, d)))
     return jnp.concatenate(found, 1)
@@ -115,7 +117,8 @@ class ViT(nn.Module):
     """The tokens the blocks work on, positions added, and which of them are real."""
     values = tokens.values
     if mask is not None and self.hidden == "token":
-      stand_in = self.param("mask_token", initial.token(self.kernels), (1, 1, values.shape[-1]))
+      start = nn.initializers.zeros if self.blank else initial.token(self.kernels)
+      stand_in = self.param("mask_token", start, (1, 1, values.shape[-1]))
       seen = gather.member(mask.visible, values.shape[1], mask.valid)
       values = jnp.where(seen[..., None], values, stand_in.astype(values.dtype))
     x = self._placed(values, tokens)

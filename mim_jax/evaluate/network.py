@@ -124,7 +124,7 @@ class Network:
   def at(self, size: int) -> "Network":
     """The same network for views of another side in pixels; 0 is this one.
 
-    Errors: InputError where the side is no whole number of patches, or positions are of one grid.
+    Errors: InputError where the side is no whole number of patches.
     """
     if not size or (size, size) == tuple(self.body.config.data.view.size):
       return self
@@ -196,11 +196,7 @@ def resized(config, variables: dict, size: int) -> tuple[Any, dict]:
   patch = tokenizer.get("patch", 1)
   if size % patch:
     raise InputError(f"size: {size} pixels are no whole number of patches of {patch}.")
-  if encoder.get("relative"):
-    raise InputError(
-      "size: this encoder has tables of relative positions, which belong to one grid. Leave size=0."
-    )
-  if encoder.get("positions") in PLACED:
+  if encoder.get("positions") in PLACED or encoder.get("relative") or "window" in encoder:
     variables, config = adapt.adapted(variables, config, grid=(size // patch,) * 2)
   config.data.view.size = (size, size)
   return config, variables

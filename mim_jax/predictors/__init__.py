@@ -1,6 +1,7 @@
 """Predict what is masked; predictor(latents, mask, context=None) -> [b g m e]."""
 
 from mim_jax.predictors.alignment import Aligner as Aligner
+from mim_jax.predictors.classifier import Classifier as Classifier
 from mim_jax.predictors.cross import CrossTransformer as CrossTransformer
 from mim_jax.predictors.decoder import Decoder as Decoder
 from mim_jax.predictors.distillation import Balanced as Balanced

@@ -30,8 +30,13 @@ def cosine(
   return jnp.where(progress < warmup, rising, falling)
 
 
-def linear(progress, *, start: float, end: float, until: float = 1.0) -> Array:
-  """Straight from `start` to `end` over the share `until` of the run, then `end`."""
+def linear(progress, *, start: float, end: float, until: float = 1.0, stairs: int = 0) -> Array:
+  """Straight from `start` to `end` over the share `until` of the run, then `end`.
+
+  With `stairs` it stays as it is for each such part of the run, e.g. an epoch.
+  """
+  if stairs:  # rounding must not delay a stair by a step
+    progress = jnp.floor(jnp.asarray(progress, jnp.float32) * stairs + 1e-4) / stairs
   return start + (end - start) * jnp.minimum(jnp.asarray(progress, jnp.float32) / until, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Imported networks for other images: channels, patches, grids."""
+"""Imported networks for other images: channels, patches, grids, windows."""
 
 from typing import Any
 
@@ -6,21 +6,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from mim_jax import errors
-from mim_jax.ops import positions, resize
+from mim_jax.ops import positions, relative, resize
 
 KERNELS = ("tokenizer/embed", "encoder/stem")
 
 
-def adapted(variables: dict, config, *, channels=None, patch=None, grid=None) -> tuple[dict, Any]:
+def adapted(
+  variables: dict, config, *, channels=None, patch=None, grid=None, window=None
+) -> tuple[dict, Any]:
   """(variables, config) for images of `channels`, patches of side `patch`, tokens on `grid`.
+
+  With `window` a Swin has windows of that side.
 
   Each is None to stay as it is. Channels: one is the sum over all, others repeat the kernel and
   keep its scale. Patches: the kernel whose tokens of enlarged patches are nearest to those of the
   old ones (FlexiViT, arXiv 2212.08013, section 3.4). A grid: learned or fixed positions become
-  learned ones of that grid, resized by a bicubic kernel, as fine-tuning on other sizes does.
-  InputError for a network that has no such thing.
+  learned ones of that grid, resized by a bicubic kernel, as fine-tuning on other sizes does. Tables
+  of relative positions, of a grid or a window: see ops.relative.resized. InputError for a network
+  that has no such thing.
   """
-  if channels is None and patch is None and grid is None:
+  if not any((channels, patch, grid, window)):
     return variables, config
   tokenizer = config.parts.tokenizer
   if "width" not in tokenizer or "tubelet" in tokenizer:
@@ -43,8 +48,11 @@ def adapted(variables: dict, config, *, channels=None, patch=None, grid=None) ->
     config.parts.tokenizer.patch = patch
   embed["kernel"] = kernel.reshape(-1, kernel.shape[-1])
   params["tokenizer"]["embed"] = embed
-  if grid:
-    params["encoder"] = with_grid(params["encoder"], config, tuple(grid), old)
+  if grid or window:
+    was = tuple(side // old for side in config.data.view.size)
+    grid = tuple(grid or was)
+    change = with_window if "window" in config.parts.encoder else with_grid
+    params["encoder"] = change(params["encoder"], config, was, grid, window)
     config.data.view.size = tuple(side * config.parts.tokenizer.patch for side in grid)
   if (channels or patch) and "predictor" in config.parts:
     del config.parts.predictor  # it predicts the old patches
@@ -71,24 +79,54 @@ def with_patch(kernel: np.ndarray, patch: int) -> np.ndarray:
   return found.astype(np.float32).reshape(patch, patch, *kernel.shape[2:])
 
 
-def with_grid(encoder: dict, config, grid: tuple[int, int], patch: int) -> dict:
-  """The encoder's arrays with learned positions on `grid`."""
+def with_grid(encoder: dict, config, was: tuple, grid: tuple, window: int | None = None) -> dict:
+  """A ViT's arrays with learned positions, and tables of relative ones, on `grid` instead of `was`.
+
+  InputError where it has neither, or has no windows.
+  """
   node, encoder = config.parts.encoder, dict(encoder)
-  old = node.get("table") or tuple(side // patch for side in config.data.view.size)
-  if node.get("positions") == "sincos":
-    width = config.parts.tokenizer.width
-    encoder["positions_table"] = np.asarray(positions.sincos(positions.grid_positions(old), width))[
-      None
-    ]
+  if window:
+    raise errors.InputError("weights: window: this encoder has none. Say --grid or --patch.")
+  placed = node.get("positions") in ("sincos", "learned")
+  if not placed and not node.get("relative"):
+    raise errors.InputError("weights: grid: this encoder has no positions of tokens to resize.")
+  for name in encoder.keys() & {"relative_table", "relative_tables"}:
+    tables = np.asarray(encoder[name])
+    each = [relative.resized(x, was, grid) for x in tables.reshape(-1, *tables.shape[-2:])]
+    encoder[name] = np.stack(each) if tables.ndim == 3 else each[0]
+  if placed:
+    encoder |= _positions(encoder, config, node.get("table") or was, grid)
+    node.positions, node.table = "learned", grid
+  return encoder
+
+
+def _positions(encoder: dict, config, old: tuple, grid: tuple) -> dict:
+  """Learned positions on `grid`, from those of the grid `old`, learned or fixed."""
+  node, width = config.parts.encoder, config.parts.tokenizer.width
+  found = dict(encoder)
+  if node.positions == "sincos":
+    code = np.asarray(positions.sincos(positions.grid_positions(old), width))
+    found["positions_table"] = code[None]
     if node.class_tokens:
-      encoder["class_positions"] = np.zeros((1, node.class_tokens, width), np.float32)
-  elif node.get("positions") != "learned":
-    raise errors.InputError(
-      "weights: grid: this encoder has no positions of tokens to resize; tables of relative "
-      "positions belong to one grid."
-    )
-  found = jnp.asarray(encoder["positions_table"]).reshape(1, *old, -1)
-  found = resize.bicubic(found, grid, antialias=node.antialias, stretch=node.stretch)
-  encoder["positions_table"] = np.asarray(found).reshape(1, grid[0] * grid[1], -1)
-  node.positions, node.table = "learned", grid
+      found["class_positions"] = np.zeros((1, node.class_tokens, width), np.float32)
+  square = jnp.asarray(found["positions_table"]).reshape(1, *old, -1)
+  square = resize.bicubic(square, grid, antialias=node.antialias, stretch=node.stretch)
+  found["positions_table"] = np.asarray(square).reshape(1, grid[0] * grid[1], -1)
+  return found
+
+
+def with_window(encoder: dict, config, was: tuple, grid: tuple, window: int | None = None) -> dict:
+  """A Swin's arrays with tables of windows of side `window`; no window is larger than its stage."""
+  node, encoder = config.parts.encoder, dict(encoder)
+  window = window or node.window
+  for name, block in encoder.items():
+    if name.startswith("stage_"):
+      stage = int(name.split("_")[1])
+      old, new = (
+        tuple(min(side, whole >> stage) for whole in sides)
+        for side, sides in ((node.window, was), (window, grid))
+      )
+      table = relative.resized(block["relative_table"], old, new, spacing="even")
+      encoder[name] = dict(block) | {"relative_table": table}
+  node.window = window
   return encoder

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from typing import Any
 
 from mim_jax import errors
@@ -20,6 +21,7 @@ def load(
   channels: int | None = None,
   patch: int | None = None,
   grid: tuple[int, int] | None = None,
+  window: int | None = None,
   **options: int,
 ) -> tuple[dict, Any]:
   """(variables, config) of a finished run or of published weights, without torch.
@@ -29,7 +31,7 @@ def load(
     torch then opens it in a process of its own and takes nothing but arrays.
   leave: patterns of names to leave out, beside those that are never used; config.source lists them.
   licence: of the weights, where no file states it.
-  channels, patch, grid: other ones for the network, see adapt.py.
+  channels, patch, grid, window: other ones for the network, see adapt.py.
   options: `heads`, `decoder_heads` and `image` (its side), where no file says them.
 
   `config.parts` are the parts, `config.data.view` what images they want. InputError for arrays that
@@ -47,7 +49,8 @@ def load(
     config.source.update(pinned | dict(licence=stated or unstated(config.source.layout)))
   elif licence:
     config.source = dict(config.get("source", {})) | dict(licence=licence)
-  return adapt.adapted(variables, config, channels=channels, patch=patch, grid=grid)
+  other = dict(channels=channels, patch=patch, grid=grid, window=window)
+  return adapt.adapted(variables, config, **other)
 
 
 def _read(file: pathlib.Path, allow_pickle: bool, leave, options) -> tuple[dict, Any, dict]:
@@ -70,6 +73,13 @@ def unstated(name: str) -> str:
   """What to say of weights whose licence no file states."""
   layout = next(x for x in layouts.ALL if x.name == name)
   return f"not stated; that of the authors' own weights of this layout: {layout.licence}"
+
+
+def reasons(name: str | None, left: tuple[str, ...]) -> dict[str, str]:
+  """{name of an array that was left out: why}; `name` is the layout's."""
+  known = next((x.left for x in layouts.ALL if x.name == name), {})
+  whys = {k: [why for rule, why in known.items() if re.fullmatch(rule, k)] for k in left}
+  return {name: why[0] if why else "as asked" for name, why in whys.items()}
 
 
 def convert(
@@ -95,7 +105,7 @@ def convert(
   return dict(
     layout=origin.get("layout", "mim_jax"),
     licence=origin.get("licence", "that of the run"),
-    left=tuple(origin.get("left", ())),
+    left=reasons(origin.get("layout"), tuple(origin.get("left", ()))),
     lost=tuple(lost),
     written=native.pinned(target),
     files=tuple(made),

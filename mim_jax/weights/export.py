@@ -13,6 +13,7 @@ from mim_jax.weights import layouts, parts, published, table
 from mim_jax.weights.layouts import base
 
 FILE, CONFIG, PREPROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
+MASK_TOKEN = "encoder/mask_token"
 
 
 def write(folder: pathlib.Path, variables: dict, config, *, format: str, note: dict) -> list[str]:
@@ -23,24 +24,30 @@ def write(folder: pathlib.Path, variables: dict, config, *, format: str, note: d
   """
   flat, config = normal(parts.flat(jax.device_get(variables)), config)
   layout = choose(format, config)
-  kept = ("tokenizer", "encoder", "predictor")[: 3 if holds_predictor(layout, config) else 2]
+  beside = held(layout, config)
+  kept = ("tokenizer", "encoder", beside) if beside else ("tokenizer", "encoder")
   config.parts = {name: config.parts[name] for name in kept}
   ours = {k: x for k, x in flat.items() if k.removeprefix("batch_stats/").split("/")[0] in kept}
+  # A network that sees everything needs no stand-in for masked tokens.
+  if table.name_of(layout.table, MASK_TOKEN) is None:
+    ours.pop(MASK_TOKEN, None)
+  if MASK_TOKEN not in ours and "hidden" in config.parts.encoder:
+    config.parts.encoder.hidden = "drop"  # config.json is to promise none
   fixed = published.computed(layout, config)
   every = ours | fixed
   if layout.fused:
     every, config = fused_biases(every, config)
   shapes = {name: x.shape for name, x in every.items()}
   found = table.pairs(layout.table, shapes, published.rules_for(config))
-  theirs = table.to_theirs(found, every) | layout.made(config)
-  whole = "predictor" in config.parts
-  if layout.prefix and not whole:
+  theirs = layout.made(config) | layout.last(table.to_theirs(found, every))
+  alone = not (beside and config.parts[beside].get("count", 1))  # of 0 classes it is a norm
+  if layout.prefix and alone:
     theirs = {k.removeprefix(layout.prefix): x for k, x in theirs.items()}
   folder.mkdir(parents=True, exist_ok=True)
   metadata = {"format": "pt"} | {k: str(v) for k, v in note.items() if v}
   safetensors.numpy.save_file(theirs, folder / FILE, metadata=metadata)
   if layout.write:
-    _json(folder / CONFIG, described(layout, config, whole))
+    _json(folder / CONFIG, described(layout, config, "" if alone else beside))
     _json(folder / PREPROCESSOR, preprocessor(layout, config))
   return sorted(flat.keys() - ours.keys())
 
@@ -63,13 +70,25 @@ def choose(format: str, config) -> base.Layout:
       f"--format={format}: no network of that format has this encoder: {shown}. Its kinds: "
       f"{', '.join(x.name for x in named)}. Choose another format, or --format=mim_jax."
     )
-  return fit[0]
+  return max(fit, key=lambda x: bool(held(x, config)))
 
 
-def holds_predictor(layout: base.Layout, config) -> bool:
-  """Whether the layout has a place for the config's predictor."""
-  ours = config.parts.get("predictor", {}).get("part", "").rpartition(".")[2]
-  return bool(ours) and ours == layout.predictor
+def held(layout: base.Layout, config) -> str:
+  """What the layout has a place for beside the encoder: "predictor", "head", or "" for nothing."""
+  for name in ("predictor", "head"):
+    node = config.parts.get(name, {})
+    ours = node.get("part", "").rpartition(".")[2]
+    if ours and ours == getattr(layout, name) and (name != "head" or _same(layout, node)):
+      return name
+  return ""
+
+
+def _same(layout: base.Layout, head) -> bool:
+  """Whether a head of scores sees there what ours sees."""
+  if "pool" not in head or layout.pool == "any":
+    return True
+  norm = table.name_of(layout.table, "head/norm/scale") is not None
+  return head.pool == layout.pool and head.norm == norm
 
 
 def normal(flat: dict[str, np.ndarray], config) -> tuple[dict[str, np.ndarray], Any]:
@@ -101,10 +120,14 @@ def fused_biases(flat: dict[str, np.ndarray], config) -> tuple[dict[str, np.ndar
   return made, config
 
 
-def described(layout: base.Layout, config, whole: bool) -> dict[str, Any]:
+def described(layout: base.Layout, config, beside: str) -> dict[str, Any]:
   """config.json."""
   more = layout.write(config) if layout.write else {}
-  return dict(architectures=[layout.classes[whole]], model_type=layout.kind.split()[0]) | more
+  name = layout.labelled if beside == "head" else layout.classes[beside == "predictor"]
+  if not name:
+    return more
+  labels = dict(num_labels=config.parts.head.count) if beside == "head" else {}
+  return dict(architectures=[name], model_type=layout.kind.split()[0]) | labels | more
 
 
 def preprocessor(layout: base.Layout, config) -> dict[str, Any]:

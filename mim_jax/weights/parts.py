@@ -23,7 +23,7 @@ def gather_parts(modules: dict[str, nn.Module]) -> nn.Module:
 
 
 def shapes(config, masked: bool = True) -> dict[str, tuple[int, ...]]:
-  """{name: shape} of all arrays of the config's tokenizer, encoder and predictor.
+  """{name: shape} of all arrays of the config's tokenizer, encoder, predictor, head.
 
   Without `masked` the encoder sees everything, so that one without a mask token needs none.
   """
@@ -35,6 +35,9 @@ def shapes(config, masked: bool = True) -> dict[str, tuple[int, ...]]:
   def run(parts):
     tokens = parts.tokenizer(image)
     n = tokens.positions.shape[1]
+    if "head" in config.parts:
+      seen = parts.encoder(tokens)
+      parts.head(seen if "pool" in config.parts.head else seen.values)
     if not masked:
       return parts.encoder(tokens)
     order = jnp.arange(n, dtype=jnp.int32)[None]

@@ -85,24 +85,31 @@ def rename(layout: base.Layout, arrays: dict) -> dict:
     arrays = {re.sub(pattern, replacement, k): x for k, x in arrays.items()}
   if layout.prefix and not any(name.startswith(layout.prefix) for name in arrays):
     arrays = {layout.prefix + k: x for k, x in arrays.items()}
-  return arrays
+  return layout.first(arrays)
 
 
 def view(config, source: base.Source, seen: dict) -> dict:
   """The node of the view that a network wants: its image size, mean and deviation."""
+  timm = source.config.get("pretrained_cfg", {})
   stated = source.config.get("vision_config", source.config).get("image_size", 224)
-  size = source.options.get("image") or stated
+  size = source.options.get("image") or tuple(timm.get("input_size", ()))[1:] or stated
   size = (size, size) if isinstance(size, int) else tuple(size)
   if config.parts.encoder.get("table"):
     size = tuple(side * config.parts.tokenizer.patch for side in config.parts.encoder.table)
   kernel = first_kernel(seen)
   channels = kernel[1] if kernel else 3
   norm = IMAGENET if channels == 3 else dict(mean=(0.5,) * channels, std=(0.25,) * channels)
-  mean = tuple(source.preprocessor.get("image_mean", norm["mean"]))
-  std = tuple(source.preprocessor.get("image_std", norm["std"]))
+  mean = tuple(source.preprocessor.get("image_mean", timm.get("mean", norm["mean"])))
+  std = tuple(source.preprocessor.get("image_std", timm.get("std", norm["std"])))
   # The data room lies above this one, so its function is named and not imported.
   crop = "mim_jax.data.augment.center_crop"
-  return {config_lib.KEY: crop, "size": size, "resize": 256 / 224, "mean": mean, "std": std}
+  return {
+    config_lib.KEY: crop,
+    "size": size,
+    "resize": 1 / timm.get("crop_pct", 0.875),
+    "mean": mean,
+    "std": std,
+  }
 
 
 def computed(layout: base.Layout, config) -> dict[str, np.ndarray]:

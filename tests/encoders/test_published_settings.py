@@ -27,6 +27,17 @@ def test_registers_stand_behind_the_class_token_and_have_no_position():
   assert weights.shape == (2, 2, 1, 13)  # only the class token asks
 
 
+def test_weights_in_numpy_stay_what_they_are():
+  """As weights.load gives them: looking twice must see the same network."""
+  model = encoders.ViT(depth=1, heads=2, positions="learned", hidden="token", blank=True)
+  mask = core.split(tokens(), *(jnp.asarray([x, x], jnp.int32) for x in ((0, 1), (2, 3))))
+  variables = model.init(jax.random.key(0), tokens(), mask)
+  assert not np.any(variables["params"]["mask_token"])
+  loaded = jax.tree.map(np.array, variables)
+  model.apply(loaded, tokens())
+  jax.tree.map(np.testing.assert_array_equal, loaded, variables)
+
+
 def test_a_table_for_each_block_is_the_same_scanned_or_not():
   settings = dict(depth=2, heads=2, hidden="token", relative="each", positions="none")
   model = encoders.ViT(**settings)

@@ -1,7 +1,11 @@
 """Relative positions."""
 
-import numpy as np
+import functools
 
+import numpy as np
+import pytest
+
+from mim_jax.errors import InputError
 from mim_jax.ops import relative
 
 
@@ -33,3 +37,34 @@ def test_equal_offsets_share_a_row_and_others_do_not():
 def test_every_row_is_in_use():
   index = relative.table_index((2, 5), 2)
   assert set(np.unique(index)) == set(range(relative.table_rows((2, 5), 2)))
+
+
+@pytest.mark.parametrize("spacing", relative.SPACINGS)
+def test_a_table_of_another_grid(spacing):
+  """A constant stays one, the prefix stays what it is, and symmetric offsets stay symmetric."""
+  grow = functools.partial(relative.resized, old=(3, 4), new=(5, 6), spacing=spacing)
+  rows = relative.table_rows((3, 4), 1)
+  constant = grow(np.full((rows, 2), 3.0, np.float32))
+  np.testing.assert_allclose(constant, np.full((relative.table_rows((5, 6), 1), 2), 3.0), rtol=1e-5)
+  table = np.random.default_rng(0).normal(size=(rows, 2)).astype(np.float32)
+  found = grow(table)
+  np.testing.assert_array_equal(found[-3:], table[-3:])
+  turned = np.concatenate([table[:-3][::-1], table[-3:]])
+  np.testing.assert_allclose(grow(turned)[:-3], found[:-3][::-1], atol=1e-4)
+  np.testing.assert_array_equal(relative.resized(table, (3, 4), (3, 4), spacing=spacing), table)
+
+
+def test_near_offsets_of_a_larger_grid_are_what_they_were():
+  """Neighbours keep their bias, which an even spacing would stretch away."""
+  table = np.random.default_rng(0).normal(size=(relative.table_rows((7, 7)), 1)).astype(np.float32)
+  old, new = table.reshape(13, 13), relative.resized(table, (7, 7), (12, 12)).reshape(23, 23)
+  np.testing.assert_allclose(new[10:13, 10:13], old[5:8, 5:8], atol=0.02)
+
+
+def test_tables_that_cannot_be_resized():
+  with pytest.raises(InputError, match=r"spacing: 'evn' is unknown; did you mean 'even'"):
+    relative.resized(np.zeros((25, 1)), (3, 3), (4, 4), spacing="evn")
+  with pytest.raises(
+    InputError, match=r"24 rows are no table of a grid of 3 x 3, which has 25, or"
+  ):
+    relative.resized(np.zeros((24, 1)), (3, 3), (4, 4))

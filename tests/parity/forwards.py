@@ -73,6 +73,29 @@ def our_raw_masked_encoder(parts, images, hidden):
   return [found], probe(found)
 
 
+def their_scores(model, images, hidden):
+  found = model(pixel_values=images).logits
+  return [found], probe(found)
+
+
+def our_scores(parts, images, hidden):
+  found = parts.head(parts.encoder(parts.tokenizer(images)))
+  return [found], probe(found)
+
+
+def their_embedding(model, images, hidden):
+  found = model(pixel_values=images).image_embeds
+  return [found], probe(found)
+
+
+def their_clip_scores(model, images, hidden):
+  return their_scores(model, clip_of(images), hidden)
+
+
+def our_clip_scores(parts, images, hidden):
+  return our_scores(parts, clip_of(images), hidden)
+
+
 # With their own objective.
 
 

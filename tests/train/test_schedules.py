@@ -2,6 +2,7 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,3 +27,10 @@ def test_a_staircase_falls_where_it_is_told_to():
   )
   found = [rate(share) for share in (0.0, 0.05, 0.1, 0.49, 0.5, 0.874, 0.875, 1.0)]
   np.testing.assert_allclose(found, [2e-6, 2.01e-4, 4e-4, 4e-4, 4e-5, 4e-5, 4e-6, 4e-6], rtol=1e-5)
+
+
+def test_stairs_stay_as_they_are_for_an_epoch():
+  """Four epochs of three steps: up to the end at the third, the first step of each included."""
+  progress = jnp.arange(12) / 12
+  found = schedules.linear(progress, start=1.0, end=3.0, until=0.5, stairs=4)
+  np.testing.assert_allclose(found, np.repeat([1.0, 2.0, 3.0, 3.0], 3), rtol=1e-6)

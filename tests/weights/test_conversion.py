@@ -223,16 +223,6 @@ def test_a_constant_patch_looks_the_same_to_a_kernel_for_larger_patches():
     np.testing.assert_allclose(bigger.sum((0, 1)), kernel.sum((0, 1)), atol=1e-4)
 
 
-def test_networks_that_cannot_be_changed():
-  config = config_lib.get_config("spark", "dataset=digits,size=nano")
-  with pytest.raises(InputError, match="where images are cut into patches only"):
-    adapt.adapted({"params": {}}, config, channels=1)
-  config = config_lib.get_config("beit", "dataset=digits,size=nano")
-  params = {"encoder": {}, "tokenizer": {"embed": {"kernel": np.zeros((4, 24), np.float32)}}}
-  with pytest.raises(InputError, match="no positions of tokens to resize"):
-    adapt.adapted({"params": params}, config, grid=(2, 2))
-
-
 def test_published_weights_are_a_frozen_teacher_by_path_and_hash(run, mae):
   file, _ = mae
   conversion.convert(file, file.parent / "own", format="mim_jax", **OPTIONS)
@@ -251,7 +241,12 @@ def test_every_row_of_every_table_is_sound(layout):
   known = published.rules_for(config_lib.get_config("mae", "dataset=digits,size=nano"))
   for ours, theirs, rule in rows:
     assert rule in known, rule
-    assert ours.removeprefix("batch_stats/").split("/")[0] in ("tokenizer", "encoder", "predictor")
+    assert ours.removeprefix("batch_stats/").split("/")[0] in (
+      "tokenizer",
+      "encoder",
+      "predictor",
+      "head",
+    )
     assert "%" not in theirs and "@" not in theirs
     assert theirs.count("#") == ours.count("#") or "*" in theirs
 

@@ -52,7 +52,7 @@ encoder/relative_table   | %rel_pos_bias.relative_position_bias_table
 encoder/relative_tables  | %blocks.*.attn.relative_position_bias_table
 """
 )
-BEIT = timm.encoder(BEIT_BLOCK, BEIT_STEM) + (
+BEIT = timm.encoder(BEIT_BLOCK, BEIT_STEM + timm.HEAD) + (
   """
 predictor/head/kernel    | lm_head.weight | linear
 predictor/head/bias      | lm_head.bias
@@ -62,6 +62,14 @@ PIXELS = """
 predictor/head/kernel    | decoder.0.weight | shuffled 1x1
 predictor/head/bias      | decoder.0.bias | shuffled
 """
+SIMMIM_SWIN = (
+  timm.swin("encoder.", 1)
+  + """
+encoder/mask_token       | encoder.mask_token
+"""
+  + timm.FC.replace("head.fc", "encoder.head")
+  + PIXELS
+)
 VIDEOMAE = (
   timm.encoder(PLAIN_KEYS, timm.PATCHES + timm.NORM, "encoder.")
   + base.blocks(PLAIN_KEYS, "predictor/stack/block_#", "decoder.blocks.#")
@@ -82,6 +90,17 @@ IBOT = timm.encoder(
 encoder/mask_token       | %masked_embed | deeper
 """,
   "backbone.",
+) + (
+  """
+head/first/kernel        | head.mlp.0.weight | linear
+head/first/bias          | head.mlp.0.bias
+head/second/kernel       | head.mlp.2.weight | linear
+head/second/bias         | head.mlp.2.bias
+head/third/kernel        | head.mlp.4.weight | linear
+head/third/bias          | head.mlp.4.bias
+head/codes               | head.last_layer.weight_v | linear
+head/gain                | head.last_layer.weight_g | linear
+"""
 )
 DINOV2 = timm.encoder(
   timm.BLOCK + timm.SCALES,
@@ -143,7 +162,7 @@ LAYOUTS = (
     timm.read,
     hf.fits(class_tokens=0),
     predictor="Transformer",
-    left=(r"encoder\..*",),
+    left={r"encoder\..*": "the student, of which the target encoder is the average"},
     aliases=MODULE,
     licence=f"{NON_COMMERCIAL} (facebookresearch/ijepa)",
   ),
@@ -154,7 +173,8 @@ LAYOUTS = (
     timm.read,
     hf.fits(**hf.BEIT_LIKE),
     predictor="Linear",
-    left=(INDEX, r"cls_pt_.*", *timm.HEADS),  # the second of BEiT v2's heads
+    left={INDEX: timm.DERIVED, r"cls_pt_.*": "the second, shallow road to BEiT v2's codes"},
+    head="Classifier",
     wrappers=("model.",),
     licence="MIT (microsoft/unilm)",
   ),
@@ -165,18 +185,20 @@ LAYOUTS = (
     timm.read,
     hf.fits(**hf.BEIT_LIKE),
     predictor="Linear",
-    left=(INDEX,),
+    left={INDEX: timm.DERIVED},
     wrappers=("model.",),
     licence="MIT (microsoft/SimMIM)",
   ),
   base.Layout(
     "simmim",
     "swin",
-    timm.swin("encoder.", "#-1") + PIXELS,
+    SIMMIM_SWIN,
     conv.swin,
     conv.is_a("Swin"),
     predictor="Linear",
-    left=(INDEX, r".*\.attn_mask"),
+    left={INDEX: timm.DERIVED, r".*\.attn_mask": timm.DERIVED},
+    prefix="encoder.",
+    head="Classifier",
     wrappers=("model.",),
     licence="MIT (microsoft/SimMIM)",
   ),
@@ -197,7 +219,11 @@ LAYOUTS = (
     timm.read,
     hf.fits(layer_scale=None),
     prefix="backbone.",
-    left=(r"student\..*", r"(backbone\.)?head\..*"),
+    left={
+      r"student\..*": "its average, the teacher, is taken",
+      r"(backbone\.)?head\..*": "a second map of the head, for patches alone, or batch norm in it",
+    },
+    head="ProjectionHead",
     wrappers=("teacher.", "state_dict."),
     aliases=MODULE,
     fused=True,

@@ -52,11 +52,16 @@ class Layout:
     write: (config) -> its config.json; None where it has none.
     prefix: of the encoder's names, which files of the encoder alone leave out.
     predictor: the class of ours that its rows are for; None where it holds none.
-    left: patterns of names that are never used: derived arrays, and heads that nothing here has.
+    left: {pattern of names that are never used: why}.
     aliases: (pattern, replacement) for names that some files have instead.
     classes: names of its class for the encoder alone, and for encoder and predictor.
     processor: the class that prepares its images.
     made: (config) -> arrays that it stores and nothing of ours holds.
+    first, last: what becomes of its arrays, by its names, when they have been read, and before they
+      are written.
+    head: the class of ours that its head rows are for; None where it holds none.
+    pool: what a head of scores sees; "any" where the arrays say it.
+    labelled: name of its class for the encoder and a head.
     fused: whether queries, keys and values have one bias there.
     wrappers: prefixes that training scripts put before all names.
     facts: (names of ours that a file holds) -> what neither its arrays nor config.json say.
@@ -71,11 +76,16 @@ class Layout:
   write: Callable | None = None
   prefix: str = ""
   predictor: str | None = None
-  left: tuple[str, ...] = ()
+  left: dict[str, str] = dataclasses.field(default_factory=dict)
   aliases: tuple[tuple[str, str], ...] = ()
   classes: tuple[str, str] = ("", "")
   processor: str = "ViTImageProcessor"
   made: Callable = lambda config: {}
+  first: Callable = lambda arrays: arrays
+  last: Callable = lambda arrays: arrays
+  head: str | None = None
+  pool: str = "any"
+  labelled: str = ""
   fused: bool = False
   wrappers: tuple[str, ...] = ()
   facts: Callable = lambda has: {}
@@ -93,8 +103,9 @@ def blocks(text: str, ours: str, theirs: str) -> str:
 
 
 def heads_of(source: Source, width: int, option: str = "heads") -> int:
-  """Attention heads: what the user said, or those of a published width; InputError otherwise."""
-  heads = source.options.get(option) or HEADS.get(width)
+  """Attention heads: what the user or timm says, or of a published width; InputError otherwise."""
+  stated = source.config.get("model_args", {}).get("num_heads") if option == "heads" else None
+  heads = source.options.get(option) or stated or HEADS.get(width)
   if heads is None:
     raise InputError(
       f"weights: no file says how many attention heads a network of width {width} has. Say it: "
@@ -112,6 +123,8 @@ def vit(layout: Layout, source: Source, facts: dict[str, Any]) -> ml_collections
   parts = ml_collections.ConfigDict(
     dict(tokenizer=_tokenizer(width, cube, "tokenizer/embed/bias" in has))
   )
+  head = head_of(layout, has, facts.get("head_epsilon", facts.get("epsilon", 1e-6)))
+  normed = "encoder/norm/scale" in has and not (head and head.get("norm"))
   where, grid = _positions(layout, source, has, width, len(cube))
   registers = has.get("encoder/register_token")
   parts.encoder = part(
@@ -119,7 +132,7 @@ def vit(layout: Layout, source: Source, facts: dict[str, Any]) -> ml_collections
     **stack(has, "encoder/stack/block_", width, facts),
     class_tokens=1 if classes else 0,
     hidden="token" if "encoder/mask_token" in has or _relative(has) else "drop",
-    norm="affine" if "encoder/norm/scale" in has else "none",
+    norm="affine" if normed else "none",
     positions=where,
     table=grid,
     relative=_relative(has),
@@ -130,7 +143,32 @@ def vit(layout: Layout, source: Source, facts: dict[str, Any]) -> ml_collections
   )
   if "predictor/head/kernel" in has:
     parts.predictor = _predictor(layout, has, facts, math.prod(cube) * channels)
+  if head:
+    parts.head = head
   return parts
+
+
+def head_of(layout: Layout, has, epsilon: float):
+  """The head that a file holds, None without one. A norm alone is the encoder's if it has none."""
+  if layout.head == "ProjectionHead":
+    return _projection(has)
+  norm, kernel = "head/norm/scale" in has, has.get("head/classifier/kernel")
+  if layout.head is None or (kernel is None and (not norm or "encoder/norm/scale" in has)):
+    return None
+  pool = layout.pool
+  if pool == "any":
+    pool = "class" if "encoder/class_token" in has and not norm else "mean"
+  count, bias = kernel[0] if kernel else 0, "head/classifier/bias" in has
+  return part(predictors.Classifier, count=count, pool=pool, norm=norm, bias=bias, epsilon=epsilon)
+
+
+def _projection(has):
+  if "head/codes" not in has:
+    return None
+  (hidden, _), (count, bottleneck) = has["head/first/kernel"], has["head/codes"]
+  return part(
+    predictors.ProjectionHead, count=count, hidden=hidden, bottleneck=bottleneck, gains=True
+  )
 
 
 def _tokenizer(width: int, cube: list[int], bias: bool):

@@ -38,6 +38,8 @@ def swin(layout: base.Layout, source: base.Source) -> ml_collections.ConfigDict:
       ),
     )
   )
+  if head := base.head_of(layout, has, 1e-5):
+    parts.head = head
   if "predictor/head/kernel" in has:
     cell = 1 << (len(deep) - 1)
     parts.predictor = part(predictors.Linear, target_width=patch**2 * channels, cell=cell)
@@ -48,15 +50,10 @@ def resnet(layout: base.Layout, source: base.Source) -> ml_collections.ConfigDic
   """Our parts for a ResNet of bottleneck blocks."""
   has = table.look(layout.table, source.shapes())
   deep, patch = depths(has), 4
-  return _cells(
-    patch << (len(deep) - 1),
-    part(
-      encoders.ResNet,
-      depths=deep,
-      width=has["encoder/stage_0_block_00/conv1/kernel"][0],
-      patch=patch << (len(deep) - 1),
-    ),
-  )
+  patch <<= len(deep) - 1
+  width = has["encoder/stage_0_block_00/conv1/kernel"][0]
+  encoder = part(encoders.ResNet, depths=deep, width=width, patch=patch)
+  return _cells(patch, encoder, base.head_of(layout, has, 1e-6))
 
 
 def convnext(layout: base.Layout, source: base.Source) -> ml_collections.ConfigDict:
@@ -65,13 +62,13 @@ def convnext(layout: base.Layout, source: base.Source) -> ml_collections.ConfigD
   deep = depths(has)
   patch = has["encoder/stem/kernel"][-1] << (len(deep) - 1)
   widths = tuple(has[f"encoder/stage_{i}_block_00/down/kernel"][0] for i in range(len(deep)))
-  return _cells(patch, part(encoders.ConvNeXt, depths=deep, widths=widths, patch=patch))
+  encoder = part(encoders.ConvNeXt, depths=deep, widths=widths, patch=patch)
+  return _cells(patch, encoder, base.head_of(layout, has, 1e-6))
 
 
-def _cells(patch: int, encoder) -> ml_collections.ConfigDict:
-  return ml_collections.ConfigDict(
-    dict(tokenizer=part(tokenizers.Cells, patch=patch), encoder=encoder)
-  )
+def _cells(patch: int, encoder, head) -> ml_collections.ConfigDict:
+  parts = dict(tokenizer=part(tokenizers.Cells, patch=patch), encoder=encoder)
+  return ml_collections.ConfigDict(parts | (dict(head=head) if head else {}))
 
 
 def is_a(name: str):

@@ -5,7 +5,9 @@ from typing import Any
 
 from mim_jax.weights.layouts import base, hf_configs, hf_vit
 
-POOLER = (r"pooler\..*", r"classifier\..*", r".*\.pooler\.dense\..*")
+POOLER = {r"(.*\.)?pooler\.dense\..*": "a layer that most pre-training leaves as it was drawn"}
+CLASSIFIER = {r"classifier\..*": "of fine-tuning, where the published class has none"}
+TEXTS = {r"(text_model|text_projection)\..*|logit_scale": "the side of the texts"}
 
 
 def read(layout: base.Layout, source: base.Source):
@@ -50,9 +52,11 @@ def is_mae(parts) -> bool:
 
 
 def _layout(kind: str, classes: str, table: str, fits, write, **more) -> base.Layout:
-  """`classes`: "Encoder WithPredictor"."""
+  """`classes`: "Encoder WithPredictor"; `labelled`: with a head, of what `pool` says."""
   names = classes.split()
   more.setdefault("left", POOLER)
+  if "labelled" in more:
+    more["head"] = "Classifier"
   return base.Layout("hf", kind, table, read, fits, write, classes=(names[0], names[-1]), **more)
 
 
@@ -73,6 +77,8 @@ def dinov2(kind: str, name: str, **wanted) -> list[base.Layout]:
       table.replace("dinov2.", f"{kind}."),
       fits(**wanted, activation=lambda x, own=gated in variant: (x == gated) == own),
       hf_configs.dinov2,
+      labelled=name.replace("Model", "ForImageClassification"),
+      pool="both",
       prefix=f"{kind}.",
       licence="Apache-2.0 (facebookresearch/dinov2)",
     )
@@ -87,6 +93,7 @@ LAYOUTS = (
     hf_vit.VIT_MAE,
     is_mae,
     hf_configs.vit_mae,
+    left=POOLER | CLASSIFIER,
     prefix="vit.",
     predictor="Transformer",
     licence="CC BY-NC 4.0, not for commercial use (facebookresearch/mae)",
@@ -98,6 +105,8 @@ LAYOUTS = (
     hf_vit.VIDEOMAE,
     fits(tokenizer="VideoCubes", class_tokens=0, norm=ANY),
     hf_configs.videomae,
+    labelled="VideoMAEForVideoClassification",
+    pool="mean",
     prefix="videomae.",
     predictor="Transformer",
     licence="CC BY-NC 4.0, not for commercial use (MCG-NJU/VideoMAE)",
@@ -108,6 +117,9 @@ LAYOUTS = (
     hf_vit.CLIP,
     fits(pre_norm=True),
     hf_configs.clip,
+    labelled="CLIPVisionModelWithProjection",
+    pool="class",
+    left=TEXTS,
     prefix="vision_model.",
     licence="MIT (openai/CLIP)",
   ),
@@ -119,6 +131,7 @@ LAYOUTS = (
     hf_vit.BEIT,
     fits(**BEIT_LIKE),
     hf_configs.beit,
+    left=POOLER | CLASSIFIER,
     prefix="beit.",
     predictor="Linear",
     licence="MIT (microsoft/unilm)",
@@ -129,6 +142,8 @@ LAYOUTS = (
     hf_vit.DATA2VEC,
     fits(**BEIT_LIKE),
     hf_configs.beit,
+    labelled="Data2VecVisionForImageClassification",
+    pool="mean",
     prefix="data2vec_vision.",
     licence="Apache-2.0 (facebook/data2vec-vision-base)",
   ),
@@ -138,6 +153,8 @@ LAYOUTS = (
     hf_vit.IJEPA,
     fits(class_tokens=0),
     hf_configs.vit,
+    labelled="IJepaForImageClassification",
+    pool="mean",
     prefix="ijepa.",
     licence="CC BY-NC 4.0, not for commercial use (facebookresearch/ijepa)",
   ),
@@ -147,6 +164,8 @@ LAYOUTS = (
     hf_vit.BEIT_POOLED,
     fits(**BEIT_LIKE),
     hf_configs.beit,
+    labelled="BeitForImageClassification",
+    pool="mean",
     prefix="beit.",
     licence="MIT (microsoft/unilm)",
   ),
@@ -156,6 +175,8 @@ LAYOUTS = (
     hf_vit.VIT,
     fits(),
     hf_configs.vit,
+    labelled="ViTForImageClassification",
+    pool="class",
     prefix="vit.",
     predictor="Linear",
     fused=True,

@@ -30,6 +30,8 @@ def facts(config: dict[str, Any], source: base.Source) -> dict[str, Any]:
     activation=ACTIVATIONS[act],
     mlp_ratio=float(config.get("mlp_ratio", 4)),
     last_epsilon=LAST_EPSILON.get(str(config.get("model_type"))),
+    head_epsilon=LAST_EPSILON.get(str(config.get("model_type")))
+    or config.get("layer_norm_eps", 1e-6),
     antialias=config.get("model_type") == "dinov2_with_registers",
   )
 
@@ -120,4 +122,5 @@ def dinov2(config) -> dict[str, Any]:
 
 def clip(config) -> dict[str, Any]:
   """Of CLIP's image side."""
-  return encoder(config)
+  head = config.parts.get("head")
+  return encoder(config) | (dict(projection_dim=head.count) if head else {})

@@ -32,6 +32,8 @@ encoder/norm/scale        | swin.layernorm.weight
 encoder/norm/bias         | swin.layernorm.bias
 predictor/head/kernel     | decoder.0.weight | shuffled 1x1
 predictor/head/bias       | decoder.0.bias | shuffled
+head/classifier/kernel    | classifier.weight | linear
+head/classifier/bias      | classifier.bias
 """
 CONV_NORM = """
 @/CONV/kernel             | %.convolution.weight | conv
@@ -58,6 +60,10 @@ encoder/stage_#/bias      | convnext.encoder.stages.#.downsampling_layer.1.bias
 @/down/kernel             | %.pwconv2.weight | linear
 @/down/bias               | %.pwconv2.bias
 @/residual/scale          | %.layer_scale_parameter
+head/norm/scale           | convnext.layernorm.weight
+head/norm/bias            | convnext.layernorm.bias
+head/classifier/kernel    | classifier.weight | linear
+head/classifier/bias      | classifier.bias
 """
 BLOCK = "encoder/stage_#_block_#"
 
@@ -70,6 +76,12 @@ RESNET = _step("encoder", "stem", "stem_norm", "resnet.embedder.embedder") + "".
   _step(BLOCK, f"conv{i}", f"norm{i}", f"resnet.encoder.stages.#.layers.#.{name}")
   for i, name in enumerate(("shortcut", "layer.0", "layer.1", "layer.2"))
 )
+
+
+RESNET += """
+head/classifier/kernel    | classifier.1.weight | linear
+head/classifier/bias      | classifier.1.bias
+"""
 
 
 def write_swin(config) -> dict[str, Any]:
@@ -139,7 +151,10 @@ LAYOUTS = (
     prefix="swin.",
     predictor="Linear",
     classes=("SwinModel", "SwinForMaskedImageModeling"),
-    left=(r"classifier\..*", r".*\.relative_position_index"),
+    left={r".*\.relative_position_index": "computed from the window's size"},
+    head="Classifier",
+    pool="mean",
+    labelled="SwinForImageClassification",
     licence="MIT (microsoft/Swin-Transformer, microsoft/SimMIM)",
   ),
   base.Layout(
@@ -152,7 +167,10 @@ LAYOUTS = (
     prefix="resnet.",
     classes=("ResNetModel", ""),
     processor="ConvNextImageProcessor",
-    left=(r"classifier\..*", r".*\.num_batches_tracked"),
+    left={r".*\.num_batches_tracked": "a count that nothing uses"},
+    head="Classifier",
+    pool="mean",
+    labelled="ResNetForImageClassification",
   ),
   base.Layout(
     "hf",
@@ -165,6 +183,8 @@ LAYOUTS = (
     classes=("ConvNextModel", ""),
     processor="ConvNextImageProcessor",
     made=last_norm,
-    left=(r"classifier\..*", r"convnext\.layernorm\..*"),
+    head="Classifier",
+    pool="mean",
+    labelled="ConvNextForImageClassification",
   ),
 )

@@ -105,6 +105,10 @@ def _encoder(block: str, rest: str, prefix: str) -> str:
   return base.blocks(block, ENCODER, LAYER).replace("%", prefix) + rest.replace("%", prefix)
 
 
+HEAD = """
+head/classifier/kernel   | classifier.weight | linear
+head/classifier/bias     | classifier.bias
+"""
 VIT_MAE = (
   _encoder(BLOCK, STEM + NORM, "vit")
   + base.blocks(BLOCK, DECODER, "decoder.decoder_layers.#")
@@ -124,8 +128,8 @@ PIXELS = """
 predictor/head/kernel    | decoder.0.weight | shuffled 1x1
 predictor/head/bias      | decoder.0.bias | shuffled
 """
-VIT = _encoder(BLOCK, STEM + MASK_TOKEN + NORM, "vit") + PIXELS
-IJEPA = _encoder(BLOCK, STEM + MASK_TOKEN + NORM, "ijepa")
+VIT = _encoder(BLOCK, STEM + MASK_TOKEN + NORM, "vit") + PIXELS + HEAD
+IJEPA = _encoder(BLOCK, STEM + MASK_TOKEN + NORM, "ijepa") + HEAD
 RELATIVE = """
 encoder/relative_table   | %.encoder.@
 encoder/relative_tables  | %.encoder.layer.*.attention.attention.@
@@ -142,9 +146,11 @@ predictor/head/bias      | lm_head.bias
 POOLED = """
 encoder/norm/scale       | %.pooler.layernorm.weight
 encoder/norm/bias        | %.pooler.layernorm.bias
+head/norm/scale          | %.pooler.layernorm.weight
+head/norm/bias           | %.pooler.layernorm.bias
 """
-BEIT_POOLED = _encoder(BEIT_BLOCK, STEM + MASK_TOKEN + RELATIVE + POOLED, "beit")
-DATA2VEC = _encoder(BEIT_BLOCK, STEM + MASK_TOKEN + RELATIVE + POOLED, "data2vec_vision")
+BEIT_POOLED = _encoder(BEIT_BLOCK, STEM + MASK_TOKEN + RELATIVE + POOLED, "beit") + HEAD
+DATA2VEC = _encoder(BEIT_BLOCK, STEM + MASK_TOKEN + RELATIVE + POOLED, "data2vec_vision") + HEAD
 VIDEOMAE = (
   _encoder(VIDEO_BLOCK, PATCHES + NORM, "videomae")
   + base.blocks(VIDEO_BLOCK, DECODER, "decoder.decoder_layers.#")
@@ -155,13 +161,16 @@ predictor/norm/scale       | decoder.norm.weight
 predictor/norm/bias        | decoder.norm.bias
 predictor/head/kernel      | decoder.head.weight | linear
 predictor/head/bias        | decoder.head.bias
+head/norm/scale            | fc_norm.weight
+head/norm/bias             | fc_norm.bias
 """
+  + HEAD
 )
 REGISTERS = """
 encoder/register_token   | %.embeddings.register_tokens
 encoder/mask_token       | %.embeddings.mask_token | deeper
 """
-DINOV2 = _encoder(DINO_BLOCK, STEM + NORM + REGISTERS, "dinov2")
+DINOV2 = _encoder(DINO_BLOCK, STEM + NORM + REGISTERS, "dinov2") + HEAD
 DINOV2_GATED = DINOV2.replace("mlp.fc1", "mlp.weights_in").replace("mlp.fc2", "mlp.weights_out")
 CLIP = base.blocks(CLIP_BLOCK, ENCODER, "vision_model.encoder.layers.#") + (
   """
@@ -173,5 +182,6 @@ encoder/pre_norm/scale   | vision_model.pre_layrnorm.weight
 encoder/pre_norm/bias    | vision_model.pre_layrnorm.bias
 encoder/norm/scale       | vision_model.post_layernorm.weight
 encoder/norm/bias        | vision_model.post_layernorm.bias
+head/classifier/kernel   | visual_projection.weight | linear
 """
 )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mim_jax.weights import table
-from mim_jax.weights.layouts import base, conv, hf
+from mim_jax.weights.layouts import base, conv, hf, timm_configs
 
 BLOCK = """
 @/norm1/scale            | %.norm1.weight
@@ -53,7 +53,17 @@ def encoder(block: str, rest: str, prefix: str = "", path: str = "blocks.#") -> 
   return rows + rest.replace("%", prefix)
 
 
-VIT = encoder(BLOCK + SCALES, STEM + MORE)
+HEAD = """
+head/norm/scale          | %fc_norm.weight
+head/norm/bias           | %fc_norm.bias
+head/classifier/kernel   | %head.weight | linear
+head/classifier/bias     | %head.bias
+"""
+VIT = encoder(BLOCK + SCALES, STEM + MORE + HEAD)
+FC = """
+head/classifier/kernel   | head.fc.weight | linear
+head/classifier/bias     | head.fc.bias
+"""
 
 SWIN_BLOCK = (
   BLOCK
@@ -67,18 +77,22 @@ SWIN_STEM = (
   + """
 encoder/patch_norm/scale | %patch_embed.norm.weight
 encoder/patch_norm/bias  | %patch_embed.norm.bias
-encoder/mask_token       | %mask_token
-encoder/merge_#/norm/scale    | %layers.OTHER.downsample.norm.weight
-encoder/merge_#/norm/bias     | %layers.OTHER.downsample.norm.bias
-encoder/merge_#/reduce/kernel | %layers.OTHER.downsample.reduction.weight | linear
 """
 )
+MERGE = """
+@/norm/scale             | %.downsample.norm.weight
+@/norm/bias              | %.downsample.norm.bias
+@/reduce/kernel          | %.downsample.reduction.weight | linear
+"""
+STAGES = 4  # of every published Swin
 
 
-def swin(prefix: str, stage: str) -> str:
-  """The rows of a Swin transformer; `stage` is which one a merge belongs to, "#" or "#-1"."""
+def swin(prefix: str, before: int) -> str:
+  """The rows of a Swin transformer, whose merges belong to the stage so many before ours."""
   rows = base.blocks(SWIN_BLOCK, "encoder/stage_#_block_#", f"{prefix}layers.#.blocks.#")
-  return rows + SWIN_STEM.replace("%", prefix).replace("OTHER", stage)
+  for i in range(1, STAGES):
+    rows += base.blocks(MERGE, f"encoder/merge_{i}", f"{prefix}layers.{i - before}")
+  return rows + SWIN_STEM.replace("%", prefix)
 
 
 CONV_NORM = """
@@ -104,6 +118,7 @@ RESNET = _step("encoder", "stem conv1 stem_norm bn1") + "".join(
     *(f"conv{i} layer#+1.#.conv{i} norm{i} layer#+1.#.bn{i}" for i in (1, 2, 3)),
   )
 )
+RESNET += FC.replace("head.fc", "fc")
 CONVNEXT = base.blocks(
   """
 encoder/stem/kernel             | stem.0.weight | conv
@@ -127,11 +142,17 @@ encoder/stage_#/bias            | stages.#.downsample.1.bias
   "encoder/stage_#_block_#",
   "stages.#.blocks.#",
 )
+CONVNEXT += (
+  FC
+  + """
+head/norm/scale          | head.norm.weight
+head/norm/bias           | head.norm.bias
+"""
+)
 
 
 def read(layout: base.Layout, source: base.Source):
   """Our parts for a ViT; its name in config.json says whether its GELU is CLIP's."""
-  _add_class_row(source.arrays)
   has = table.look(layout.table, source.shapes())
   width = has["tokenizer/embed/kernel"][0]
   quick = "quickgelu" in source.config.get("architecture", "")
@@ -146,37 +167,32 @@ def read(layout: base.Layout, source: base.Source):
   return base.vit(layout, source, facts)
 
 
-def _add_class_row(arrays: dict[str, np.ndarray]) -> None:
-  """Positions of patches alone, as of timm's networks with registers, get a zero for the class."""
+def add_class_row(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Positions of patches alone, as of networks with registers, get a zero for the class token."""
   found = arrays.get("pos_embed")
-  if (
-    found is not None
-    and "cls_token" in arrays
-    and math.isqrt(found.shape[1]) ** 2 == found.shape[1]
-  ):
-    arrays["pos_embed"] = np.concatenate([np.zeros_like(found[:, :1]), found], 1)
+  if found is None or "cls_token" not in arrays or math.isqrt(found.shape[1]) ** 2 != len(found[0]):
+    return arrays
+  return arrays | {"pos_embed": np.concatenate([np.zeros_like(found[:, :1]), found], 1)}
 
 
-def describe(config) -> dict[str, Any]:
-  """config.json, with the name of timm's model where ours has the shape of one."""
-  view, parts = config.data.view, config.parts
-  seen = dict(mean=list(view.mean), std=list(view.std), input_size=[len(view.mean), *view.size])
-  return dict(
-    architecture=_architecture(parts, view.size[0]),
-    num_classes=0,
-    pretrained_cfg=dict(interpolation="bicubic", crop_pct=0.875, num_classes=0, **seen),
-  )
+def fold_class_row(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The way back: with registers a class token holds its position in itself."""
+  row = arrays.get("pos_embed")
+  if row is None or "cls_token" not in arrays or "reg_token" not in arrays:
+    return arrays
+  return arrays | {"cls_token": arrays["cls_token"] + row[:, :1], "pos_embed": row[:, 1:]}
 
 
-def _architecture(parts, side: int) -> str:
-  if not parts.encoder.part.endswith(".ViT"):
-    return ""
-  names = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge"}
-  size = names.get(parts.tokenizer.width)
-  return f"vit_{size}_patch{parts.tokenizer.patch}_{side}" if size else ""
+def last_norm(config) -> dict[str, np.ndarray]:
+  """ConvNeXt's norm behind the pooling, which ours does not have, as it starts."""
+  width = config.parts.encoder.widths[-1]
+  one, zero = np.ones(width, np.float32), np.zeros(width, np.float32)
+  return {"head.norm.weight": one, "head.norm.bias": zero}
 
 
-HEADS = (r"(fc_norm|head|head_dist|fc)\..*",)
+HEADS = {r"(fc_norm|head|head_dist|fc)\..*": "a head of fine-tuning that nothing here has"}
+DERIVED = "computed from the window's size"
+COUNTED = {r".*\.num_batches_tracked": "a count that nothing uses"}
 
 LAYOUTS = (
   base.Layout(
@@ -184,8 +200,17 @@ LAYOUTS = (
     "vit",
     VIT,
     read,
-    hf.fits(pre_norm=hf.ANY, registers=hf.ANY, layer_scale=hf.ANY),
-    describe,
+    hf.fits(
+      class_tokens=lambda k: k < 2,
+      pre_norm=hf.ANY,
+      registers=hf.ANY,
+      layer_scale=hf.ANY,
+      norm=lambda x: x != "plain",
+    ),
+    timm_configs.vit,
+    first=add_class_row,
+    last=fold_class_row,
+    head="Classifier",
     left=HEADS,
     fused=True,
     facts=lambda has: dict(antialias=True),
@@ -193,11 +218,13 @@ LAYOUTS = (
   base.Layout(
     "timm",
     "swin",
-    swin("", "#"),
+    swin("", 0) + FC,
     conv.swin,
     conv.is_a("Swin"),
-    describe,
-    left=(r"head\..*", r".*\.(relative_position_index|attn_mask)"),
+    timm_configs.swin,
+    left={r".*\.(relative_position_index|attn_mask)": DERIVED},
+    aliases=((r"^head\.(weight|bias)$", r"head.fc.\1"),),
+    head="Classifier",
     licence="MIT (microsoft/Swin-Transformer)",
   ),
   base.Layout(
@@ -206,8 +233,9 @@ LAYOUTS = (
     RESNET,
     conv.resnet,
     conv.is_a("ResNet"),
-    describe,
-    left=(*HEADS, r".*\.num_batches_tracked"),
+    timm_configs.resnet,
+    left=COUNTED,
+    head="Classifier",
   ),
   base.Layout(
     "timm",
@@ -215,7 +243,8 @@ LAYOUTS = (
     CONVNEXT,
     conv.convnext,
     conv.is_a("ConvNeXt"),
-    describe,
-    left=HEADS,
+    timm_configs.convnext,
+    made=last_norm,
+    head="Classifier",
   ),
 )
