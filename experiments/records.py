@@ -33,11 +33,36 @@ def append(file: pathlib.Path, record: dict) -> None:
     opened.write(json.dumps(record) + "\n")
 
 
+def append_row(file: pathlib.Path, options, row: dict, **more) -> None:
+  """Adds a record of one row, so that what is stopped has kept what it measured.
+
+  options: of the command, of which `backend` and `rounds`.
+  """
+  facts = dict(backend=options.backend, rounds=options.rounds, load=os.getloadavg()[0])
+  append(file, stamp() | facts | more | dict(rows=[row]))
+
+
 def read(file: pathlib.Path) -> list[dict]:
   """All records of a file, none where there is no file."""
   if not file.exists():
     return []
   return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def newest(file: pathlib.Path, *keys: str) -> dict[str, tuple[list[dict], str]]:
+  """{backend: (rows, when and on what)}: of each case, told apart by `keys`, the row made last."""
+  found: dict[str, dict] = {}
+  for record in read(file):
+    said = f"{record['date']}, commit {record['commit']}, {record['hardware']}"
+    said += f"; {record['rounds']} rounds" if "rounds" in record else ""
+    for name, version in record.get("versions", {}).items():
+      said += f", {name} {version}"
+    for row in record["rows"]:
+      found.setdefault(record["backend"], {})[tuple(row[key] for key in keys)] = row, said
+  return {
+    backend: ([row for row, _ in rows.values()], "\n".join({said: 0 for _, said in rows.values()}))
+    for backend, rows in found.items()
+  }
 
 
 def of_run(facts: dict, results: dict, **more) -> dict:

@@ -51,16 +51,14 @@ def main():
   if options.contender:
     answer(options.contender, options.kinds, options.sizes, options.backend)
     return
-  rows = []
+  versions = {name: importlib.metadata.version(name) for name in ("jax", "torch", "transformers")}
   for kind in options.kinds.split(","):
     for size in options.sizes.split(","):
-      rows.append(compared(kind, size, options.backend, options.rounds))
-      print(f"{kind} {size}: {in_words(rows[-1])}", flush=True)
-  record = dict(**records.stamp(), backend=options.backend, rounds=options.rounds, rows=rows)
-  pages = os.environ.get("GLIBC_TUNABLES", "")
-  versions = {name: importlib.metadata.version(name) for name in ("jax", "torch", "transformers")}
-  records.append(FILE, record | dict(load=os.getloadavg()[0], versions=versions, malloc=pages))
-  write()
+      row = compared(kind, size, options.backend, options.rounds)
+      print(f"{kind} {size}: {in_words(row)}", flush=True)
+      pages = os.environ.get("GLIBC_TUNABLES", "")
+      records.append_row(FILE, options, row, versions=versions, malloc=pages)
+      write()
 
 
 def compared(kind: str, size: str, backend: str, rounds: int) -> dict:
@@ -161,18 +159,15 @@ def alone(name: str, kind: str, size: str, batch: int, backend: str, folder: pat
 
 
 def write() -> None:
-  """The newest record of each backend, as tables in README.md."""
-  for record in {r["backend"]: r for r in records.read(FILE)}.values():
-    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
-    where = f"{record['date']}, commit {record['commit']}, {record['hardware']}; {versions}"
-    text = f"{table(record)}\n\n{where}; {record['rounds']} rounds."
-    records.place(HERE / "README.md", f"against-{record['backend']}", text)
+  """The newest row of each kind and size, as a table for each backend in README.md."""
+  for backend, (rows, said) in records.newest(FILE, "kind", "size").items():
+    records.place(HERE / "README.md", f"against-{backend}", f"{table(rows)}\n\n{said}.")
 
 
-def table(record: dict) -> str:
+def table(measured: list[dict]) -> str:
   """A row a size: our images/s, theirs, and ours over each of theirs, round by round."""
   rows = []
-  for row in record["rows"]:
+  for row in measured:
     ours = [row["batch"] / x for pair in row["pairs"].values() for x in pair["ours"]]
     cells = [f"{row['kind']} {row['size']}", str(row["batch"]), f"{statistics.median(ours):,.1f}"]
     for name in (TRAINED, *PEERS):

@@ -52,11 +52,10 @@ def main():
   if options.case:
     print(json.dumps(measured(options.case, options.backend, options.rounds)))
     return
-  names = options.only.split(",")
-  rows = [row for name in names if (row := apart(name, options.backend, options.rounds))]
-  record = dict(**records.stamp(), backend=options.backend, rounds=options.rounds, rows=rows)
-  records.append(FILE, record | dict(hardware=rows[0]["hardware"], load=os.getloadavg()[0]))
-  write()
+  for name in options.only.split(","):
+    if row := apart(name, options.backend, options.rounds):
+      records.append_row(FILE, options, row, hardware=row["hardware"])
+      write()
 
 
 def apart(name: str, backend: str, rounds: int) -> dict | None:
@@ -205,19 +204,17 @@ def waiting(step, steps: int) -> float:
 
 
 def write() -> None:
-  """The newest record of each backend, as tables in README.md."""
-  for record in {r["backend"]: r for r in records.read(FILE)}.values():
-    where = f"{record['date']}, commit {record['commit']}, {record['hardware']}"
-    text = f"{table(record)}\n\n{where}; {record['rounds']} rounds."
-    records.place(HERE / "README.md", f"steps-{record['backend']}", text)
-    roofline.draw(record["rows"], HERE / f"roofline_{record['backend']}.png")
+  """The newest row of each case, as a table for each backend in README.md."""
+  for backend, (rows, said) in records.newest(FILE, "name").items():
+    records.place(HERE / "README.md", f"steps-{backend}", f"{table(rows)}\n\n{said}.")
+    roofline.draw(rows, HERE / f"roofline_{backend}.png")
 
 
-def table(record: dict) -> str:
+def table(rows: list[dict]) -> str:
   """A row a case."""
   header = ["step", "batch", "ms, median (quartiles)", "images/s", "GFLOP an image (XLA's count)"]
   header += ["GFLOP/s", "of the matmul rate", "peak memory", "compile, s (cached)", "data wait"]
-  return records.markdown(header, [cells(row) for row in record["rows"]])
+  return records.markdown(header, [cells(row) for row in rows])
 
 
 def cells(row: dict) -> list[str]:

@@ -14,6 +14,7 @@ import pathlib
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
@@ -56,13 +57,12 @@ def main():
   options = parser.parse_args()
   os.environ["JAX_PLATFORMS"] = dict(cpu="cpu", gpu="cuda")[options.backend]
   with tempfile.TemporaryDirectory() as folder:
-    rows = measured(options, pathlib.Path(folder))
-  record = dict(**records.stamp(), backend=options.backend, size=options.size, rows=rows)
-  records.append(FILE, record | dict(rounds=options.rounds, load=os.getloadavg()[0]))
-  write()
+    for row in measured(options, pathlib.Path(folder)):
+      records.append_row(FILE, options, row)
+      write()
 
 
-def measured(options, folder: pathlib.Path) -> list[dict]:
+def measured(options, folder: pathlib.Path) -> Iterator[dict]:
   """A row a case."""
   import jax
 
@@ -71,7 +71,7 @@ def measured(options, folder: pathlib.Path) -> list[dict]:
 
   some = 1 if options.backend == "cpu" else 10
   plain = prepared(*BASE, options, folder)
-  base, rows = turns.Step(steps.only_normalised(plain)), []
+  base = turns.Step(steps.only_normalised(plain))
   for name in options.only.split(","):
     made = prepared(*CASES[name], options, folder)
     step = turns.Step(made if name == CROPPED else steps.only_normalised(made))
@@ -79,11 +79,10 @@ def measured(options, folder: pathlib.Path) -> list[dict]:
     seconds = turns.alternate(calls, options.rounds)
     quartiles = turns.ratios(seconds, "base")[name]
     flops = config_lib.flops(made) / config_lib.flops(plain)
-    rows.append(dict(name=name, seconds=seconds, ratio=quartiles, flops=flops))
     print(f"{name}: time {quartiles[1]:.2f}, FLOPs {flops:.2f}", flush=True)
+    yield dict(size=options.size, name=name, seconds=seconds, ratio=quartiles, flops=flops)
     del step, calls
     jax.clear_caches()
-  return rows
 
 
 def prepared(method: str, settings: dict, options, folder: pathlib.Path):
@@ -96,22 +95,21 @@ def prepared(method: str, settings: dict, options, folder: pathlib.Path):
 
 
 def write() -> None:
-  """The newest record of each backend, as tables in README.md."""
-  for record in {r["backend"]: r for r in records.read(FILE)}.values():
-    where = f"{record['date']}, commit {record['commit']}, {record['hardware']}"
-    text = f"{table(record)}\n\nSize {record['size']}; {where}; {record['rounds']} rounds."
-    records.place(HERE / "README.md", f"switches-{record['backend']}", text)
+  """The newest row of each case, as a table for each backend in README.md."""
+  for backend, (rows, said) in records.newest(FILE, "size", "name").items():
+    records.place(HERE / "README.md", f"switches-{backend}", f"{table(rows)}\n\n{said}.")
 
 
-def table(record: dict) -> str:
+def table(measured: list[dict]) -> str:
   """A row a case: time and FLOPs beside plain MAE's."""
   rows = []
-  for row in record["rows"]:
+  for row in measured:
     low, middle, high = row["ratio"]
     times = f"{middle:.2f} ({low:.2f} to {high:.2f})"
     ms = f"{1e3 * statistics.median(row['seconds'][row['name']]):,.0f}"
-    rows.append([row["name"], ms, times, f"{row['flops']:.2f}", f"{middle / row['flops']:.2f}"])
-  header = ["MAE with", "ms", "time, plain = 1 (quartiles)", "FLOPs, plain = 1", "time / FLOPs"]
+    case = f"{row['size']}: {row['name']}"
+    rows.append([case, ms, times, f"{row['flops']:.2f}", f"{middle / row['flops']:.2f}"])
+  header = ["step", "ms", "time, plain = 1 (quartiles)", "FLOPs, plain = 1", "time / FLOPs"]
   return records.markdown(header, rows)
 
 
