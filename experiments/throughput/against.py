@@ -194,6 +194,8 @@ def ahead(row: dict) -> str:
 
 def products(row: dict) -> str:
   """Which share of our step, and of their fastest, goes into the matrix products alone."""
+  if "products" not in row:  # records of before they were timed
+    return "–"
   best = min(PEERS, key=lambda name: ratio(row["pairs"][name])[1])
   shares = [
     statistics.median(row["products"][key]) / statistics.median(row["pairs"][best][key])
