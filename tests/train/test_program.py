@@ -78,18 +78,17 @@ def test_teacher_optimizer_and_metrics_are_in_the_one_program():
 @pytest.mark.parametrize("axis", ["data", "fsdp"])
 def test_a_device_computes_the_same_however_many_there_are(axis):
   """With as many images on each; under fsdp a little less, the optimizer's work is divided."""
-  found = {}
-  for devices in (1, 2, 8):
+  found = []
+  for devices in (1, 8):
     config = config_lib.get_config("mae", "dataset=digits,size=nano")
     config.train.update(dict(steps=10, epochs=None, batch_size=64 * devices))
     config.train.mesh.update({"data": 1, axis: devices})
     experiment = experiment_lib.Experiment(config, devices=jax.devices()[:devices])
     batch = next(experiment.batches())
     compiled = program.compile_update(experiment, experiment.abstract_state(), batch)
-    found[devices] = compiled.cost_analysis()["flops"]
-  assert found[1] > 1e7
-  for devices in (2, 8):
-    assert found[devices] == pytest.approx(found[1], rel=0.02), found
+    found.append(compiled.cost_analysis()["flops"])
+  assert found[0] > 1e7
+  assert found[1] == pytest.approx(found[0], rel=0.02)
 
 
 def test_evaluations_of_all_states_share_one_compiled_encoder():
