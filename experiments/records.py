@@ -58,7 +58,7 @@ def newest(file: pathlib.Path, *keys: str) -> dict[str, tuple[list[dict], str]]:
     for name, version in record.get("versions", {}).items():
       said += f", {name} {version}"
     for row in record["rows"]:
-      found.setdefault(record["backend"], {})[tuple(row[key] for key in keys)] = row, said
+      found.setdefault(record["backend"], {})[tuple(row.get(key, "") for key in keys)] = row, said
   return {
     backend: ([row for row, _ in rows.values()], "\n".join({said: 0 for _, said in rows.values()}))
     for backend, rows in found.items()

@@ -1,9 +1,10 @@
-"""Everything that is to be measured on a GPU, in one call.
+"""Everything that is to be measured on a GPU, in one call of ten minutes, or in several.
 
-Run: python experiments/throughput/gpu.py [--minutes=9] [--backend=gpu] [--photos=DIR]
+Run: python experiments/throughput/gpu.py [--minutes=9] [--only=STAGE,...] [--photos=DIR]
 
-In this order, as long as time is left: attention alone at the lengths that occur, the step of every
-method, ours beside PyTorch's (where torch with CUDA is installed), choices, and the loop. With
+As long as time is left: "attention" alone at the lengths that occur; "steps" of every method;
+"against" PyTorch's (where torch with CUDA is installed); "flags" of XLA on the step of MAE L;
+"switches", choices on and off; the "loop" on photos. What is stopped keeps the rows it has. With
 --backend=cpu it is a rehearsal in miniature, whose numbers mean nothing and are not kept.
 """
 
@@ -26,46 +27,66 @@ FILE = HERE / "attention.jsonl"
 SHAPES = ((50, 12, 64), (50, 16, 64), (65, 16, 80), (197, 16, 32), (197, 12, 64), (257, 16, 80))
 
 
+FLAGS = (
+  "--xla_gpu_enable_latency_hiding_scheduler=true",
+  "--xla_gpu_enable_triton_gemm=false",
+  "--xla_gpu_enable_command_buffer=",
+)
+
+
 def main():
   """Runs the stages one after the other."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--minutes", type=float, default=9.0)
+  parser.add_argument("--only", default="", help="stages, separated by commas; default: all")
   parser.add_argument("--backend", default="gpu", choices=("cpu", "gpu"))
   parser.add_argument("--photos", help="a folder of JPEG files, for the loop")
-  parser.add_argument("--stage", help=argparse.SUPPRESS)
+  parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
   options = parser.parse_args()
   os.environ["JAX_PLATFORMS"] = dict(cpu="cpu", gpu="cuda")[options.backend]
   if options.backend == "cpu":
     os.environ["REHEARSAL"] = "1"
-  if options.stage:
+  if options.alone:
     attention(options.backend)
     return
   end = time.monotonic() + 60 * options.minutes
-  for script, *words in stages(options):
-    left = end - time.monotonic()
-    command = [sys.executable, str(HERE / script), *words, f"--backend={options.backend}"]
-    if left < 30:
-      print(f"no time left for {script} {' '.join(words)}", flush=True)
-      continue
-    try:
-      code = subprocess.run(command, timeout=left, check=False).returncode
-      print(f"{script} {' '.join(words)}: exit code {code}", flush=True)
-    except subprocess.TimeoutExpired:
-      print(f"{script} {' '.join(words)}: stopped, the time is over", flush=True)
+  wanted = options.only.split(",") if options.only else None
+  for stage, (script, *words), flags in stages(options):
+    if wanted is None or stage in wanted:
+      command = [sys.executable, str(HERE / script), *words, f"--backend={options.backend}"]
+      print(f"{script} {' '.join(words)} {flags}: {ended(command, flags, end)}", flush=True)
 
 
-def stages(options) -> list[list[str]]:
-  """Scripts with their words, most wanted first."""
+def ended(command: list[str], flags: str, end: float) -> str:
+  """How a command ended that is stopped at `end`."""
+  left = end - time.monotonic()
+  if left < 30:
+    return "no time left"
+  try:
+    given = os.environ | dict(XLA_FLAGS=flags)
+    return f"exit code {subprocess.run(command, timeout=left, check=False, env=given).returncode}"
+  except subprocess.TimeoutExpired:
+    return "stopped, the time is over"
+
+
+def stages(options) -> list[tuple[str, list[str], str]]:
+  """(stage, script with its words, XLA's flags), most wanted first."""
   gpu = options.backend == "gpu"
-  sizes = "B,L,H" if gpu else "tiny"
+  size, some = ("L", "--rounds=3") if gpu else ("tiny", "--rounds=2")
   steps = "MAE B,MAE L,MAE H,SimMIM B,BEiT B,I-JEPA B,SparK B" if gpu else "MAE tiny"
-  found = [["gpu.py", "--stage=attention"], ["steps.py", f"--only={steps}", "--rounds=3"]]
+  found = [
+    ("attention", ["gpu.py", "--alone"], ""),
+    ("steps", ["steps.py", f"--only={steps}", some], ""),
+  ]
   if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
-    found.append(["against.py", f"--sizes={sizes}", "--kinds=MAE", "--rounds=3"])
-  size = "L" if gpu else "tiny"
-  found.append(["switches.py", f"--size={size}", "--rounds=3"])
+    sizes = "B,L,H" if gpu else "tiny"
+    found.append(("against", ["against.py", f"--sizes={sizes}", "--kinds=MAE", some], ""))
+  for flags in FLAGS if gpu else ("--xla_cpu_enable_fast_math=true",):
+    found.append(("flags", ["steps.py", f"--only=MAE {size}", some], flags))
+  found.append(("switches", ["switches.py", f"--size={size}", some], ""))
   if options.photos:
-    found.append(["loop.py", f"--size={size}", f"--photos={options.photos}", "--rounds=3"])
+    words = ["loop.py", f"--size={size}", f"--photos={options.photos}", some]
+    found.append(("loop", words, ""))
   return found
 
 

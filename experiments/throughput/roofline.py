@@ -27,7 +27,7 @@ def draw(rows: list[dict], file: pathlib.Path) -> None:
   for row, marker in zip(rows, itertools.cycle("osD^v<>PX*"), strict=False):
     intensity = row["flops_formula"] / row["bytes_xla"]
     rate = row["batch"] * row["flops_formula"] / statistics.median(row["seconds"]) / 1e9
-    axes.plot(intensity, rate, marker, label=row["name"])
+    axes.plot(intensity, rate, marker, label=f"{row['name']} {row.get('flags', '')}".strip())
   axes.legend(loc="lower right")
   axes.set_xlabel("FLOP a byte that operations read and write")
   axes.set_ylabel("GFLOP/s")

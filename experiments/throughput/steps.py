@@ -106,6 +106,7 @@ def measured(name: str, backend: str, rounds: int) -> dict:
   peak = (device.memory_stats() or {}).get("peak_bytes_in_use")
   return dict(
     name=name,
+    flags=os.environ.get("XLA_FLAGS", ""),
     batch=batch,
     dtype=made.train.dtype,
     seconds=times,
@@ -205,7 +206,7 @@ def waiting(step, steps: int) -> float:
 
 def write() -> None:
   """The newest row of each case, as a table for each backend in README.md."""
-  for backend, (rows, said) in records.newest(FILE, "name").items():
+  for backend, (rows, said) in records.newest(FILE, "name", "flags").items():
     records.place(HERE / "README.md", f"steps-{backend}", f"{table(rows)}\n\n{said}.")
     roofline.draw(rows, HERE / f"roofline_{backend}.png")
 
@@ -224,7 +225,7 @@ def cells(row: dict) -> list[str]:
   reached, possible = rate * row["flops_formula"], statistics.median(row["matmul_flops"])
   compile_seconds = row["compile_seconds"]
   return [
-    f"{row['name']}, {row['dtype']}",
+    ", ".join(filter(None, (row["name"], row["dtype"], row.get("flags")))),
     f"{row['batch']}",
     f"{1e3 * middle:,.0f} ({1e3 * low:,.0f} to {1e3 * high:,.0f})",
     f"{rate:,.1f}",
