@@ -84,6 +84,7 @@ predictor/head/kernel      | decoder.head.weight | linear
 predictor/head/bias        | decoder.head.bias
 """
 )
+VIDEOMAE_LABELLED = timm.encoder(PLAIN_KEYS, timm.PATCHES + timm.HEAD)
 IBOT = timm.encoder(
   timm.BLOCK,
   timm.STEM
@@ -187,6 +188,18 @@ LAYOUTS = (
     left={r"encoder\..*": "the student, of which the target encoder is the average"},
     aliases=MODULE,
     licence=f"{NON_COMMERCIAL} (facebookresearch/ijepa)",
+  ),
+  base.Layout(
+    "videomae",
+    "labelled",
+    VIDEOMAE_LABELLED,
+    timm.read,
+    hf.fits(tokenizer="VideoCubes", class_tokens=0, key_bias=False, norm="none"),
+    head="Classifier",
+    wrappers=("model.",),
+    aliases=MODULE,
+    own=lambda has: len(has.get("tokenizer/embed/kernel", ())) == 5,  # as BEiT's, but of cubes
+    licence=f"{NON_COMMERCIAL} (MCG-NJU/VideoMAE)",
   ),
   base.Layout(
     "data2vec",
