@@ -31,8 +31,8 @@ def parser() -> argparse.ArgumentParser:
     "convert",
     "--from=PATH --to=PATH --format=NAME [OPTION ...]",
     "Published weights to ours, ours to theirs; licence and omissions are shown.\n"
-    "Formats: mim_jax, hf, timm, or the authors' own: mae, ijepa, beit, simmim,\n"
-    "videomae, ibot, dinov2; hf:vit names one kind of a format.",
+    "Formats: mim_jax, hf, timm, or the authors' own: mae, ijepa, beit, data2vec,\n"
+    "simmim, videomae, ibot, dinov2; hf:vit names one kind of a format.",
     "mim-jax convert --from=vit-mae-base --to=weights/mae --format=mim_jax",
   )
   made.add_argument("--from", required=True, metavar="PATH", dest="source", help=FROM)

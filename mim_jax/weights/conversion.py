@@ -26,7 +26,7 @@ def load(
 ) -> tuple[dict, Any]:
   """(variables, config) of a finished run or of published weights, without torch.
 
-  path: a safetensors file, or a folder that holds one, with config.json and
+  path: a safetensors file, the index of several, or a folder that holds one, with config.json and
     preprocessor_config.json beside it where there are any. Of a .pth file only with `allow_pickle`:
     torch then opens it in a process of its own and takes nothing but arrays.
   leave: patterns of names to leave out, beside those that are never used; config.source lists them.

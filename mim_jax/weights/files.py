@@ -1,5 +1,6 @@
 """Files of published weights, read without torch and without pickle unless that is asked for."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -14,7 +15,9 @@ import safetensors
 from mim_jax import errors
 from mim_jax.weights.layouts import base
 
-FILES = ("weights.safetensors", "model.safetensors")
+FILES = ("weights.safetensors", "model.safetensors", "model.safetensors.index.json")
+INDEX = ".safetensors.index.json"  # of weights in several pieces, as transformers writes it
+_PIECE = re.compile(r"[\w.-]+\.safetensors")  # no folder in it
 PICKLED = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 CONFIG, PREPROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 # Runs in a process of its own. weights_only refuses everything but arrays and plain containers; the
@@ -38,7 +41,10 @@ save_file(flat, sys.argv[2])
 
 
 def locate(path: str | os.PathLike) -> pathlib.Path:
-  """The weights file at `path`, a file or a folder; InputError if there is none."""
+  """The weights file at `path`, a file or a folder, or the index of its pieces.
+
+  InputError if there is none.
+  """
   given = pathlib.Path(path)
   if not given.is_dir():
     if not given.is_file():
@@ -47,22 +53,78 @@ def locate(path: str | os.PathLike) -> pathlib.Path:
   for name in FILES:
     if (given / name).is_file():
       return given / name
-  if (given / "model.safetensors.index.json").exists():
-    raise errors.InputError(
-      f"{path}: these weights are in several pieces, which is not read here. Join them first: load "
-      "and save them with transformers and max_shard_size='100GB'."
-    )
   raise errors.InputError(
     f"{path}: there is no {' and no '.join(FILES)} here. Give the folder of a finished run or of "
     f"published weights; or train first: mim-jax train --config=... --workdir={path}."
   )
 
 
-def arrays(file: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-  """(arrays, metadata) of a safetensors file; half precision becomes float32.
+def pieces(file: pathlib.Path) -> dict[pathlib.Path, set[str]]:
+  """The files that an index names, and the arrays that it says each has; {} of any other file.
 
-  InputError where it is none.
+  InputError for an index that is none, that names a file elsewhere, or one that is not there.
   """
+  if not file.name.endswith(INDEX):
+    return {}
+  named = _json(file).get("weight_map")
+  if not (named and isinstance(named, dict) and all(isinstance(x, str) for x in named.values())):
+    raise errors.InputError(
+      f'{file}: not an index of weights, which has {{"weight_map": {{array: file}}}}. Fetch it '
+      "anew."
+    )
+  found: dict[pathlib.Path, set[str]] = {}
+  for array, name in sorted(named.items(), key=lambda item: item[::-1]):
+    if not _PIECE.fullmatch(name):
+      raise errors.InputError(
+        f"{file}: {name!r}, said to have {array!r}, is not the name of a safetensors file beside "
+        "the index; files elsewhere are not opened. Take the index that came with the weights."
+      )
+    found.setdefault(file.parent / name, set()).add(array)
+  for piece, held in found.items():
+    if not piece.is_file():
+      raise errors.InputError(
+        f"{piece}: there is no such file, but the index says that it has {len(held)} arrays, the "
+        f"first is {min(held)!r}. Fetch the missing file."
+      )
+  return found
+
+
+def sha256(file: pathlib.Path) -> str:
+  """The hash of a weights file; of an index, that of it and its pieces one behind the other."""
+  total = hashlib.sha256()
+  for one in (file, *pieces(file)):
+    with one.open("rb") as opened:
+      while block := opened.read(1 << 20):
+        total.update(block)
+  return total.hexdigest()
+
+
+def arrays(file: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """(arrays, metadata) of a safetensors file, or of the pieces of an index, which have no metadata.
+
+  Half precision becomes float32. InputError where it is none, or a piece has other arrays than the
+  index says.
+  """
+  split = pieces(file)
+  return (_joined(file, split), {}) if split else _opened(file)
+
+
+def _joined(index: pathlib.Path, split: dict[pathlib.Path, set[str]]) -> dict[str, np.ndarray]:
+  joined: dict[str, np.ndarray] = {}
+  for piece, held in split.items():
+    found, _ = _opened(piece)
+    lacking, more = held - found.keys(), found.keys() - held
+    if lacking or more:
+      name, near = min(lacking or more), more if lacking else ()
+      raise errors.InputError(
+        f"{piece}: it {'lacks' if lacking else 'has'} {name!r}, unlike {index.name} says"
+        f"{errors.nearest(name, near)} The files are not of one set: fetch them again."
+      )
+    joined |= found
+  return joined
+
+
+def _opened(file: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   try:
     with safetensors.safe_open(file, framework="numpy") as opened:
       found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -1,6 +1,5 @@
 """Our own weights file: safetensors with the config inside. No pickle, no code."""
 
-import hashlib
 import os
 import pathlib
 from typing import Any
@@ -55,11 +54,12 @@ def check(known: dict[str, str], sha256: str | None) -> None:
 def pinned(path: str | os.PathLike) -> dict[str, str]:
   """{"path": weights file, "sha256": its hash}: weights as a config should name them.
 
+  Of weights in several pieces the path is that of their index, and the hash is of all of them.
+
   Errors: InputError if there is no such file.
   """
   file = files.locate(path)
-  with file.open("rb") as opened:
-    return dict(path=str(file), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+  return dict(path=str(file), sha256=files.sha256(file))
 
 
 def from_run(

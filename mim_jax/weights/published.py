@@ -61,7 +61,7 @@ def recognise(source: base.Source) -> tuple[base.Layout, base.Source, dict]:
       rename(layout, source.arrays), source.config, source.preprocessor, source.options
     )
     seen = table.look(layout.table, renamed.shapes())
-    if seen and (best is None or len(seen) > len(best[2])):
+    if seen and layout.own(seen) and (best is None or len(seen) > len(best[2])):
       best = layout, renamed, seen
   if best is None or first_kernel(best[2]) is None:
     shown = ", ".join(sorted(source.arrays)[:3]) or "none at all"

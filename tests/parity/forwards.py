@@ -13,6 +13,7 @@ from mim_jax.targets import pixels as pixel_targets
 
 SIDE, PATCH, BATCH = 32, 8, 2
 N = (SIDE // PATCH) ** 2
+LABELS = np.array([1, 4])  # of the images of a batch
 
 
 def direction(shape):
@@ -73,19 +74,28 @@ def our_raw_masked_encoder(parts, images, hidden):
   return [found], probe(found)
 
 
-def their_scores(model, images, hidden):
-  found = model(pixel_values=images).logits
+def their_embedding(model, images, hidden):
+  found = model(pixel_values=images).image_embeds
   return [found], probe(found)
 
 
-def our_scores(parts, images, hidden):
+def our_embedding(parts, images, hidden):
   found = parts.head(parts.encoder(parts.tokenizer(images)))
   return [found], probe(found)
 
 
-def their_embedding(model, images, hidden):
-  found = model(pixel_values=images).image_embeds
-  return [found], probe(found)
+# With labels, and the cross-entropy of them.
+
+
+def their_scores(model, images, hidden):
+  found = model(pixel_values=images, labels=torch.from_numpy(LABELS))
+  return [found.logits], found.loss
+
+
+def our_scores(parts, images, hidden):
+  found = parts.head(parts.encoder(parts.tokenizer(images)))
+  labels = jnp.asarray(LABELS, jnp.int32)[:, None, None, None]
+  return [found], losses.cross_entropy(found[:, None, None], labels).mean()
 
 
 def their_clip_scores(model, images, hidden):
@@ -140,14 +150,14 @@ def our_simmim(parts, images, hidden):
   )
 
 
-LABELS = np.random.default_rng(5).integers(0, 11, (BATCH, N))
+CODES = np.random.default_rng(5).integers(0, 11, (BATCH, N))
 
 
 def their_beit(model, images, hidden):
   found = model(
     pixel_values=images,
     bool_masked_pos=torch.from_numpy(hidden),
-    labels=torch.from_numpy(LABELS[hidden]),
+    labels=torch.from_numpy(CODES[hidden]),
   )
   return [found.logits], found.loss
 
@@ -161,7 +171,7 @@ def our_beit(parts, images, hidden):
     parts.encoder(tokens, mask),
     dataclasses.replace(mask, masked=jnp.broadcast_to(jnp.arange(N)[None, None], (BATCH, 1, N))),
   )
-  labels = core.take(jnp.asarray(LABELS)[..., None], mask.masked)
+  labels = core.take(jnp.asarray(CODES)[..., None], mask.masked)
   cost = losses.cross_entropy(predictions, labels)
   return [every[:, 0]], core.weighted_mean(cost, mask.weight)
 

@@ -182,8 +182,32 @@ CASES = {
     go.their_scores,
     go.our_scores,
   ),
+  "data2vec, labelled": Case(
+    t(
+      "Data2VecVisionForImageClassification",
+      "Data2VecVisionConfig",
+      **TINY,
+      **LABELLED,
+      use_shared_relative_position_bias=True,
+      drop_path_rate=0.0,
+    ),
+    go.their_scores,
+    go.our_scores,
+  ),
   "dinov2, labelled": Case(
     t("Dinov2ForImageClassification", "Dinov2Config", **TINY, **LABELLED, mlp_ratio=2),
+    go.their_scores,
+    go.our_scores,
+  ),
+  "dinov2, registers, labelled": Case(
+    t(
+      "Dinov2WithRegistersForImageClassification",
+      "Dinov2WithRegistersConfig",
+      **TINY,
+      **LABELLED,
+      mlp_ratio=2,
+      num_register_tokens=3,
+    ),
     go.their_scores,
     go.our_scores,
   ),
@@ -224,6 +248,6 @@ CASES = {
       projection_dim=7,
     ),
     go.their_embedding,
-    go.our_scores,
+    go.our_embedding,
   ),
 }

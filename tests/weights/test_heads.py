@@ -106,6 +106,31 @@ def test_the_head_of_self_distillation_is_read_and_written(tmp_path):
   assert why["student.head.x"] == "its average, the teacher, is taken"
 
 
+def test_videomaes_fine_tuned_network_is_not_taken_for_beits(tmp_path):
+  """Their names, but for the kernel of cubes: MCG-NJU/VideoMAE, modeling_finetune.py."""
+  encoder = part(encoders.ViT, depth=1, heads=2, class_tokens=0, key_bias=False, norm="none")
+  cubes = part(tokenizers.VideoCubes, tubelet=2, patch=4, width=8)
+  config = ml_collections.ConfigDict(dict(parts=dict(tokenizer=cubes, encoder=encoder)))
+  config.parts.head = scores(pool="mean", norm=True)
+  config.data = dict(view=SEEN, frames=4)
+  shapes = parts_lib.shapes(config, masked=False)
+  random = np.random.default_rng(0)
+  drawn = {k: random.normal(size=s).astype(np.float32) for k, s in shapes.items()}
+  assert not export.write(tmp_path, parts_lib.unflat(drawn), config, format="videomae", note={})
+  file = tmp_path / "model.safetensors"
+  arrays = files.arrays(file)[0]
+  block = {k.removeprefix("blocks.0.") for k in arrays if k.startswith("blocks.0.")}
+  assert {"attn.q_bias", "attn.v_bias", "attn.qkv.weight", "mlp.fc1.weight"} <= block
+  others = {k for k in arrays if "blocks" not in k}
+  names = ("patch_embed.proj", "fc_norm", "head")
+  assert others == {f"{name}.{x}" for name in names for x in ("weight", "bias")}
+  safetensors.numpy.save_file({f"module.{k}": x for k, x in arrays.items()}, file)
+  found, again = weights.load(tmp_path, heads=2, image=8)
+  jax.tree.map(np.testing.assert_array_equal, found, parts_lib.unflat(drawn))
+  assert again.source.layout == "videomae:labelled" and "CC BY-NC" in again.source.licence
+  assert again.parts.head == config.parts.head and again.parts.encoder.positions == "sincos"
+
+
 def test_what_is_left_out_is_shown_with_the_reason(tmp_path, capsys):
   variables, config = network(part(encoders.ViT, **VIT | dict(pre_norm=True)), None, bias=False)
   export.write(tmp_path / "clip", variables, config, format="hf:clip_vision_model", note={})

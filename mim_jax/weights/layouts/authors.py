@@ -1,5 +1,6 @@
 """Networks as the authors of the methods published them."""
 
+from mim_jax.errors import InputError
 from mim_jax.weights.layouts import base, conv, hf, timm
 
 DECODER = (
@@ -83,6 +84,7 @@ predictor/head/kernel      | decoder.head.weight | linear
 predictor/head/bias        | decoder.head.bias
 """
 )
+VIDEOMAE_LABELLED = timm.encoder(PLAIN_KEYS, timm.PATCHES + timm.HEAD)
 IBOT = timm.encoder(
   timm.BLOCK,
   timm.STEM
@@ -126,6 +128,27 @@ def _resizing(has) -> dict:
   return dict(antialias=True) if "encoder/register_token" in has else dict(stretch=0.1)
 
 
+def _beit(layout: base.Layout, source: base.Source):
+  """Our parts; InputError for a linear classifier, whose norm without arrays no head here has."""
+  names = source.arrays.keys()
+  if "head.weight" in names and not {"norm.weight", "fc_norm.weight"} & names:
+    raise InputError(
+      "weights: there is a head, but neither 'norm.weight' nor 'fc_norm.weight': it is a linear "
+      "classifier behind a norm without arrays, which is not read. Take the pre-trained file."
+    )
+  return timm.read(layout, source)
+
+
+def _data2vec(has) -> bool:
+  """Whether a file with BEiT's names is data2vec's: one table of relative positions for all blocks,
+  also of fine-tuned networks, and a head as wide as the network, not of codes, before that.
+
+  facebookresearch/data2vec_vision at af9a363, beit/modeling_cyclical.py, run_class_finetuning.py.
+  """
+  rows, width = has.get("predictor/head/kernel", (0, 1))
+  return "encoder/relative_table" in has and (rows == width or "head/norm/scale" in has)
+
+
 def _dinov2(gated: bool) -> base.Layout:
   return base.Layout(
     "dinov2",
@@ -167,10 +190,36 @@ LAYOUTS = (
     licence=f"{NON_COMMERCIAL} (facebookresearch/ijepa)",
   ),
   base.Layout(
+    "videomae",
+    "labelled",
+    VIDEOMAE_LABELLED,
+    timm.read,
+    hf.fits(tokenizer="VideoCubes", class_tokens=0, key_bias=False, norm="none"),
+    head="Classifier",
+    wrappers=("model.",),
+    aliases=MODULE,
+    own=lambda has: len(has.get("tokenizer/embed/kernel", ())) == 5,  # as BEiT's, but of cubes
+    licence=f"{NON_COMMERCIAL} (MCG-NJU/VideoMAE)",
+  ),
+  base.Layout(
+    "data2vec",
+    "vit",
+    BEIT,
+    _beit,
+    hf.fits(**hf.BEIT_LIKE),
+    predictor="Linear",
+    left={INDEX: timm.DERIVED, r"model_ema\..*": "the teacher, an average of the network"},
+    head="Classifier",
+    wrappers=("model.",),
+    aliases=MODULE,
+    own=_data2vec,
+    licence="CC BY-NC, not for commercial use (facebookresearch/data2vec_vision)",
+  ),
+  base.Layout(
     "beit",
     "vit",
     BEIT,
-    timm.read,
+    _beit,
     hf.fits(**hf.BEIT_LIKE),
     predictor="Linear",
     left={INDEX: timm.DERIVED, r"cls_pt_.*": "the second, shallow road to BEiT v2's codes"},

@@ -65,6 +65,8 @@ class Layout:
     fused: whether queries, keys and values have one bias there.
     wrappers: prefixes that training scripts put before all names.
     facts: (names of ours that a file holds) -> what neither its arrays nor config.json say.
+    own: (names of ours that a file holds) -> whether it is of this layout, where others have the
+      same names.
     licence: of the weights that its authors published.
   """
 
@@ -89,6 +91,7 @@ class Layout:
   fused: bool = False
   wrappers: tuple[str, ...] = ()
   facts: Callable = lambda has: {}
+  own: Callable = lambda has: True
   licence: str = "unknown"
 
   @property
