@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from mim_jax import core
 from mim_jax.layers import initial, masked_conv, transformer
-from mim_jax.ops import gelu
+from mim_jax.ops import depthwise, gelu
 
 NORMAL = initial.kernel("normal")
 
@@ -66,9 +66,8 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x, seen=None, drop=None):
     c = x.shape[-1]
-    conv = masked_conv.conv(
-      c, 7, self.dtype, "depthwise", feature_group_count=c, kernel_init=NORMAL
-    )
+    settings = dict(feature_group_count=c, conv_general_dilated=depthwise.convolve)
+    conv = masked_conv.conv(c, 7, self.dtype, "depthwise", kernel_init=NORMAL, **settings)
     y = masked_conv.LayerNorm(self.dtype, name="norm")(conv(x), seen)
     y = transformer.dense(4 * c, self.dtype, "up", kernel_init=NORMAL)(y)
     y = gelu.gelu(y)
