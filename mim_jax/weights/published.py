@@ -91,7 +91,7 @@ def rename(layout: base.Layout, arrays: dict) -> dict:
 def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
   """The node of the view that a network wants: its image size, mean and deviation."""
   beside = ("preprocess_cfg", "pretrained_cfg")  # of open_clip, of timm
-  timm = {k: x for name in beside for k, x in source.config.get(name, {}).items()}
+  timm: dict = {k: x for name in beside for k, x in source.config.get(name, {}).items()}
   stated = source.config.get("vision_config", source.config).get("image_size", 224)
   size = source.options.get("image") or tuple(timm.get("input_size", ()))[1:] or stated
   size = (size, size) if isinstance(size, int) else tuple(size)
@@ -99,7 +99,7 @@ def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
     size = tuple(side * config.parts.tokenizer.patch for side in config.parts.encoder.table)
   kernel = first_kernel(seen)
   channels = kernel[1] if kernel else 3
-  norm = dict(mean=(0.5,) * channels, std=(0.25,) * channels)
+  norm: dict = dict(mean=(0.5,) * channels, std=(0.25,) * channels)
   norm = IMAGENET | layout.view if channels == 3 else norm
   mean = tuple(source.preprocessor.get("image_mean", timm.get("mean", norm["mean"])))
   std = tuple(source.preprocessor.get("image_std", timm.get("std", norm["std"])))

@@ -147,6 +147,10 @@ def test_what_cannot_be_read_is_named(tmp_path):
   more = saved(tmp_path / "more", arrays | {"visual.ln_pots.weight": np.ones(D, np.float32)})
   with pytest.raises(InputError, match=r"'visual.ln_pots.weight' \(8,\).*'visual.ln_post.weight'"):
     weights.load(more, heads=2)
+  residual = {k: x for k, x in arrays.items() if "resblocks" not in k}
+  saved(tmp_path / "residual", residual | {"visual.bn1.weight": np.ones(D, np.float32)})
+  with pytest.raises(InputError, match=r"no 'visual.transformer.*RN50 and so on\) are not read"):
+    weights.load(tmp_path / "residual")
   vision = OPEN_CLIP["model_cfg"]["vision_cfg"] | dict(pool_type="avg")
   config = dict(model_cfg=dict(vision_cfg=vision))
   pooled = saved(tmp_path / "pooled", arrays, "open_clip_model.safetensors", config)

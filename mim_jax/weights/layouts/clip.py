@@ -62,9 +62,14 @@ def read(layout: base.Layout, source: base.Source):
   """Our parts, the activation and heads as open_clip_config.json says.
 
   Without that file the mlp has quick GELU, as CLIP's authors have it, unless the user says another.
-  InputError for an embedding that is not the class token's.
+  InputError for CLIP's residual networks, and for an embedding that is not the class token's.
   """
   has = table.look(layout.table, source.shapes())
+  if "encoder/stack/block_00/mlp/up/kernel" not in has:
+    raise InputError(
+      "weights: there is no 'visual.transformer.resblocks.0.mlp.c_fc.weight'. CLIP's residual "
+      "networks (RN50 and so on) are not read: take one of its vision transformers."
+    )
   width = has["tokenizer/embed/kernel"][0]
   model = source.config.get("model_cfg") or {}
   vision = model.get("vision_cfg", {})
