@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     "--from=PATH --to=PATH --format=NAME [OPTION ...]",
     "Published weights to ours, ours to theirs; licence and omissions are shown.\n"
     "Formats: mim_jax, hf, timm, or the authors' own: mae, ijepa, beit, data2vec,\n"
-    "simmim, videomae, ibot, dinov2; hf:vit names one kind of a format.",
+    "simmim, videomae, ibot, dinov2, clip; hf:vit names one kind of a format.",
     "mim-jax convert --from=vit-mae-base --to=weights/mae --format=mim_jax",
   )
   made.add_argument("--from", required=True, metavar="PATH", dest="source", help=FROM)
@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
   made.add_argument("--licence", metavar="TEXT", help="of these weights, if no file states it")
   made.add_argument("--leave", metavar="REGEX", action="append", default=[], help=LEAVE)
   made.add_argument("--allow-pickle", action="store_true", help=PICKLE)
+  made.add_argument("--activation", metavar="NAME", help=ACTIVATION)
   for name, text in NUMBERS.items():
     made.add_argument(f"--{name}", type=int, metavar="N", help=text)
   return made
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 FROM = "run folder, safetensors file, or published folder"
 LEAVE = "arrays to leave out; may be given several times"
 PICKLE = "let torch open a .pth file (weights_only)"
+ACTIVATION = "gelu, gelu_tanh or quick_gelu, where no file says it"
 NUMBERS = {
   "heads": "attention heads, where no file says them",
   "decoder-heads": "those of the decoder",

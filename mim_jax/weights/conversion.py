@@ -8,7 +8,7 @@ from typing import Any
 from mim_jax import errors
 from mim_jax.weights import adapt, export, files, layouts, native, published
 
-OPTIONS = ("heads", "decoder_heads", "image")
+OPTIONS = ("heads", "decoder_heads", "image", "activation")
 
 
 def load(
@@ -22,7 +22,7 @@ def load(
   patch: int | None = None,
   grid: tuple[int, int] | None = None,
   window: int | None = None,
-  **options: int,
+  **options: int | str,
 ) -> tuple[dict, Any]:
   """(variables, config) of a finished run or of published weights, without torch.
 
@@ -32,7 +32,8 @@ def load(
   leave: patterns of names to leave out, beside those that are never used; config.source lists them.
   licence: of the weights, where no file states it.
   channels, patch, grid, window: other ones for the network, see adapt.py.
-  options: `heads`, `decoder_heads` and `image` (its side), where no file says them.
+  options: `heads`, `decoder_heads`, `image` (its side) and `activation` ("gelu", "gelu_tanh",
+    "quick_gelu"), where no file says them.
 
   `config.parts` are the parts, `config.data.view` what images they want. InputError for arrays that
   are missing, have no place, or have another shape, with the nearest name.

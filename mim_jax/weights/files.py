@@ -15,7 +15,8 @@ import safetensors
 from mim_jax import errors
 from mim_jax.weights.layouts import base
 
-FILES = ("weights.safetensors", "model.safetensors", "model.safetensors.index.json")
+OPEN_CLIP, OPEN_CLIP_CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
+FILES = ("weights.safetensors", "model.safetensors", "model.safetensors.index.json", OPEN_CLIP)
 INDEX = ".safetensors.index.json"  # of weights in several pieces, as transformers writes it
 _PIECE = re.compile(r"[\w.-]+\.safetensors")  # no folder in it
 PICKLED = (".pth", ".pt", ".bin", ".tar", ".ckpt")
@@ -156,6 +157,8 @@ def unpickled(file: pathlib.Path) -> dict[str, np.ndarray]:
 
 def source(file: pathlib.Path, found: dict[str, np.ndarray], options: dict) -> base.Source:
   """The Source of these arrays, with what lies beside the file."""
+  if file.name.startswith("open_clip"):  # config.json there is of other files in the folder
+    return base.Source(found, _json(file.parent / OPEN_CLIP_CONFIG), {}, options)
   return base.Source(found, _json(file.parent / CONFIG), _json(file.parent / PREPROCESSOR), options)
 
 

@@ -25,7 +25,7 @@ def read(
   """
   layout, source, seen = recognise(source)
   config = ml_collections.ConfigDict(dict(parts=layout.read(layout, source)))
-  config.data = dict(view=view(config, source, seen))
+  config.data = dict(view=view(layout, config, source, seen))
   if "num_frames" in source.config:
     config.data.frames = source.config["num_frames"]
   config.encode = config_lib.part(objectives.encode)
@@ -88,9 +88,10 @@ def rename(layout: base.Layout, arrays: dict) -> dict:
   return layout.first(arrays)
 
 
-def view(config, source: base.Source, seen: dict) -> dict:
+def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
   """The node of the view that a network wants: its image size, mean and deviation."""
-  timm = source.config.get("pretrained_cfg", {})
+  beside = ("preprocess_cfg", "pretrained_cfg")  # of open_clip, of timm
+  timm: dict = {k: x for name in beside for k, x in source.config.get(name, {}).items()}
   stated = source.config.get("vision_config", source.config).get("image_size", 224)
   size = source.options.get("image") or tuple(timm.get("input_size", ()))[1:] or stated
   size = (size, size) if isinstance(size, int) else tuple(size)
@@ -98,7 +99,8 @@ def view(config, source: base.Source, seen: dict) -> dict:
     size = tuple(side * config.parts.tokenizer.patch for side in config.parts.encoder.table)
   kernel = first_kernel(seen)
   channels = kernel[1] if kernel else 3
-  norm = IMAGENET if channels == 3 else dict(mean=(0.5,) * channels, std=(0.25,) * channels)
+  norm: dict = dict(mean=(0.5,) * channels, std=(0.25,) * channels)
+  norm = IMAGENET | layout.view if channels == 3 else norm
   mean = tuple(source.preprocessor.get("image_mean", timm.get("mean", norm["mean"])))
   std = tuple(source.preprocessor.get("image_std", timm.get("std", norm["std"])))
   # The data room lies above this one, so its function is named and not imported.
@@ -106,7 +108,7 @@ def view(config, source: base.Source, seen: dict) -> dict:
   return {
     config_lib.KEY: crop,
     "size": size,
-    "resize": 1 / timm.get("crop_pct", 0.875),
+    "resize": 1 / timm.get("crop_pct", layout.view.get("crop_pct", 0.875)),
     "mean": mean,
     "std": std,
   }

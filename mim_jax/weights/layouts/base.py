@@ -10,12 +10,13 @@ import numpy as np
 
 from mim_jax import encoders, predictors, tokenizers
 from mim_jax.config import part
-from mim_jax.errors import InputError
+from mim_jax.errors import InputError, unknown
 from mim_jax.ops import positions
 from mim_jax.weights import table
 
 # Heads of the published widths (ViT, arXiv 2010.11929; DeiT; DINOv2), where no file says them.
 HEADS = {192: 3, 384: 6, 512: 8, 640: 8, 768: 12, 1024: 16, 1280: 16, 1408: 16, 1536: 24}
+ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Source:
     arrays: by the layout's names.
     config: config.json beside it, {} without one.
     preprocessor: preprocessor_config.json beside it, {} without one.
-    options: what the user said: heads, decoder_heads, image.
+    options: what the user said: heads, decoder_heads, image, activation.
   """
 
   arrays: dict[str, np.ndarray]
@@ -67,6 +68,7 @@ class Layout:
     facts: (names of ours that a file holds) -> what neither its arrays nor config.json say.
     own: (names of ours that a file holds) -> whether it is of this layout, where others have the
       same names.
+    view: mean, std and crop_pct of the images it wants, where no file says them.
     licence: of the weights that its authors published.
   """
 
@@ -92,6 +94,7 @@ class Layout:
   wrappers: tuple[str, ...] = ()
   facts: Callable = lambda has: {}
   own: Callable = lambda has: True
+  view: dict[str, Any] = dataclasses.field(default_factory=dict)
   licence: str = "unknown"
 
   @property
@@ -105,16 +108,24 @@ def blocks(text: str, ours: str, theirs: str) -> str:
   return text.replace("@", ours).replace("%", theirs)
 
 
-def heads_of(source: Source, width: int, option: str = "heads") -> int:
-  """Attention heads: what the user or timm says, or of a published width; InputError otherwise."""
+def heads_of(source: Source, width: int, option: str = "heads", *, known=HEADS) -> int:
+  """Attention heads: what the user or timm says, or `known` of that width; InputError otherwise."""
   stated = source.config.get("model_args", {}).get("num_heads") if option == "heads" else None
-  heads = source.options.get(option) or stated or HEADS.get(width)
+  heads = source.options.get(option) or stated or known.get(width)
   if heads is None:
     raise InputError(
       f"weights: no file says how many attention heads a network of width {width} has. Say it: "
       f"--{option.replace('_', '-')}=N."
     )
   return heads
+
+
+def activation_of(source: Source, stated: str) -> str:
+  """The activation that the user says, or the one `stated`; InputError for an unknown one."""
+  said = source.options.get("activation", stated)
+  if said not in ACTIVATIONS:
+    raise unknown("--activation", said, ACTIVATIONS)
+  return said
 
 
 def vit(layout: Layout, source: Source, facts: dict[str, Any]) -> ml_collections.ConfigDict:

@@ -7,7 +7,8 @@ from mim_jax.weights.layouts import base, hf_configs, hf_vit
 
 POOLER = {r"(.*\.)?pooler\.dense\..*": "a layer that most pre-training leaves as it was drawn"}
 CLASSIFIER = {r"classifier\..*": "of fine-tuning, where the published class has none"}
-TEXTS = {r"(text_model|text_projection)\..*|logit_scale": "the side of the texts"}
+TEXTS_WHY = "the side of the texts"
+TEXTS = {r"(text_model|text_projection)\..*|logit_scale": TEXTS_WHY}
 
 
 def read(layout: base.Layout, source: base.Source):

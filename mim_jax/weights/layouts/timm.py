@@ -159,7 +159,7 @@ def read(layout: base.Layout, source: base.Source):
   facts: dict[str, Any] = dict(
     heads=base.heads_of(source, width),
     epsilon=1e-5 if "encoder/pre_norm/scale" in has else 1e-6,
-    activation="quick_gelu" if quick else "gelu",
+    activation=base.activation_of(source, "quick_gelu" if quick else "gelu"),
   ) | layout.facts(has)
   if "predictor/embed/kernel" in has:
     inner = has["predictor/embed/kernel"][0]
