@@ -20,7 +20,7 @@ from experiments import records  # noqa: E402
 
 FILE = HERE / "results.jsonl"
 KEY = ("network", "reference", "what")
-COLUMNS = ("forward", "loss", "gradient", "init", "mask", "schedule")
+COLUMNS = ("forward", "loss", "gradient", "init", "mask", "schedule", "steps")
 
 
 def main() -> None:
