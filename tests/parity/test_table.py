@@ -28,6 +28,7 @@ def test_every_case_of_the_suite_has_its_row_and_no_row_is_of_another_time():
       expected.add((name, "timm" if timm else "the authors' code"))
   by_authors = "ibot, objective", "mae, fine-tuning", "mae, linear probe", "lars"
   expected |= {(name, "the authors' code") for name in by_authors}
+  expected.add(("ijepa", "the paper"))  # masks
   assert kept == expected
 
 
