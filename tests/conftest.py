@@ -73,3 +73,28 @@ def pytest_runtest_teardown(item, nextitem):
   ]
   if groups[0] != groups[1]:
     jax.clear_caches()
+
+
+SEEN: dict = {}
+
+
+@pytest.fixture(scope="session")
+def record():
+  """record(network, reference, what, deviation): the largest ones make experiments/parity's table.
+
+  They are written where $MIM_JAX_DEVIATIONS names a file.
+  """
+
+  def add(network, reference, what, deviation):
+    key = network, reference, what
+    SEEN[key] = max(SEEN.get(key, 0.0), float(deviation))
+
+  return add
+
+
+def pytest_sessionfinish():
+  file = os.environ.get("MIM_JAX_DEVIATIONS")
+  if file and SEEN:
+    names = "network", "reference", "what"
+    rows = [dict(zip(names, key, strict=True), deviation=x) for key, x in sorted(SEEN.items())]
+    pathlib.Path(file).write_text(json.dumps(rows))

@@ -1,8 +1,8 @@
 """How far our numbers are from those of others: python experiments/parity/run.py [TEXT].
 
-Runs tests/parity, writes the largest deviations to results.jsonl, and the table made of them to
-README.md here and to that of the repository. With TEXT only the tests that `pytest -k TEXT` finds
-run, and all other records stay; "table" runs none.
+Runs tests/parity and I-JEPA's masks, writes the largest deviations to results.jsonl, and the table
+made of them to README.md here and to that of the repository. With TEXT only the tests that
+`pytest -k TEXT` finds run, and all other records stay; "table" runs none.
 """
 
 import json
@@ -20,7 +20,8 @@ from experiments import records  # noqa: E402
 
 FILE = HERE / "results.jsonl"
 KEY = ("network", "reference", "what")
-COLUMNS = ("forward", "loss", "gradient", "init", "mask", "schedule")
+TESTS = "tests/parity", "tests/masks/test_rectangles.py"
+COLUMNS = ("forward", "loss", "gradient", "init", "mask", "schedule", "steps")
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def measure(only: str) -> None:
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder) / "deviations.json"
     environment = dict(os.environ, CI="1", MIM_JAX_DEVIATIONS=str(file))
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:xdist", "tests/parity"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:xdist", *TESTS]
     command += ["--ignore=tests/parity/test_table.py"]  # it holds this file to the last run
     command += ["-k", only] if only else []
     subprocess.run(command, cwd=ROOT, env=environment, check=True)

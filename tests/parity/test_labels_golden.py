@@ -14,7 +14,9 @@ from mim_jax.data import sources
 from mim_jax.evaluate import finetune, network, recipes, supervised
 from mim_jax.weights import export, files, published
 
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "mae_labels.npz"
+FOLDER = pathlib.Path(__file__).parent / "golden"
+GOLDEN = FOLDER / "mae_labels.npz"
+WHERE = "the authors' code"
 CLASSES, SAMPLES, STEPS = 5, 128, 5
 
 
@@ -23,7 +25,12 @@ def golden():
   return dict(np.load(GOLDEN))
 
 
-def test_lars_takes_the_recorded_steps(golden):
+def apart(found, recorded):
+  """The largest difference over the largest recorded value, or over 0.01 where that is more."""
+  return np.abs(found - recorded).max() / max(np.abs(recorded).max(), 1e-2)
+
+
+def test_lars_takes_the_recorded_steps(golden, record):
   rates = golden["lars/rates"]
   transform = recipes.lars(lambda count: jnp.asarray(rates)[count], decay=0.01, trust=0.01)
   params = {str(i): jnp.asarray(golden[f"lars/start/{i}"]) for i in range(4)}
@@ -35,6 +42,30 @@ def test_lars_takes_the_recorded_steps(golden):
     for name, value in params.items():
       recorded = golden[f"lars/after/{step}/{name}"]
       np.testing.assert_allclose(value, recorded, rtol=2e-6, atol=2e-7)
+      record("lars", WHERE, "steps", apart(value, recorded))
+
+
+KINDS = [("finetune", "fine-tuning", 1e-6), ("linear", "linear probe", 0.0)]
+
+
+@pytest.mark.parametrize(("kind", "name", "end"), KINDS)
+def test_rates_are_the_recorded_ones(golden, record, kind, name, end):
+  note, recorded = json.loads(str(golden[f"{kind}/note"])), golden[f"{kind}/rates"]
+  speed = recipes.schedule(note["lr"], note["steps"], note["warmup"], end=end)
+  deviation = apart(np.asarray([speed(i) for i in range(len(recorded))]), recorded)
+  assert deviation < 1e-6
+  record(f"mae, {name}", WHERE, "schedule", deviation)
+
+
+def test_rates_fall_from_their_peak_as_recorded(record):
+  names = "lr", "peak_lr", "min_lr", "warmup_epochs", "epochs", "iters_per_epoch"
+  with np.load(FOLDER / "adamw.npz") as file:
+    recorded, peak, end, warmup, epochs, each = (file[f"long/{name}"] for name in names)
+  speed = recipes.schedule(float(peak), int(epochs * each), float(warmup * each), float(end))
+  found = np.asarray([speed(i) for i in range(len(recorded))])
+  deviation = np.abs(found - recorded).max() / peak
+  assert deviation < 1e-6
+  record("mae, fine-tuning", WHERE, "schedule", deviation)
 
 
 def drawn(note):
@@ -111,7 +142,7 @@ def stepped(net, recipe, state, fixed, transform, targets):
   return losses, state
 
 
-def test_fine_tuning_takes_the_recorded_steps(golden, tmp_path):
+def test_fine_tuning_takes_the_recorded_steps(golden, tmp_path, record):
   note = json.loads(str(golden["finetune/note"]))
   net, head = imported(drawn(note))
   config = net.body.config
@@ -121,6 +152,7 @@ def test_fine_tuning_takes_the_recorded_steps(golden, tmp_path):
   recipe = dataclasses.replace(recipe, augment=lambda key, view: view)
   state, fixed, transform, rates = started(net, head, recipe, note)
   assert not fixed
+  row = "mae, fine-tuning", WHERE
 
   scales = json.loads(str(golden["finetune/scales"]))
   ours = theirs(
@@ -128,6 +160,7 @@ def test_fine_tuning_takes_the_recorded_steps(golden, tmp_path):
   )
   for name, (scale, _) in scales.items():
     np.testing.assert_allclose(ours[name], scale, rtol=1e-6, err_msg=name)
+    record(*row, "schedule", np.abs(ours[name] / scale - 1).max())
 
   def loss(params):
     tree = supervised.unflat(params)
@@ -136,14 +169,17 @@ def test_fine_tuning_takes_the_recorded_steps(golden, tmp_path):
     return supervised.cross_entropy(recipe.head.apply(head, found), jnp.asarray(batch(0)[1]))
 
   gradient = theirs(jax.jit(jax.grad(loss))(state["params"]), config, tmp_path / "g")
-  compare(golden, "finetune/grad/", gradient)
+  record(*row, "gradient", compare(golden, "finetune/grad/", gradient))
   losses, state = stepped(net, recipe, state, fixed, transform, [batch(i)[1] for i in range(STEPS)])
   np.testing.assert_allclose(losses, golden["finetune/losses"], rtol=1e-4)
+  record(*row, "loss", np.abs(losses / golden["finetune/losses"] - 1).max())
   after = theirs(state["params"], config, tmp_path / "a")
-  compare(golden, "finetune/after/", after)
+  record(*row, "steps", compare(golden, "finetune/after/", after))
 
 
 def compare(golden, prefix, found):
+  """The largest deviation of all arrays, each of which is within 1e-4."""
+  deviations = []
   names = [name.removeprefix(prefix) for name in golden if name.startswith(prefix)]
   assert len(names) > 30
   for name in names:
@@ -152,11 +188,12 @@ def compare(golden, prefix, found):
       # The gradient of a bias of keys is 0 but for rounding, which Adam makes steps of.
       third = 1 + np.linspace(0, found[name].size - 1, SAMPLES).astype(int) // 48
       recorded, ours = (x[1:][third != 2] for x in (recorded, ours))
-    scale = np.abs(recorded).max()
-    np.testing.assert_allclose(ours, recorded, atol=1e-4 * max(scale, 1e-2), err_msg=name)
+    deviations.append(apart(ours, recorded))
+    assert deviations[-1] < 1e-4, name
+  return max(deviations)
 
 
-def test_the_linear_probe_takes_the_recorded_steps(golden):
+def test_the_linear_probe_takes_the_recorded_steps(golden, record):
   note = json.loads(str(golden["linear/note"]))
   net, head = imported(drawn(note))
   recipe = finetune.lars_recipe(
@@ -169,8 +206,12 @@ def test_the_linear_probe_takes_the_recorded_steps(golden):
   assert set(state["params"]) == {"head/classifier/kernel", "head/classifier/bias"}
   losses, state = stepped(net, recipe, state, fixed, transform, [batch(i)[2] for i in range(STEPS)])
   np.testing.assert_allclose(losses, golden["linear/losses"], rtol=1e-4)
+  row = "mae, linear probe", WHERE
+  record(*row, "loss", np.abs(losses / golden["linear/losses"] - 1).max())
   kernel, bias = (state["params"][f"head/classifier/{name}"] for name in ("kernel", "bias"))
   np.testing.assert_allclose(kernel.T, golden["linear/after/head.weight"], atol=1e-4)
   np.testing.assert_allclose(bias, golden["linear/after/head.bias"], atol=1e-4)
+  record(*row, "steps", apart(kernel.T, golden["linear/after/head.weight"]))
+  record(*row, "steps", apart(bias, golden["linear/after/head.bias"]))
   running = state["head"]["batch_stats"]["norm"]
   np.testing.assert_allclose(running["mean"], golden["linear/running_mean"], atol=1e-5)

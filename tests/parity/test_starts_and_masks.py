@@ -31,6 +31,7 @@ CASES = {
     dict(cell=2),
   ),
   "videomae": ("videomae", "size=B", "videomae:vit", SMALL, DECODER),
+  "beit": ("beit", "size=B", "beit:vit", SMALL, dict(target_width=512)),
   "ibot": ("ibot", "size=B", "ibot:vit", SMALL, {}),
   "resnet": ("spark", "size=B,network=resnet50", "timm:resnet", dict(depths=(1, 2), patch=8), {}),
   "convnext": (
@@ -151,14 +152,17 @@ def hidden_by(mask, n):
   return found
 
 
+def beit_blocks(key):
+  """What BEiT's blocks hide, bool [b h w]."""
+  return np.asarray(blocks.grown(key, DRAWS, (14, 14), 75, (16.0, 75.0), 0.3))
+
+
 MASKS = {
   "mae": lambda key: hidden_by(masks.random(key, tokens((14, 14)), ratio=0.75), 196),
   "simmim": lambda key: hidden_by(masks.coarse(key, tokens((48, 48)), ratio=0.6, unit=8), 2304),
   "videomae": lambda key: hidden_by(masks.tube(key, tokens((8, 14, 14)), ratio=0.9), 1568),
   "ibot": lambda key: hidden_by(masks.blocks_by_chance(key, tokens((14, 14)), chance=1.0), 196),
-  "beit": lambda key: np.asarray(blocks.grown(key, DRAWS, (14, 14), 75, (16.0, 75.0), 0.3)).reshape(
-    DRAWS, -1
-  ),
+  "beit": lambda key: beit_blocks(key).reshape(DRAWS, -1),
 }
 
 
@@ -177,6 +181,34 @@ def test_masks_hide_as_many_and_the_same_places_as_the_reference(case, record):
   else:
     gap = np.abs(np.cumsum(mine) - np.cumsum(counts)).max() / DRAWS
     assert gap < 2.3 * np.sqrt(2 / DRAWS), gap
+
+
+def test_blocks_of_beit_have_the_heights_widths_and_areas_of_the_reference(monkeypatch, record):
+  monkeypatch.setattr(blocks, "DRAWS", 1)  # the first block of each mask alone
+  block, recorded = beit_blocks(jax.random.key(3)), GOLDEN["block/beit/first"]
+  ours = np.zeros_like(recorded)
+  np.add.at(ours, (block.any(2).sum(1), block.any(1).sum(1)), 1)
+  assert recorded.sum() == ours.sum() == DRAWS
+  area = np.multiply.outer(np.arange(14), np.arange(14)).ravel()
+  kinds = [x.sum(axis) for axis in (0, 1) for x in (ours, recorded)]
+  kinds += [np.bincount(area, x.ravel()) for x in (ours, recorded)]
+  for found, wanted in zip(kinds[::2], kinds[1::2], strict=True):
+    gap = np.abs(np.cumsum(found - wanted)).max() / DRAWS
+    assert gap < 2.3 * np.sqrt(2 / DRAWS), gap
+    record("beit", "the authors' code", "mask", gap)
+  share = np.maximum((ours + recorded) / 2 / DRAWS, 1e-3)  # shapes, and so aspects, one by one
+  assert (np.abs(ours - recorded) / DRAWS < 5 * np.sqrt(2 * share / DRAWS)).all()
+
+
+def test_masks_of_beit_have_as_many_runs_of_each_length_as_the_reference():
+  hidden = beit_blocks(jax.random.key(4)).astype(int)
+  rows, columns = np.stack(GOLDEN["block/beit/runs"], 1)
+  for lines, (wanted, spread) in ((hidden, rows), (hidden.swapaxes(1, 2), columns)):
+    edges = np.diff(np.pad(lines, ((0, 0), (0, 0), (1, 1)))).reshape(-1)
+    lengths = np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0)
+    found = np.bincount(lengths, minlength=15) / DRAWS
+    assert found[0] == wanted[0] == 0
+    assert (np.abs(found - wanted)[1:] < (5 * spread * np.sqrt(2 / DRAWS))[1:]).all()
 
 
 def test_the_learning_rate_of_mae_is_the_recorded_one(record):
