@@ -51,11 +51,6 @@ LEFT = {
 # Of openai/CLIP's B and L (64 values a head) and of open_clip's H (80), g (88) and bigG (104).
 HEADS = {768: 12, 1024: 16, 1280: 16, 1408: 16, 1664: 16}
 HEAD_WIDTH, EPSILON = 64, 1e-5  # where open_clip_config.json says no other
-VIEW = dict(  # openai/CLIP, clip/clip.py: resize to the side of the crop
-  mean=(0.48145466, 0.4578275, 0.40821073),
-  std=(0.26862954, 0.26130258, 0.27577711),
-  crop_pct=1.0,
-)
 
 
 def read(layout: base.Layout, source: base.Source):
@@ -132,7 +127,7 @@ LAYOUTS = (
     pool="class",
     wrappers=("state_dict.",),
     aliases=authors.MODULE,
-    view=VIEW,
+    view=hf.CLIP_VIEW,
     licence="MIT (openai/CLIP)",
   ),
 )

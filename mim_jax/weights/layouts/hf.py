@@ -9,6 +9,11 @@ POOLER = {r"(.*\.)?pooler\.dense\..*": "a layer that most pre-training leaves as
 CLASSIFIER = {r"classifier\..*": "of fine-tuning, where the published class has none"}
 TEXTS_WHY = "the side of the texts"
 TEXTS = {r"(text_model|text_projection)\..*|logit_scale": TEXTS_WHY}
+CLIP_VIEW = dict(  # openai/CLIP, clip/clip.py: resize to the side of the crop
+  mean=(0.48145466, 0.4578275, 0.40821073),
+  std=(0.26862954, 0.26130258, 0.27577711),
+  crop_pct=1.0,
+)
 
 
 def read(layout: base.Layout, source: base.Source):
@@ -122,6 +127,7 @@ LAYOUTS = (
     pool="class",
     left=TEXTS,
     prefix="vision_model.",
+    view=CLIP_VIEW,
     licence="MIT (openai/CLIP)",
   ),
   *dinov2("dinov2", "Dinov2Model"),
