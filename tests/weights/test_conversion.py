@@ -119,6 +119,15 @@ def test_other_positions_of_the_encoder_are_learned_ones(mae):
     weights.load(changed(mae, pos_embed=other[:, :15]), **OPTIONS)
 
 
+@pytest.mark.parametrize("positions", ["sincos", "learned"])
+def test_a_decoder_goes_along_whatever_the_positions_are(positions):
+  config = config_lib.get_config("mae", "dataset=digits,size=nano")
+  config.parts.encoder.positions = positions
+  assert export.choose("hf", config).name == "hf:vit_mae"
+  del config.parts.predictor
+  assert export.choose("hf", config).name == "hf:vit"
+
+
 def test_a_pickle_is_never_opened_unasked(tmp_path):
   file = tmp_path / "x.pth"
   file.write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")

@@ -52,9 +52,9 @@ def fits(**wanted):
 
 
 def is_mae(parts) -> bool:
-  """MAE with its decoder."""
+  """MAE with its decoder; positions are arrays there, whatever they hold."""
   decoder = "predictor" in parts and parts.predictor.part.endswith(".Transformer")
-  return decoder and is_vit(parts, hidden="drop", positions="sincos")
+  return decoder and is_vit(parts, hidden="drop", positions=lambda x: x != "none")
 
 
 def _layout(kind: str, classes: str, table: str, fits, write, **more) -> base.Layout:
