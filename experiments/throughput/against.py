@@ -154,8 +154,8 @@ def alone(name: str, kind: str, size: str, batch: int, backend: str, folder: pat
   found = products.of_step(kind, size, batch, IMAGE, PATCH)
   if name == PRODUCTS[0]:
     device = dict(cpu="cpu", gpu="cuda")[backend]
-    return products.Torch(found, device, len(os.sched_getaffinity(0)))
-  return products.Jax(found, dict(cpu="float32", gpu="bfloat16")[backend])
+    return products.in_torch(found, device, len(os.sched_getaffinity(0)))
+  return products.in_jax(found, dict(cpu="float32", gpu="bfloat16")[backend])
 
 
 def write() -> None:

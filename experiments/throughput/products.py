@@ -5,6 +5,7 @@ width of a head.
 """
 
 import collections
+import functools
 import time
 
 # Of one linear map: output, gradient of its input, gradient of its kernel.
@@ -57,20 +58,12 @@ def shapes(equation: str, sizes: dict[str, int]) -> list[tuple[int, ...]]:
   return [tuple(sizes[x] for x in term) for term in equation.partition("->")[0].split(",")]
 
 
-class Jax:
+class Products:
   """All products of a step one after the other; called as turns.Step."""
 
-  def __init__(self, found: collections.Counter, dtype: str):
-    import jax
-    import jax.numpy as jnp
-
-    def product(equation: str):
-      return jax.jit(lambda a, b: jnp.einsum(equation, a, b))
-
-    self.calls = [
-      (product(equation), [jnp.ones(shape, dtype) for shape in factors], times)
-      for (equation, *factors), times in found.items()
-    ]
+  def __init__(self, calls: list, wait):
+    """`calls`: (product, its factors, how often); `wait`: until what it is given has been made."""
+    self.calls, self.wait = calls, wait
     self(1)
 
   def __call__(self, steps: int = 1) -> float:
@@ -80,32 +73,33 @@ class Jax:
       for product, factors, times in self.calls:
         for _ in range(times):
           result = product(*factors)
-        result.block_until_ready()
+        self.wait(result)
     return (time.perf_counter() - began) / steps
 
 
-class Torch:
+def in_jax(found: collections.Counter, dtype: str) -> Products:
+  """The products made by XLA."""
+  import jax
+  import jax.numpy as jnp
+
+  calls = [
+    (jax.jit(functools.partial(jnp.einsum, equation)), [jnp.ones(x, dtype) for x in factors], times)
+    for (equation, *factors), times in found.items()
+  ]
+  return Products(calls, jax.block_until_ready)
+
+
+def in_torch(found: collections.Counter, device: str, threads: int) -> Products:
   """The same in PyTorch."""
+  import torch
 
-  def __init__(self, found: collections.Counter, device: str, threads: int):
-    import torch
-
-    torch.set_num_threads(threads)
-    self.torch, self.device = torch, device
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    self.calls = [
-      (equation, [torch.ones(shape, dtype=dtype, device=device) for shape in factors], times)
-      for (equation, *factors), times in found.items()
-    ]
-    self(1)
-
-  def __call__(self, steps: int = 1) -> float:
-    """See Jax."""
-    began = time.perf_counter()
-    for _ in range(steps):
-      for equation, factors, times in self.calls:
-        for _ in range(times):
-          self.torch.einsum(equation, *factors)
-    if self.device == "cuda":
-      self.torch.cuda.synchronize()
-    return (time.perf_counter() - began) / steps
+  torch.set_num_threads(threads)
+  gpu = device == "cuda"
+  ones = functools.partial(
+    torch.ones, dtype=torch.bfloat16 if gpu else torch.float32, device=device
+  )
+  calls = [
+    (functools.partial(torch.einsum, equation), [ones(x) for x in factors], times)
+    for (equation, *factors), times in found.items()
+  ]
+  return Products(calls, lambda _: torch.cuda.synchronize() if gpu else None)
