@@ -112,6 +112,8 @@ def test_through_the_layout_of_transformers_it_is_the_same_network(tmp_path):
   view = config.data.view
   assert view.mean == (0.48145466, 0.4578275, 0.40821073) and view.resize == 1.0
   assert view.std == (0.26862954, 0.26130258, 0.27577711) and view.size == (8, 8)
+  conversion.convert(file, tmp_path / "timm", format="timm", heads=2)
+  assert weights.load(tmp_path / "timm")[1].data.view == view
   (tmp_path / "hf" / "preprocessor_config.json").unlink()  # CLIP's view without it, too
   assert weights.load(tmp_path / "hf")[1].data.view == view
 

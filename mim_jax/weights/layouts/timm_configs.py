@@ -11,11 +11,12 @@ def described(name: str, args: dict[str, Any], config) -> dict[str, Any]:
   view, head = config.data.view, config.parts.get("head")
   classes = head.count if head else 0
   seen = dict(mean=list(view.mean), std=list(view.std), input_size=[len(view.mean), *view.size])
+  seen["crop_pct"] = 1 / view.resize
   return dict(
     architecture=name,
     num_classes=classes,
     model_args=args | dict(in_chans=len(view.mean)),
-    pretrained_cfg=dict(interpolation="bicubic", crop_pct=0.875, num_classes=classes, **seen),
+    pretrained_cfg=dict(interpolation="bicubic", num_classes=classes, **seen),
   )
 
 
