@@ -23,12 +23,14 @@ class Budget:
     batch_size: images of a step.
     settings: of `train`; `steps` or `epochs`, and what else is the same for all.
     split: what to train on.
+    evaluations: which evaluations and baselines, where not those of the configs.
   """
 
   argument: str
   batch_size: int
   settings: dict
   split: str = "train"
+  evaluations: dict = dataclasses.field(default_factory=dict)
 
   def config(self, method: str, seed: int, more: str = ""):
     """The config of a method at this budget."""
@@ -37,6 +39,7 @@ class Budget:
     budget = dict(steps=None, epochs=None, batch_size=self.batch_size, log_every=20)
     made.train.update(budget | self.settings)
     made.data.train.split = self.split
+    made.evaluations.update(self.evaluations)
     return made
 
 

@@ -71,9 +71,11 @@ def of_run(facts: dict, results: dict, **more) -> dict:
     name: {who: numbers["accuracy"]["mean"] for who, numbers in entry["results"].items()}
     for name, entry in results["evaluations"].items()
   }
-  seconds = results["cost"]["seconds"]
+  seconds, said, device = results["cost"]["seconds"], stamp(), results["hardware"]
+  if device["kind"] != "cpu":
+    said["hardware"] = f"{device['devices']} x {device['kind']}, {said['hardware']}"
   return dict(
-    **stamp(),
+    **said,
     **more,
     seed=results["seed"],
     step=results["step"],
