@@ -19,8 +19,8 @@ def read(
 ) -> tuple[dict, ml_collections.ConfigDict]:
   """(variables, config) of ours from a published file.
 
-  The config has `parts`, the view of images that the network wants (`data.view`), and `source`:
-  which layout, and which of its arrays were left out. InputError where an array is missing, has no
+  The config has `parts`, the view of images that the network wants (`data.view`), what is known of
+  its data and target, and `source`: which layout, and which of its arrays were left out. InputError where an array is missing, has no
   place (unless `leave`, a list of patterns, names it), or has the wrong shape.
   """
   layout, source, seen = recognise(source)
@@ -28,6 +28,8 @@ def read(
   config.data = dict(view=view(layout, config, source, seen))
   if "num_frames" in source.config:
     config.data.frames = source.config["num_frames"]
+  if "norm_pix_loss" in source.config:
+    config.objective = dict(target=dict(normalize=source.config["norm_pix_loss"]))
   config.encode = config_lib.part(objectives.encode)
   replaces = config.parts.encoder.get("hidden") == "token" or conv.is_a("Swin")(config.parts)
   masked = not replaces or "encoder/mask_token" in seen

@@ -207,6 +207,18 @@ def test_the_command(run, tmp_path, capsys):
   assert "Give the folder of a finished run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_whether_a_decoder_says_normalised_pixels_goes_along(run, tmp_path, normalize):
+  _, variables, config = run
+  config = config.copy_and_resolve_references()
+  config.objective.target.normalize = normalize
+  export.write(tmp_path / "one", variables, config, format="hf", note={})
+  again, known = weights.load(tmp_path / "one")
+  export.write(tmp_path / "two", again, known, format="hf", note={})
+  for folder in ("one", "two"):
+    assert json.loads((tmp_path / folder / "config.json").read_text())["norm_pix_loss"] is normalize
+
+
 def test_other_channels_patches_and_grids(run, mae):
   file, _ = mae
   image = jax.random.normal(jax.random.key(0), (2, 12, 12, 3))

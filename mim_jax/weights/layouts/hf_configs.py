@@ -63,13 +63,13 @@ def decoder(config) -> dict[str, Any]:
   """The settings of MAE's and VideoMAE's decoders; {} without one."""
   if "predictor" not in config.parts:
     return {}
-  ours = config.parts.predictor
+  ours, target = config.parts.predictor, config.get("objective", {}).get("target", {})
   return dict(
     decoder_hidden_size=ours.width,
     decoder_num_hidden_layers=ours.depth,
     decoder_num_attention_heads=ours.heads,
     decoder_intermediate_size=int(ours.width * ours.mlp_ratio),
-    norm_pix_loss=True,
+    norm_pix_loss=target.get("normalize", True),
   )
 
 
