@@ -20,8 +20,9 @@ def read(
   """(variables, config) of ours from a published file.
 
   The config has `parts`, the view of images that the network wants (`data.view`), what is known of
-  its data and target, and `source`: which layout, and which of its arrays were left out. InputError where an array is missing, has no
-  place (unless `leave`, a list of patterns, names it), or has the wrong shape.
+  its data and target, and `source`: which layout, and which of its arrays were left out. InputError
+  where an array is missing, has no place (unless `leave`, a list of patterns, names it), or has the
+  wrong shape.
   """
   layout, source, seen = recognise(source)
   config = ml_collections.ConfigDict(dict(parts=layout.read(layout, source)))
