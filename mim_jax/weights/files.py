@@ -49,7 +49,11 @@ def locate(path: str | os.PathLike) -> pathlib.Path:
   given = pathlib.Path(path)
   if not given.is_dir():
     if not given.is_file():
-      raise errors.InputError(f"{path}: there is no such file.")
+      beside = [p.name for p in given.parent.iterdir()] if given.parent.is_dir() else []
+      raise errors.InputError(
+        f"{path}: there is no such file{errors.nearest(given.name, beside)} Give the folder of a "
+        "finished run, or published weights: a file, or the folder that they lie in."
+      )
     return given
   for name in FILES:
     if (given / name).is_file():

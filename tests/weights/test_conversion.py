@@ -148,6 +148,10 @@ def test_files_that_are_not_there_or_not_readable(tmp_path):
   safetensors.numpy.save_file({"a": np.zeros(1)}, tmp_path / "model.safetensors")
   with pytest.raises(InputError, match=r"config.json: not readable as JSON"):
     weights.load(tmp_path)
+  with pytest.raises(InputError, match=r"modle.safetensors: .*did you mean 'model.safetensors'\?"):
+    weights.load(tmp_path / "modle.safetensors")
+  with pytest.raises(InputError, match="there is no such file. Give the folder of a finished run"):
+    weights.load(tmp_path / "nowhere" / "model.safetensors")
 
 
 def test_another_file_than_the_pinned_one_is_refused(mae):
