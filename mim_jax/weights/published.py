@@ -94,9 +94,9 @@ def rename(layout: base.Layout, arrays: dict) -> dict:
 def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
   """The node of the view that a network wants: its image size, mean and deviation."""
   beside = ("preprocess_cfg", "pretrained_cfg")  # of open_clip, of timm
-  timm: dict = {k: x for name in beside for k, x in source.config.get(name, {}).items()}
+  told: dict = {k: x for name in beside for k, x in source.config.get(name, {}).items()}
   stated = source.config.get("vision_config", source.config).get("image_size", 224)
-  size = source.options.get("image") or tuple(timm.get("input_size", ()))[1:] or stated
+  size = source.options.get("image") or tuple(told.get("input_size", ()))[1:] or stated
   size = (size, size) if isinstance(size, int) else tuple(size)
   if config.parts.encoder.get("table"):
     size = tuple(side * config.parts.tokenizer.patch for side in config.parts.encoder.table)
@@ -104,14 +104,14 @@ def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
   channels = kernel[1] if kernel else 3
   norm: dict = dict(mean=(0.5,) * channels, std=(0.25,) * channels)
   norm = IMAGENET | layout.view if channels == 3 else norm
-  mean = tuple(source.preprocessor.get("image_mean", timm.get("mean", norm["mean"])))
-  std = tuple(source.preprocessor.get("image_std", timm.get("std", norm["std"])))
+  mean = tuple(source.preprocessor.get("image_mean", told.get("mean", norm["mean"])))
+  std = tuple(source.preprocessor.get("image_std", told.get("std", norm["std"])))
   # The data room lies above this one, so its function is named and not imported.
   crop = "mim_jax.data.augment.center_crop"
   return {
     config_lib.KEY: crop,
     "size": size,
-    "resize": 1 / timm.get("crop_pct", layout.view.get("crop_pct", 0.875)),
+    "resize": 1 / told.get("crop_pct", layout.view.get("crop_pct", 0.875)),
     "mean": mean,
     "std": std,
   }
