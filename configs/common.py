@@ -208,14 +208,19 @@ def evaluations() -> ml_collections.ConfigDict:
 
 
 def clips(a: ml_collections.ConfigDict, sample: ml_collections.ConfigDict) -> dict:
-  """The sources of clips, for data.train and data.test: the moving digits, or files in a folder."""
+  """The sources of clips, for data.train and data.test: files in a folder, or moving pictures."""
   if a.dataset == "digits":
     settings = [part(moving.moving_digits, split=s, sample=sample) for s in ("train", "test")]
+  elif a.dataset == "arrays":
+    known = dict(path=a.path, sample=sample)
+    settings = [part(moving.moving_arrays, split=s, **known) for s in ("train", "test")]
   elif a.dataset == "clips":
     known = dict(path=a.path, sample=sample, canvas=2 * a.image, channels=a.channels)
     settings = [part(clip_files.clips, split=s, **known) for s in ("train", "test")]
   else:
-    raise errors.unknown("config argument dataset, of clips", a.dataset, ("clips", "digits"))
+    raise errors.unknown(
+      "config argument dataset, of clips", a.dataset, ("arrays", "clips", "digits")
+    )
   return dict(zip(("train", "test"), settings, strict=True))
 
 

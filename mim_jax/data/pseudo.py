@@ -1,4 +1,4 @@
-"""Pseudo-labels of the embedded digits: a depth and a class map made from the image itself.
+"""Pseudo-labels of small images: a depth and a class map made from the image itself.
 
 Letters: n images, h w size, p pixels.
 """
@@ -9,11 +9,13 @@ import hashlib
 
 import numpy as np
 
+from mim_jax import errors
 from mim_jax.data import sources
 
+SIDE = 64  # pixels, the most: all pairs of them are compared
 CLASSES = 4  # background, faint stroke, full stroke, border of a full stroke
 _SOFTNESS = 1.0  # pixels
-_RANGE = (-2.0, 10.0)  # of soft distances in images of 8 x 8
+_RANGE = (-2.0, 10.0)  # of soft distances in the digits; what is farther is as far
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +63,28 @@ class WithMaps:
 
 
 def digits_with_maps(*, split: str = "train") -> WithMaps:
-  """The embedded digits with depth and semantic, both uint16 [n 8 8]; splits as sources.digits.
+  """The embedded digits with depth and semantic, see `with_maps`; splits as sources.digits."""
+  return with_maps(sources.digits(split=split))
+
+
+def arrays_with_maps(*, path: str, split: str = "train") -> WithMaps:
+  """The same of the images of a .npz or .npy file, see sources.arrays."""
+  return with_maps(sources.arrays(path=path, split=split))
+
+
+def with_maps(source: sources.Arrays) -> WithMaps:
+  """Images with depth and semantic, both uint16 [n h w], made from the brightness of their pixels.
 
   depth: soft distance from the ink. semantic: ids below CLASSES, by brightness and border.
+  InputError for images of more than SIDE pixels a side.
   """
-  source = sources.digits(split=split)
-  ink = source[np.arange(len(source))]["image"][..., 0] / 255.0
+  image = source[np.arange(len(source))]["image"]
+  if max(image.shape[1:3]) > SIDE:
+    raise errors.InputError(
+      f"{source.name}: images are {image.shape[1]} x {image.shape[2]} pixels, but maps are made of "
+      f"those up to {SIDE}. Make them smaller, or give maps of your own: dataset=folder."
+    )
+  ink = image.mean(-1) / 255.0
   low, high = _RANGE
   share = np.clip((soft_distance(ink) - low) / (high - low), 0.0, 1.0)
   depth = np.round(share * 65_535).astype(np.uint16)
@@ -77,7 +95,7 @@ def soft_distance(ink: np.ndarray) -> np.ndarray:
   """Smooth distance transform of images [n h w] in 0..1: pixels from where there is ink, [n h w].
 
   -log sum_q ink_q exp(-|p - q|), which is below 0 in the middle of a stroke. All pairs of pixels
-  are compared, so images must be small.
+  are compared.
   """
   n, h, w = ink.shape
   where = np.argwhere(np.ones((h, w))).astype(np.float64)

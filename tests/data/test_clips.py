@@ -102,10 +102,28 @@ def test_two_digits_are_of_one_class(digits):
 
 @given(st.integers(-40, 40))
 def test_bouncing_stays_inside_and_is_a_triangle_wave(place):
-  here, there = moving.bounced(np.array([place, place + 1]))
-  assert 0 <= here <= 8
+  here, there = moving.bounced(np.array([place, place + 1]), 4)
+  assert 0 <= here <= 4
   assert abs(here - there) == 1
-  np.testing.assert_array_equal(moving.bounced(np.array([place + 8, -place])), here)
+  np.testing.assert_array_equal(moving.bounced(np.array([place + 8, -place]), 4), here)
+
+
+def test_ones_own_pictures_move_too(tmp_path):
+  images = np.random.default_rng(0).integers(0, 256, (30, 10, 10, 3), np.uint8)
+  np.savez(tmp_path / "own.npz", images=images, labels=np.arange(30) % 3)
+  path = str(tmp_path / "own.npz")
+  source = moving.moving_arrays(path=path, split="all", sample=frames.dense)
+  assert source[np.arange(2)]["image"].shape == (2, 16, 15, 15, 3)
+  alone = int(np.flatnonzero(source._second < 0)[0])
+  for frame in source.frames(alone, np.arange):
+    rows, columns = (np.flatnonzero(frame.any((axis, 2))) for axis in (1, 0))
+    inside = frame[rows[0] : rows[0] + 10, columns[0] : columns[0] + 10]
+    np.testing.assert_array_equal(inside, images[alone])
+  np.save(tmp_path / "wide.npy", images[:, :8])
+  with pytest.raises(
+    errors.InputError, match=r"pictures are 8 x 10 pixels, but .* square.*Crop them"
+  ):
+    moving.moving_arrays(path=str(tmp_path / "wide.npy"), split="all", sample=frames.dense)
 
 
 # --- Training draws other frames each time; evaluations see the same --------------------------------

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mim_jax import errors
 from mim_jax.data import augment, pipeline, pseudo, signals, sources
 
 NORM = dict(mean=(0.3,), std=(0.4,))
@@ -137,3 +138,16 @@ def test_the_digits_with_maps_are_a_source():
   assert set(np.unique(batch["semantic"])) == set(range(pseudo.CLASSES))
   # Nothing is cut off at the ends of the range.
   assert 0 < batch["depth"].min() < batch["depth"].max() < 65_535
+
+
+def test_maps_are_made_of_ones_own_images(tmp_path):
+  ink = sources.digits(split="test")
+  grey = ink[np.arange(len(ink))]["image"]
+  np.savez(tmp_path / "own.npz", images=np.repeat(grey, 3, -1))
+  own = pseudo.arrays_with_maps(path=str(tmp_path / "own.npz"), split="all")
+  given = pseudo.digits_with_maps(split="test")
+  for name in ("depth", "semantic"):
+    np.testing.assert_array_equal(own.maps[name], given.maps[name])
+  np.save(tmp_path / "large.npy", np.zeros((10, 65, 8), np.uint8))
+  with pytest.raises(errors.InputError, match=r"65 x 8 pixels, but .* up to 64.*dataset=folder"):
+    pseudo.arrays_with_maps(path=str(tmp_path / "large.npy"), split="all")

@@ -166,6 +166,6 @@ def test_every_parameter_decays():
 
 def test_a_data_set_without_maps_is_refused():
   with pytest.raises(
-    InputError, match=r"'imagenet2012' is unknown.*digits, folder.*paired signals"
+    InputError, match=r"'imagenet2012' is unknown.*arrays, digits, folder.*paired signals"
   ):
     config_lib.get_config("multimae", "dataset=imagenet2012")
