@@ -68,17 +68,18 @@ def stored(folder: str, store: pathlib.Path) -> pathlib.Path:
 
 def write(file: pathlib.Path) -> None:
   """The table of this folder's README that is made of these records."""
-  records.place(HERE / "README.md", file.stem, told(records.read(file)))
+  records.place(HERE / "README.md", file.stem, told(file))
 
 
-def told(found: list[dict]) -> str:
+def told(file: pathlib.Path) -> str:
   """A row a method, and what it was made with."""
-  last = found[-1]
+  found = records.read(file)
+  last, clock = found[-1], "cpu_seconds" if file.stem == "cpu" else "run_seconds"
   facts = (
     f"{last['epochs']:g} epochs, {last['step']:,} steps of {last['batch']} images; "
     f"{last['hardware']}; commit {last['commit']}, {last['date']}."
   )
-  return f"{comparison.table(found, 'run_seconds')}\n\n{facts}"
+  return f"{comparison.table(found, clock)}\n\n{facts}"
 
 
 if __name__ == "__main__":
