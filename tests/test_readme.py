@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from experiments import comparison, records  # noqa: E402
 from experiments.digits import run as digits  # noqa: E402
+from experiments.methods_cifar10 import run as methods_cifar10  # noqa: E402
 from experiments.methods_digits import run as methods_digits  # noqa: E402
 from mim_jax import methods  # noqa: E402
 from mim_jax.cli import main as cli  # noqa: E402
@@ -41,6 +42,14 @@ def test_no_method_is_recorded_below_its_own_untrained_encoder(method):
 @pytest.mark.parametrize("file", ["README.md", "experiments/digits/README.md"])
 def test_the_digits_table_is_that_of_the_records(file):
   assert between((ROOT / file).read_text(), "digits") == digits.table(records.read(digits.FILE))
+
+
+def test_the_cifar10_tables_are_those_of_the_records():
+  text = (methods_cifar10.HERE / "README.md").read_text()
+  files = list(methods_cifar10.HERE.glob("*.jsonl"))
+  assert files
+  for file in files:
+    assert between(text, file.stem) == methods_cifar10.told(file)
 
 
 def test_pretraining_beats_the_random_encoder_by_several_spreads():
