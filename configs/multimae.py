@@ -35,7 +35,7 @@ CLASSES, CLASS_WIDTH = 133, 64  # of COCO's panoptic labels
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  """MultiMAE at `size` on the digits or a folder of pairs; `classes` of the semantic maps."""
+  """MultiMAE at `size` on digits, arrays or a folder of pairs; `classes` of the semantic maps."""
   a = common.arguments(arg, epochs=EPOCHS, dataset="folder", classes=CLASSES)
   a.classes = a.classes if a.dataset == "folder" else pseudo.CLASSES
   coarser = 4 if a.image >= 128 and a.patch % 4 == 0 else 1

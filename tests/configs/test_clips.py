@@ -72,6 +72,21 @@ def test_arguments_that_cannot_be_are_explained():
     config_lib.get_config("cropmae", "views=frame")
 
 
+@pytest.mark.parametrize(
+  ("method", "more", "source"),
+  [
+    ("videomae", "", "moving.moving_arrays"),
+    ("cropmae", ",views=frames", "moving.moving_arrays"),
+    ("multimae", "", "pseudo.arrays_with_maps"),
+  ],
+)
+def test_what_a_method_needs_is_made_of_arrays(method, more, source):
+  c = config_lib.get_config(method, f"dataset=arrays,path=own.npz,size=nano,image=48{more}")
+  for split in ("train", "test"):
+    node = c.data[split]
+    assert (node.part, node.path, node.split) == (f"mim_jax.data.{source}", "own.npz", split)
+
+
 def test_siammae_learns_and_is_evaluated_on_one_frame():
   """The variant that tests/test_methods.py does not see, since it asks for no views."""
   config = config_lib.get_config("cropmae", "dataset=digits,size=nano,views=frames")
