@@ -51,8 +51,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   cubes = dict(tubelet=a.tubelet, patch=c.get_ref("patch"))
   mask = part(masks.tube, ratio=0.9)
-  # Most cubes of moving pictures are blank: plain values teach more, as in configs/mae.py.
-  std, normalize = c.data.augment.std, a.dataset == "clips"
+  # Most cubes of the embedded clips are blank: plain values teach more, as in configs/mae.py.
+  std, normalize = c.data.augment.std, a.dataset != "digits"
   c.objective = part(
     objectives.predict_masked,
     mask=mask,
