@@ -22,7 +22,7 @@ from mim_jax.data import sources  # noqa: E402
 
 SIDE, CHUNK = 32, 1000
 # MultiMAE's maps are made of the same file; for VideoMAE the pictures move over a larger canvas.
-VIEWS = dict(videomae="image=48,patch=8,frames=8,stride=2")
+VIEWS = dict(videomae="image=48,patch=4,frames=4,stride=2")
 # A probe of the 3072 numbers of an image would take longer than the training.
 EVALUATIONS = dict(seeds=1, baselines=("random",))
 
@@ -75,9 +75,10 @@ def told(file: pathlib.Path) -> str:
   """A row a method, and what it was made with."""
   found = records.read(file)
   last, clock = found[-1], "cpu_seconds" if file.stem == "cpu" else "run_seconds"
+  commits = ", ".join(dict.fromkeys(record["commit"] for record in found))
   facts = (
     f"{last['epochs']:g} epochs, {last['step']:,} steps of {last['batch']} images; "
-    f"{last['hardware']}; commit {last['commit']}, {last['date']}."
+    f"{last['hardware']}; commits {commits}; {last['date']}."
   )
   return f"{comparison.table(found, clock)}\n\n{facts}"
 
