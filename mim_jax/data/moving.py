@@ -24,8 +24,6 @@ class Moving(clips.Clips):
     see clips.Clips.
   """
 
-  canvas = 0
-
   def __init__(self, pictures: sources.Arrays, sample: Callable):
     """Takes the pictures of one split, square ones; all else follows from their order."""
     batch = pictures[np.arange(len(pictures))]
@@ -38,11 +36,15 @@ class Moving(clips.Clips):
         "square, of 2 pixels or more. Crop them."
       )
     self._room = height // 2
-    self.canvas = height + self._room
     stream = np.random.RandomState(0)
     self._place = stream.randint(0, 2 * self._room, (n, 2, 2))  # clip, picture, axis
     self._speed = stream.choice([-1, 1], (n, 2, 2))
     self._second = np.where(stream.rand(n) < 0.5, _partners(self.label, stream), -1)
+
+  @property
+  def canvas(self) -> int:
+    """See clips.Clips."""
+    return self._picture.shape[1] + self._room
 
   def frames(self, index: int, choice: clips.Choice) -> np.ndarray:
     """See clips.Clips."""
