@@ -5,7 +5,7 @@ Reference implementation: github.com/MCG-NJU/VideoMAE (not copied: CC BY-NC).
 Run:       mim-jax train --config=configs/videomae.py:path=kinetics --workdir=runs/videomae_b
            path is a folder of video files or of folders of frames: see mim_jax/data/clips.py
 Laptop:    mim-jax train --config=configs/videomae.py:dataset=digits --workdir=runs/moving_digits
-           With dataset=arrays,path=FILE.npz,image=48 your own pictures, here of 32 pixels, move.
+           With dataset=arrays,path=FILE.npz,image=32 a camera pans over your own small pictures.
 Cost:      3 x forward, 69 / 213 / 856 / 1426 GFLOP a clip of 16 frames at 224 pixels (S, B, L, H).
 Published: fine-tuning on Kinetics-400 79.0 / 81.5 / 85.2 / 86.6 % (S, B, L, H; 1600 epochs), on
            Something-Something V2 70.8 / 74.3 % (B, L; 2400 epochs).

@@ -13,16 +13,24 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def stamp() -> dict:
-  """What a number is worth nothing without: command, date, commit, hardware."""
-  git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-  commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+  """What a number is worth nothing without: command, date, commit, hardware.
+
+  A copy without git, on a cluster say, is told its commit by $COMMIT.
+  """
   words = [pathlib.Path(sys.argv[0]).resolve().relative_to(ROOT).as_posix(), *sys.argv[1:]]
   return dict(
     command="python " + " ".join(words),
     date=datetime.date.today().isoformat(),
-    commit=commit or "unknown",
+    commit=os.environ.get("COMMIT") or _commit(),
     hardware=f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}",
   )
+
+
+def _commit() -> str:
+  """Short hash of what is checked out."""
+  git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+  found = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+  return found or "unknown"
 
 
 def append(file: pathlib.Path, record: dict) -> None:

@@ -3,10 +3,15 @@
 Run: python experiments/methods_cifar10/run.py CIFAR [--epochs=100] [--seeds=1] [--methods=mae,...]
 CIFAR is a folder of images with train/ and test/, a sub-folder a class. It adds to gpu.jsonl, or
 where there is no GPU to cpu.jsonl, what is not there yet (method, seed), so several calls share the
-work, and writes the table. In miniature: --epochs=1 --split='train[:5%]' --out=FILE.
+work, and writes the table. With --jobs=13 all methods train at once and share the device,
+whose time one small network does not fill. In miniature: --epochs=1 --split='train[:5%]'
+--out=FILE.
 """
 
 import argparse
+import concurrent.futures
+import multiprocessing
+import os
 import pathlib
 import sys
 import tempfile
@@ -21,8 +26,8 @@ from experiments import comparison, records  # noqa: E402
 from mim_jax.data import sources  # noqa: E402
 
 SIDE = 32
-# MultiMAE's maps are made of the same file; for VideoMAE the pictures move over a larger canvas.
-VIEWS = dict(videomae="image=48,patch=4,frames=4,stride=2")
+# MultiMAE's maps are made of the same file; for VideoMAE a camera pans over the pictures.
+VIEWS = dict(videomae="image=32,patch=4,frames=4,stride=2")
 # Pixels are no encoder's, and a probe of 50,000 x 3072 numbers takes long.
 EVALUATIONS = dict(seeds=1, baselines=("random",))
 
@@ -36,20 +41,33 @@ def main():
   parser.add_argument("--epochs", type=float, default=100.0)
   parser.add_argument("--batch", type=int, default=512, help="images of a step")
   parser.add_argument("--split", default="train", help="what to train on, 'train[:5%%]' for a part")
-  file = HERE / f"{jax.default_backend()}.jsonl"
-  parser.add_argument("--out", type=pathlib.Path, default=file, help="records, one a line")
+  parser.add_argument("--jobs", type=int, default=1, help="methods at a time, a process each")
+  parser.add_argument("--out", type=pathlib.Path, help="records, one a line")
   options = parser.parse_args()
-  command = "python experiments/methods_cifar10/run.py CIFAR " + " ".join(sys.argv[2:])
-  more = dict(command=command.strip(), epochs=options.epochs, batch=options.batch)
+  if options.jobs > 1:  # each takes of the device's memory what it needs, not most of it at once
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+  file = HERE / f"{jax.default_backend()}.jsonl"
+  given, options.out = options.out, options.out or file
   with tempfile.TemporaryDirectory() as store:
     path = stored(options.folder, pathlib.Path(store))
-    for method in options.methods.split(","):
-      data = f"dataset=arrays,path={path},size=tiny,{VIEWS.get(method, f'image={SIDE}')}"
-      epochs = dict(epochs=options.epochs)
-      budget = comparison.Budget(data, options.batch, epochs, options.split, EVALUATIONS)
-      comparison.complete(options.out, [method], options.seeds, budget, **more)
-  if options.out == file:
+    spawn = multiprocessing.get_context("spawn")  # a process that holds a device cannot be forked
+    with concurrent.futures.ProcessPoolExecutor(options.jobs, mp_context=spawn) as pool:
+      calls = [pool.submit(train, m, path, options) for m in options.methods.split(",")]
+      for call in concurrent.futures.as_completed(calls):
+        call.result()
+  if not given:
     write(file)
+
+
+def train(method: str, path: pathlib.Path, options) -> None:
+  """Adds the records of one method that are missing."""
+  data = f"dataset=arrays,path={path},size=tiny,{VIEWS.get(method, f'image={SIDE}')}"
+  budget = comparison.Budget(
+    data, options.batch, dict(epochs=options.epochs), options.split, EVALUATIONS
+  )
+  command = "python experiments/methods_cifar10/run.py CIFAR " + " ".join(sys.argv[2:])
+  more = dict(command=command.strip(), epochs=options.epochs, batch=options.batch)
+  comparison.complete(options.out, [method], options.seeds, budget, **more, jobs=options.jobs)
 
 
 def stored(folder: str, store: pathlib.Path) -> pathlib.Path:

@@ -14,11 +14,10 @@ LENGTH = 64  # frames of a clip
 
 
 class Moving(clips.Clips):
-  """One clip a picture, uint8 [t H W c]: one or two pictures of a class that move and bounce.
+  """One clip a picture, uint8 [t H W c]: something starts somewhere, moves and bounces.
 
-  Clip i shows picture i and, in every other clip, a second one of its class, on a canvas half as
-  wide again. Each starts somewhere and goes one pixel a frame along either axis; the brighter of
-  two pixels is seen. A clip of 64 frames is drawn when it is asked for.
+  It goes one pixel a frame along either axis, within half a picture's side. A clip of 64 frames is
+  drawn when it is asked for.
 
   Attributes:
     see clips.Clips.
@@ -35,30 +34,16 @@ class Moving(clips.Clips):
         f"{pictures.name}: pictures are {height} x {width} pixels, but those that move must be "
         "square, of 2 pixels or more. Crop them."
       )
-    self._room = height // 2
+    self._side, self._room = height, height // 2
     stream = np.random.RandomState(0)
     self._place = stream.randint(0, 2 * self._room, (n, 2, 2))  # clip, picture, axis
     self._speed = stream.choice([-1, 1], (n, 2, 2))
     self._second = np.where(stream.rand(n) < 0.5, _partners(self.label, stream), -1)
 
-  @property
-  def canvas(self) -> int:
-    """See clips.Clips."""
-    return self._picture.shape[1] + self._room
-
-  def frames(self, index: int, choice: clips.Choice) -> np.ndarray:
-    """See clips.Clips."""
-    times = choice(LENGTH)
-    _, side, _, channels = self._picture.shape
-    seen = np.zeros((len(times), self.canvas, self.canvas, channels), np.uint8)
-    rows = np.arange(len(times))[:, None, None]
-    for o, picture in enumerate((index, self._second[index])):
-      if picture >= 0:
-        start = self._place[index, o, :, None] + self._speed[index, o, :, None] * times
-        y, x = bounced(start, self._room)[..., None] + np.arange(side)  # pixels it covers, [t side]
-        cells = (rows, y[:, :, None], x[:, None, :])
-        seen[cells] = np.maximum(seen[cells], self._picture[picture])
-    return seen
+  def places(self, index: int, o: int, times: np.ndarray) -> list:
+    """(row, column) in 0..room of what moves, at every time [t] of a clip."""
+    free = self._place[index, o] + self._speed[index, o] * times[:, None]
+    return bounced(free, self._room).tolist()
 
   def names(self, indices: np.ndarray) -> list[str]:
     """See sources.Source."""
@@ -73,18 +58,69 @@ class Moving(clips.Clips):
     return digest.hexdigest()
 
 
-def moving_digits(*, split: str = "train", sample: Callable) -> Moving:
+class Shown(Moving):
+  """Pictures that move over a black canvas, half as wide again.
+
+  Clip i shows picture i and, in every other clip, a second one of its class; the brighter of two
+  pixels is seen.
+  """
+
+  @property
+  def canvas(self) -> int:
+    """See clips.Clips."""
+    return self._side + self._room
+
+  def frames(self, index: int, choice: clips.Choice) -> np.ndarray:
+    """See clips.Clips."""
+    times = choice(LENGTH)
+    seen = np.zeros((len(times), self.canvas, self.canvas, self._picture.shape[-1]), np.uint8)
+    for o, picture in enumerate((index, self._second[index])):
+      if picture >= 0:
+        # Frame by frame: indexing all at once takes several times as long.
+        for frame, (y, x) in zip(seen, self.places(index, o, times), strict=True):
+          under = frame[y : y + self._side, x : x + self._side]
+          np.maximum(under, self._picture[picture], out=under)
+    return seen
+
+
+class Panned(Moving):
+  """Pictures that a camera pans over: it sees as much as one picture, which is mirrored beyond its
+  borders. Of photos a black canvas would leave little to predict but where they end.
+  """
+
+  def __init__(self, pictures: sources.Arrays, sample: Callable):
+    """See Moving."""
+    super().__init__(pictures, sample)
+    around = (self._room // 2, self._room - self._room // 2)
+    self._mirror = np.pad(np.arange(self._side), around, mode="reflect")
+
+  @property
+  def canvas(self) -> int:
+    """See clips.Clips."""
+    return self._side
+
+  def frames(self, index: int, choice: clips.Choice) -> np.ndarray:
+    """See clips.Clips."""
+    whole = self._picture[index].take(self._mirror, 0).take(self._mirror, 1)
+    places = self.places(index, 0, choice(LENGTH))
+    return np.stack([whole[y : y + self._side, x : x + self._side] for y, x in places])
+
+
+def moving_digits(*, split: str = "train", sample: Callable) -> Shown:
   """Clips of the digits of scikit-learn moving over 12 x 12 pixels; they need no download.
 
   The label is the digit's class, the split that of sources.digits. sample: which of the 64 frames
   of a clip are seen, see frames.
   """
-  return Moving(sources.digits(split=split), sample)
+  return Shown(sources.digits(split=split), sample)
 
 
-def moving_arrays(*, path: str, split: str = "train", sample: Callable) -> Moving:
-  """The same with the pictures of a .npz or .npy file, see sources.arrays."""
-  return Moving(sources.arrays(path=path, split=split), sample)
+def moving_arrays(*, path: str, split: str = "train", sample: Callable) -> Panned:
+  """Clips that pan over the pictures of a .npz or .npy file, see sources.arrays; as large as they.
+
+  The label is the picture's class. sample: see moving_digits.
+  """
+  return Panned(sources.arrays(path=path, split=split), sample)
 
 
 def bounced(place: np.ndarray, room: int) -> np.ndarray:

@@ -137,7 +137,8 @@ class Run:
       meter.log(self.step, dict(measured, unreadable=self.batches.skipped))
       self.saves.check()
     if self.step % self.settings.checkpoint_every == 0 or last:
-      with self.clock.during("save"):
+      # What is saved is fetched, in ways of Orbax's own: a transfer that is asked for.
+      with self.clock.during("save"), jax.transfer_guard("allow"):
         self.save(meter)
     return last
 

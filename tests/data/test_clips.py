@@ -108,17 +108,22 @@ def test_bouncing_stays_inside_and_is_a_triangle_wave(place):
   np.testing.assert_array_equal(moving.bounced(np.array([place + 8, -place]), 4), here)
 
 
-def test_ones_own_pictures_move_too(tmp_path):
+def test_a_camera_pans_over_ones_own_pictures(tmp_path):
   images = np.random.default_rng(0).integers(0, 256, (30, 10, 10, 3), np.uint8)
   np.savez(tmp_path / "own.npz", images=images, labels=np.arange(30) % 3)
   path = str(tmp_path / "own.npz")
   source = moving.moving_arrays(path=path, split="all", sample=frames.dense)
-  assert source[np.arange(2)]["image"].shape == (2, 16, 15, 15, 3)
-  alone = int(np.flatnonzero(source._second < 0)[0])
-  for frame in source.frames(alone, np.arange):
-    rows, columns = (np.flatnonzero(frame.any((axis, 2))) for axis in (1, 0))
-    inside = frame[rows[0] : rows[0] + 10, columns[0] : columns[0] + 10]
-    np.testing.assert_array_equal(inside, images[alone])
+  assert source[np.arange(2)]["image"].shape == (2, 16, 10, 10, 3)
+  np.testing.assert_array_equal(source.label, np.arange(30) % 3)
+  for index in range(30):
+    mirrored = np.pad(images[index], ((2, 3), (2, 3), (0, 0)), mode="reflect")
+    all_places = np.lib.stride_tricks.sliding_window_view(mirrored, (10, 10), (0, 1))
+    clip = np.moveaxis(source.frames(index, np.arange), -1, 1)  # [t c h w], as the windows are
+    found = (all_places == clip[:, None, None]).all((-3, -2, -1))
+    assert (found.sum((1, 2)) == 1).all()
+    _, *place = np.nonzero(found)
+    assert (np.abs(np.diff(place, axis=1)) == 1).all()
+    assert {0, 5} <= set(np.ravel(place).tolist())  # it turns at the borders
   np.save(tmp_path / "wide.npy", images[:, :8])
   with pytest.raises(
     errors.InputError, match=r"pictures are 8 x 10 pixels, but .* square.*Crop them"
