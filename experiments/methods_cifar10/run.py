@@ -66,8 +66,9 @@ def train(method: str, path: pathlib.Path, options) -> None:
     data, options.batch, dict(epochs=options.epochs), options.split, EVALUATIONS
   )
   command = "python experiments/methods_cifar10/run.py CIFAR " + " ".join(sys.argv[2:])
-  more = dict(command=command.strip(), epochs=options.epochs, batch=options.batch)
-  comparison.complete(options.out, [method], options.seeds, budget, **more, jobs=options.jobs)
+  more = dict(epochs=options.epochs, batch=options.batch, jobs=options.jobs)
+  more |= dict(command=command.strip(), flags=os.environ.get("XLA_FLAGS", ""))
+  comparison.complete(options.out, [method], options.seeds, budget, **more)
 
 
 def stored(folder: str, store: pathlib.Path) -> pathlib.Path:
@@ -89,13 +90,14 @@ def write(file: pathlib.Path) -> None:
 def told(file: pathlib.Path) -> str:
   """A row a method, and what it was made with."""
   found = records.read(file)
-  last, clock = found[-1], "run_seconds" if file.stem == "gpu" else "cpu_seconds"
+  last, alone = found[-1], found[-1].get("jobs", 1) == 1
   commits = ", ".join(dict.fromkeys(record["commit"] for record in found))
   facts = (
     f"{last['epochs']:g} epochs, {last['step']:,} steps of {last['batch']} images; "
-    f"{last['hardware']}; commits {commits}; {last['date']}."
+    f"{last['hardware']}; jax {last['versions']['jax']}; commits {commits}; {last['date']}."
   )
-  return f"{comparison.table(found, clock)}\n\n{facts}"
+  facts += "" if alone else f" {last['jobs']} methods at a time shared the device."
+  return f"{comparison.table(found, seconds=alone)}\n\n{facts}"
 
 
 if __name__ == "__main__":
