@@ -17,6 +17,7 @@ class Step:
   Attributes:
     experiment: what was built.
     program: the compiled update.
+    flops: floating-point operations of a step, by XLA's count.
     compile_seconds: what tracing and compiling took.
   """
 
@@ -32,8 +33,10 @@ class Step:
     """Traces and compiles, or loads from the compilation cache."""
     began = time.perf_counter()
     abstract = self.experiment.abstract_state()
-    self.program = program_lib.compile_update(self.experiment, abstract, self.batch)
+    lowered = program_lib.lower_update(self.experiment, abstract, self.batch)
+    self.program = program_lib.compiled(self.experiment, lowered)
     self.compile_seconds = time.perf_counter() - began
+    self.flops = program_lib.flops(lowered)
 
   def placed(self, batch: dict) -> dict:
     """A batch on the devices."""

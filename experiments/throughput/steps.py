@@ -112,7 +112,7 @@ def measured(name: str, backend: str, rounds: int) -> dict:
     seconds=times,
     matmul_flops=rates,
     flops_formula=config_lib.flops(made),
-    flops_xla=program.flops(step.program) / batch,
+    flops_xla=step.flops / batch,
     bytes_xla=step.program.cost_analysis()["bytes accessed"] / batch,
     bandwidth=stream,
     peak_bytes=peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -87,8 +87,9 @@ class Run:
       place, like = self.batches.get_state(), next(self.batches)
       self.batches.set_state(place)
       abstract = self.experiment.abstract_state()
-      self.program = program.compile_update(self.experiment, abstract, like)
-    self.facts.update(flops=program.flops(self.program), compile_seconds=time.monotonic() - began)
+      lowered = program.lower_update(self.experiment, abstract, like)
+      self.program = program.compiled(self.experiment, lowered)
+    self.facts.update(flops=program.flops(lowered), compile_seconds=time.monotonic() - began)
 
   def steps(self, asked: stop.Stop, dog, stop_at: int | None) -> bool:
     """Steps until the end or a stop (True), or until a rewind was done (False)."""

@@ -17,8 +17,13 @@ REMEDIES = (
 
 def compile_update(experiment, abstract, batch: dict):
   """The update compiled for this state and batch, state donated, metrics replicated."""
+  return compiled(experiment, lower_update(experiment, abstract, batch))
+
+
+def compiled(experiment, lowered):
+  """What `lower_update` has traced, compiled; InputError if it needs more memory than there is."""
   with telling_memory(experiment):
-    program = lower_update(experiment, abstract, batch).compile()
+    program = lowered.compile()
   check_memory(experiment, program, memory_limit(experiment.mesh))
   return program
 
@@ -36,10 +41,14 @@ def lower_update(experiment, abstract, batch: dict):
   return step.lower(abstract, specs)
 
 
-def flops(program) -> float | None:
-  """Floating-point operations of one step, over all devices, by XLA's count; None if unknown."""
-  analysis = program.cost_analysis() if program is not None else None
-  return float(analysis["flops"]) * jax.device_count() if analysis and "flops" in analysis else None
+def flops(lowered) -> float | None:
+  """Floating-point operations of one step, over all devices, by XLA's count; None if unknown.
+
+  Counted before it is compiled: of a compiled step XLA leaves out what a GPU's libraries compute,
+  which is nearly all.
+  """
+  analysis = lowered.cost_analysis()
+  return float(analysis["flops"]) if analysis and "flops" in analysis else None
 
 
 def memory_limit(devices) -> int | None:

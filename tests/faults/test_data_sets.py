@@ -28,7 +28,7 @@ def experiment(path, **train):
 
 
 def test_an_empty_set_is_refused_before_anything_is_compiled(tmp_path, monkeypatch):
-  monkeypatch.setattr(program, "compile_update", lambda *a, **k: pytest.fail("compiled"))
+  monkeypatch.setattr(program, "lower_update", lambda *a, **k: pytest.fail("compiled"))
   with pytest.raises(errors.InputError, match="holds no images"):
     (tmp_path / "none").mkdir()
     experiment(tmp_path / "none").train(tmp_path)

@@ -90,6 +90,18 @@ def test_a_device_computes_the_same_however_many_there_are():
   assert found[1] == pytest.approx(found[0], rel=0.02)
 
 
+def test_flops_of_a_step_are_those_of_all_devices():
+  found = []
+  for devices in (1, 8):
+    config = config_lib.get_config("mae", "dataset=digits,size=nano")
+    config.train.update(dict(steps=10, epochs=None, batch_size=64))
+    experiment = experiment_lib.Experiment(config, devices=jax.devices()[:devices])
+    batch = next(experiment.batches())
+    lowered = program.lower_update(experiment, experiment.abstract_state(), batch)
+    found.append(program.flops(lowered) / 64)
+  assert found[0] == found[1] == pytest.approx(config_lib.flops(config), rel=0.15)
+
+
 def test_evaluations_of_all_states_share_one_compiled_encoder():
   config = config_lib.get_config("mae", "dataset=digits,size=nano")
   config.train.update(dict(steps=10, epochs=None, batch_size=8))
