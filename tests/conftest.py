@@ -65,12 +65,17 @@ def notebook_runs(tmp_path_factory):
   return run
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items):
+  """Keeps the tests of a file in one worker, where they share what they compiled and trained."""
+  for item in items:
+    if item.get_closest_marker("xdist_group") is None:
+      item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 def pytest_runtest_teardown(item, nextitem):
   """Forgets compiled programs between files (and methods): thousands of them bring XLA down."""
-  groups = [
-    i and (i.path, getattr(i.get_closest_marker("xdist_group"), "args", None))
-    for i in (item, nextitem)
-  ]
+  groups = [i and (i.path, i.get_closest_marker("xdist_group").args) for i in (item, nextitem)]
   if groups[0] != groups[1]:
     jax.clear_caches()
 

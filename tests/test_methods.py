@@ -227,7 +227,8 @@ def test_a_step_that_is_not_finite_changes_nothing(method):
 
 def test_resume_equals_never_having_stopped(method, tmp_path, monkeypatch):
   experiment, program, _ = built(method)
-  monkeypatch.setattr(program_lib, "compiled", lambda *_: program)
+  for name, found in dict(lower_update=None, flops=None, compiled=program).items():
+    monkeypatch.setattr(program_lib, name, lambda *_, found=found: found)
   whole, _ = experiment.train(tmp_path / "whole")
   _, facts = experiment.train(tmp_path / "cut", stop_at=15)
   assert facts["step"] == 15
