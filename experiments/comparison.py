@@ -11,6 +11,7 @@ from mim_jax import config, run
 
 # What has to be trained first, and the argument that names it.
 BEFORE = {"beit": "codebook", "maskalign": "mae"}
+BUDGET = "epochs", "batch"  # where a comparison has several
 COLUMNS = {"linear_10": "10 labels a class", "linear": "all labels", "knn": "kNN"}
 
 
@@ -49,8 +50,12 @@ def compared() -> list[str]:
 
 
 def complete(file: pathlib.Path, methods: list[str], seeds: int, budget: Budget, **more) -> None:
-  """Adds to `file` the records of methods and seeds that it does not have yet."""
-  done = {(r["method"], r["seed"]) for r in records.read(file)}
+  """Adds to `file` the records of methods and seeds that it does not have yet.
+
+  more: goes into the records; those of other `epochs` or `batch` are not what is asked for.
+  """
+  same = [r for r in records.read(file) if all(r.get(k) == more.get(k) for k in BUDGET)]
+  done = {(r["method"], r["seed"]) for r in same}
   for seed in range(seeds):
     for method in methods:
       if (method, seed) not in done:

@@ -28,10 +28,15 @@ def test_the_table_of_methods_is_current():
   assert between(TEXT, "methods") == methods.markdown(methods.rows())
 
 
+@pytest.mark.parametrize(
+  ("file", "seeds"),
+  [(methods_digits.FILE, 3), (methods_cifar10.FILE, 1)],
+  ids=["digits", "cifar10"],
+)
 @pytest.mark.parametrize("method", comparison.compared())
-def test_no_method_is_recorded_below_its_own_untrained_encoder(method):
-  found = [r["scores"] for r in records.read(methods_digits.FILE) if r["method"] == method]
-  assert len(found) == 3
+def test_no_method_is_recorded_below_its_own_untrained_encoder(method, file, seeds):
+  found = [r["scores"] for r in records.read(file) if r["method"] == method]
+  assert len(found) == seeds
   for column in comparison.COLUMNS:
     trained, untrained = (
       statistics.fmean(scores[column][who] for scores in found) for who in ("pretrained", "random")
@@ -46,10 +51,23 @@ def test_the_digits_table_is_that_of_the_records(file):
 
 def test_the_cifar10_tables_are_those_of_the_records():
   text = (methods_cifar10.HERE / "README.md").read_text()
-  files = list(methods_cifar10.HERE.glob("*.jsonl"))
-  assert files
-  for file in files:
-    assert between(text, file.stem) == methods_cifar10.told(file)
+  for file in (methods_cifar10.FILE, methods_cifar10.TRIES):
+    assert between(text, file.stem) == methods_cifar10.told(records.read(file))
+
+
+def test_a_method_is_trained_anew_only_at_another_budget(monkeypatch, tmp_path):
+  asked = []
+
+  def trained(method, seed, budget, folder):
+    asked.append(method)
+    return dict(method=method, seed=seed)
+
+  monkeypatch.delenv("REHEARSAL", raising=False)
+  monkeypatch.setattr(comparison, "trained", trained)
+  for methods_asked, epochs in (("mae", 5), ("mae,hpm", 5), ("mae", 100)):
+    file = tmp_path / "results.jsonl"
+    comparison.complete(file, methods_asked.split(","), 1, None, epochs=epochs, batch=256)
+  assert asked == ["mae", "hpm", "mae"]
 
 
 def test_pretraining_beats_the_random_encoder_by_several_spreads():

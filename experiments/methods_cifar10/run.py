@@ -1,9 +1,9 @@
 """All methods at one budget on CIFAR-10: same encoder, images and steps.
 
-Run: python experiments/methods_cifar10/run.py CIFAR [--epochs=100] [--seeds=1] [--methods=mae,...]
-CIFAR is a folder of images with train/ and test/, a sub-folder a class. It adds to gpu.jsonl, or
-where there is no GPU to cpu.jsonl, what is not there yet (method, seed), so several calls share the
-work, and writes the table. With --jobs=13 all methods train at once and share the device,
+Run: python experiments/methods_cifar10/run.py CIFAR [--epochs=5] [--seeds=1] [--methods=mae,...]
+CIFAR is a folder of images with train/ and test/, a sub-folder a class. It adds to results.jsonl
+what is not there yet (method, seed) at this budget, so several calls share the work, and writes the
+table, of what was made last. With --jobs=8 as many methods train at once and share the device,
 whose time one small network does not fill. In miniature: --epochs=1 --split='train[:5%]'
 --out=FILE.
 """
@@ -19,12 +19,12 @@ import tempfile
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from experiments import comparison, records  # noqa: E402
 from mim_jax.data import sources  # noqa: E402
 
+FILE, TRIES = HERE / "results.jsonl", HERE / "tries.jsonl"
 SIDE = 32
 # MultiMAE's maps are made of the same file; for VideoMAE a camera pans over the pictures.
 # iBOT's centred targets stand still at so few steps (tries.jsonl): its balanced ones are taken.
@@ -39,25 +39,23 @@ def main():
   parser.add_argument("folder", help="CIFAR-10 as image files")
   parser.add_argument("--methods", default=",".join(comparison.compared()))
   parser.add_argument("--seeds", type=int, default=1)
-  parser.add_argument("--epochs", type=float, default=100.0)
-  parser.add_argument("--batch", type=int, default=512, help="images of a step")
+  parser.add_argument("--epochs", type=float, default=5.0)
+  parser.add_argument("--batch", type=int, default=256, help="images of a step")
   parser.add_argument("--split", default="train", help="what to train on, 'train[:5%%]' for a part")
   parser.add_argument("--jobs", type=int, default=1, help="methods at a time, a process each")
-  parser.add_argument("--out", type=pathlib.Path, help="records, one a line")
+  parser.add_argument("--out", type=pathlib.Path, default=FILE, help="records, one a line")
   options = parser.parse_args()
   if options.jobs > 1:  # each takes of the device's memory what it needs, not most of it at once
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-  file = HERE / f"{jax.default_backend()}.jsonl"
-  given, options.out = options.out, options.out or file
   with tempfile.TemporaryDirectory() as store:
     path = stored(options.folder, pathlib.Path(store))
-    spawn = multiprocessing.get_context("spawn")  # a process that holds a device cannot be forked
+    spawn = multiprocessing.get_context("spawn")  # JAX and its threads cannot be forked
     with concurrent.futures.ProcessPoolExecutor(options.jobs, mp_context=spawn) as pool:
       calls = [pool.submit(train, m, path, options) for m in options.methods.split(",")]
       for call in concurrent.futures.as_completed(calls):
         call.result()
-  if not given:
-    write(file)
+  if options.out == FILE:
+    write()
 
 
 def train(method: str, path: pathlib.Path, options) -> None:
@@ -84,22 +82,37 @@ def stored(folder: str, store: pathlib.Path) -> pathlib.Path:
   return store / "cifar10.npz"
 
 
-def write(file: pathlib.Path) -> None:
-  """The table of this folder's README that is made of these records."""
-  records.place(HERE / "README.md", file.stem, told(file))
+def write() -> None:
+  """The tables of this folder's README: of the methods, and of what was tried before."""
+  for file in (FILE, TRIES):
+    records.place(HERE / "README.md", file.stem, told(records.read(file)))
 
 
-def told(file: pathlib.Path) -> str:
-  """A row a method, and what it was made with."""
-  found = records.read(file)
-  last, alone = found[-1], found[-1].get("jobs", 1) == 1
-  commits = ", ".join(dict.fromkeys(record["commit"] for record in found))
-  facts = (
-    f"{last['epochs']:g} epochs, {last['step']:,} steps of {last['batch']} images; "
-    f"{last['hardware']}; jax {last['versions']['jax']}; commits {commits}; {last['date']}."
+def told(found: list[dict]) -> str:
+  """A row a method, then what they were made with: a line for all that have that in common.
+
+  Of a method and seed it is the record made last.
+  """
+  found = list({(record["method"], record["seed"]): record for record in found}.values())
+  together: dict[str, list[str]] = {}
+  for record in found:
+    together.setdefault(made_with(record), []).append(record["method"])
+  lines = list(together)
+  if len(lines) > 1:
+    lines = [f"{', '.join(methods)}: {said}" for said, methods in together.items()]
+  alone = all(record.get("jobs", 1) == 1 for record in found)
+  return "\n\n".join([comparison.table(found, seconds=alone), *lines])
+
+
+def made_with(record: dict) -> str:
+  """Budget, hardware, versions, commit and date of a record."""
+  jobs = record.get("jobs", 1)
+  return (
+    f"{record['epochs']:g} epochs, {record['step']:,} steps of {record['batch']} images; "
+    f"{record['hardware']}{f', shared by {jobs} methods at a time' if jobs > 1 else ''}; "
+    f"jax {record['versions']['jax']}; commit {record['commit']}; {record['date']}."
+    + (f" Evaluated on {record['evaluated_on']}." if "evaluated_on" in record else "")
   )
-  facts += "" if alone else f" {last['jobs']} methods at a time shared the device."
-  return f"{comparison.table(found, seconds=alone)}\n\n{facts}"
 
 
 if __name__ == "__main__":
