@@ -65,32 +65,13 @@ def notebook_runs(tmp_path_factory):
   return run
 
 
-def group(nodeid: str) -> str:
-  """What one worker runs, and shares the compiled programs and trained networks of: a file.
-
-  Of test_methods.py it is a method. Notebooks go together: kernels that start at once may take each
-  other's ports. (pytest-xdist's marks for this are ignored with pytest 9.2, its issue 1386.)
-  """
-  file, _, test = nodeid.partition("::")
-  if "notebook" in test:
-    return "notebooks"
-  return test.rpartition("[")[2] if file.endswith("test_methods.py") else file
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-  from xdist.scheduler import LoadScopeScheduling
-
-  class Groups(LoadScopeScheduling):
-    def _split_scope(self, nodeid):
-      return group(nodeid)
-
-  return Groups(config, log)
-
-
 def pytest_runtest_teardown(item, nextitem):
-  """Forgets compiled programs between groups: thousands of them bring XLA down."""
-  if nextitem is None or group(item.nodeid) != group(nextitem.nodeid):
+  """Forgets compiled programs between files (and methods): thousands of them bring XLA down."""
+  groups = [
+    i and (i.path, getattr(i.get_closest_marker("xdist_group"), "args", None))
+    for i in (item, nextitem)
+  ]
+  if groups[0] != groups[1]:
     jax.clear_caches()
 
 
