@@ -64,6 +64,11 @@ def complete(file: pathlib.Path, methods: list[str], seeds: int, budget: Budget,
           records.append(file, record | more)
 
 
+def last(found: list[dict]) -> list[dict]:
+  """Of each method and seed the record made last."""
+  return list({(record["method"], record["seed"]): record for record in found}.values())
+
+
 def trained(method: str, seed: int, budget: Budget, folder: pathlib.Path) -> dict:
   """The record of one run, after the run that it builds on."""
   more = ""

@@ -27,7 +27,7 @@ from mim_jax.data import sources  # noqa: E402
 FILE, TRIES = HERE / "results.jsonl", HERE / "tries.jsonl"
 SIDE = 32
 # MultiMAE's maps are made of the same file; for VideoMAE a camera pans over the pictures.
-# iBOT's centred targets stand still at so few steps (tries.jsonl): its balanced ones are taken.
+# iBOT stood still with centred targets (tries.jsonl): its balanced ones are taken.
 VIEWS = dict(videomae="image=32,patch=4,frames=4,stride=2", ibot="image=32,targets=sinkhorn")
 # Pixels are no encoder's, and a probe of 50,000 x 3072 numbers takes long.
 EVALUATIONS = dict(seeds=1, baselines=("random",))
@@ -93,7 +93,7 @@ def told(found: list[dict]) -> str:
 
   Of a method and seed it is the record made last.
   """
-  found = list({(record["method"], record["seed"]): record for record in found}.values())
+  found = comparison.last(found)
   together: dict[str, list[str]] = {}
   for record in found:
     together.setdefault(made_with(record), []).append(record["method"])
