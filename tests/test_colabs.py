@@ -43,7 +43,6 @@ def test_a_notebook_explains_first_and_holds_no_results(file):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("notebooks")  # kernels that start at once may take each other's ports
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_notebook_runs_from_top_to_bottom(file, notebook_runs, monkeypatch):
   monkeypatch.setenv("MIM_JAX_STEPS", "20")

@@ -17,8 +17,7 @@ from mim_jax.ops import patches
 from mim_jax.train import mesh, names
 from mim_jax.train import program as program_lib
 
-# One worker keeps a method's tests, so that its programs are compiled once.
-METHODS = [pytest.param(m, marks=pytest.mark.xdist_group(m)) for m in config_lib.names()]
+METHODS = config_lib.names()
 pytestmark = pytest.mark.slow
 BATCH, STEPS = 16, 40
 

@@ -1,7 +1,6 @@
 """The commands as a user types them, in a short form of the README's."""
 
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -19,11 +18,8 @@ SPEC = "--config=configs/mae.py:dataset=digits,size=nano"
 
 
 def run(*words, cwd=ROOT):
-  environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
   command = [sys.executable, "-m", "mim_jax", *words]
-  return subprocess.run(
-    command, capture_output=True, text=True, cwd=cwd, env=environment, check=False
-  )
+  return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 @pytest.fixture(scope="module")

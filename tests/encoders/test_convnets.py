@@ -74,7 +74,8 @@ def test_hidden_pixels_reach_no_visible_site_of_any_stage(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_values_are_the_visible_sites_of_the_last_map_in_the_order_of_the_mask(name):
   tokens, mask = drawn(images())
-  stages, _ = in_training(name)(started(name), images(), mask)
+  with jax.disable_jit():  # XLA may compute a map anew for each reader, and not to the same bits
+    stages, _ = in_training(name)(started(name), images(), mask)
   b, h, w, c = stages[-1].maps[-1].shape
   assert (h, w) == tokens.grid
   flat = np.asarray(stages[-1].maps[-1]).reshape(b, h * w, c)
@@ -123,11 +124,11 @@ def test_without_running_averages_an_encoder_at_rest_asks_for_them():
 def test_drop_path_needs_its_key_and_grows_from_zero(name):
   _, mask = drawn(images())
   run = lambda key: in_training(name, drop_path=0.9)(started(name), images(), mask, **key)[0]
-  plain, dropped = run({}), run({"dropout": jax.random.key(0)})
-  np.testing.assert_allclose(
-    plain[-1].values, in_training(name)(started(name), images(), mask)[0][-1].values, rtol=1e-5
-  )
-  np.testing.assert_allclose(dropped[0].values, plain[0].values, rtol=1e-5)  # block 0 stays
+  with jax.disable_jit():  # compiled, these two programs round differently
+    plain, dropped = run({}), run({"dropout": jax.random.key(0)})
+    without = in_training(name)(started(name), images(), mask)[0]
+  np.testing.assert_array_equal(plain[-1].values, without[-1].values)
+  np.testing.assert_array_equal(dropped[0].values, plain[0].values)  # block 0 stays
   assert not np.allclose(dropped[-1].values, plain[-1].values, rtol=1e-2)
 
 

@@ -21,7 +21,7 @@ PATIENCE = float(
 
 def environment(cache=None, **more):
   """Of a training process: one device, and what was compiled before is found in `cache`."""
-  kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTEST_CURRENT_TEST")}
+  kept = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
   if cache is not None:
     kept.update(
       JAX_COMPILATION_CACHE_DIR=str(cache),

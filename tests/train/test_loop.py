@@ -1,7 +1,6 @@
 """The loop: resume in a new process, metrics, faults, meshes."""
 
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -43,8 +42,7 @@ state, facts = experiment.build(c).train(path, stop_at={stop_at})
 from mim_jax.train import names
 np.savez(path.with_suffix(".npz"), **dict(names.named_leaves(jax.device_get(state))))
 """
-  environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-  subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+  subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
   return dict(np.load(pathlib.Path(workdir).with_suffix(".npz")))
 
 
@@ -69,10 +67,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
     "--config.train.batch_size=16",
     "--config.train.log_every=1",
   ]
-  environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-  process = subprocess.Popen(
-    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
-  )
+  process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
   file = tmp_path / "metrics.jsonl"
   deadline = time.monotonic() + 120
   while len(metrics.read(file)) < 3 and time.monotonic() < deadline:

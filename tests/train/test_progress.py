@@ -68,7 +68,6 @@ def test_a_log_file_has_a_line_now_and_then_and_no_carriage_return():
   ]
 
 
-@pytest.mark.xdist_group("notebooks")
 def test_a_notebook_has_a_bar_and_no_warning(notebook_runs):
   made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE)])
   texts = [x["text"] for x in notebook_runs(made).cells[0].outputs if x["output_type"] == "stream"]
