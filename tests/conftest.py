@@ -13,11 +13,12 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_seta
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of a test's time goes into compiling a program that runs once; processes of tests inherit it.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-QUICK = (  # XLA's older emitters take a third of the time of its MLIR ones
+# XLA's older emitters take a third of the time that its MLIR ones take.
+os.environ.setdefault(
+  "XLA_FLAGS",
   "--xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true "
-  "--xla_cpu_parallel_codegen_split_count=1"
+  "--xla_cpu_parallel_codegen_split_count=1",
 )
-os.environ.setdefault("XLA_FLAGS", QUICK)
 # What commands have compiled is found again by the next test, and not left in the user's home.
 os.environ.setdefault(
   "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla")
