@@ -44,6 +44,13 @@ def test_no_method_is_recorded_below_its_own_untrained_encoder(method, file, see
     assert trained > untrained, column
 
 
+@pytest.mark.parametrize("module", [methods_digits, methods_cifar10], ids=["digits", "cifar10"])
+def test_all_methods_had_the_same_budget(module):
+  found = comparison.last(records.read(module.FILE))
+  assert {r["method"] for r in found} == set(comparison.compared())
+  assert len({(r["step"], *(r.get(key) for key in comparison.BUDGET)) for r in found}) == 1
+
+
 @pytest.mark.parametrize("file", ["README.md", "experiments/digits/README.md"])
 def test_the_digits_table_is_that_of_the_records(file):
   assert between((ROOT / file).read_text(), "digits") == digits.table(records.read(digits.FILE))
