@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 
 from mim_jax import errors
@@ -33,7 +34,15 @@ def start() -> None:
   """The process of a command."""
   if sys.argv[1:2] and sys.argv[1] in COMPUTE:
     pages.ask()
-  sys.exit(main())
+  try:
+    try:
+      code = main()
+    finally:
+      sys.stdout.flush()
+  except BrokenPipeError:  # who reads has seen enough, as `head` has; at exit Python flushes again
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    code = 128 + signal.SIGPIPE
+  sys.exit(code)
 
 
 def main(argv: list[str] | None = None) -> int:

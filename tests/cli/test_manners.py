@@ -5,6 +5,7 @@ import io
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -141,6 +142,17 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch, stream, environme
 
 
 # What is said last.
+
+
+@pytest.mark.parametrize("words", [["--help"], ["completion", "bash"]])
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback(words):
+  reads, writes = os.pipe()
+  os.close(reads)
+  done = subprocess.run(
+    [*PYTHON, *words], stdout=writes, stderr=subprocess.PIPE, text=True, check=False
+  )
+  os.close(writes)
+  assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_a_command_ends_with_the_paths_it_wrote(capsys):
