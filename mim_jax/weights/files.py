@@ -137,8 +137,12 @@ def _opened(file: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   except safetensors.SafetensorError as error:
     hint = "" if file.suffix not in PICKLED else " It looks like a pickle: see --allow-pickle."
     raise errors.InputError(f"{file}: not a readable safetensors file ({error}).{hint}") from error
-  wide = {k: x.astype(np.float32) if x.dtype.itemsize == 2 else x for k, x in found.items()}
-  return wide, metadata
+  return {name: wide(x) for name, x in found.items()}, metadata
+
+
+def wide(x: np.ndarray) -> np.ndarray:
+  """Half precision as float32, all else as it is."""
+  return x.astype(np.float32) if x.dtype.itemsize == 2 else x
 
 
 def unpickled(file: pathlib.Path) -> dict[str, np.ndarray]:

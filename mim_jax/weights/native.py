@@ -1,5 +1,6 @@
 """Our own weights file: safetensors with the config inside. No pickle, no code."""
 
+import hashlib
 import os
 import pathlib
 from typing import Any
@@ -23,14 +24,26 @@ def save(path: pathlib.Path, variables: dict, config, note: dict[str, str] | Non
   flat = {name: np.ascontiguousarray(x) for name, x in leaves(jax.device_get(variables))}
   scratch = path.with_suffix(".tmp")
   metadata = (note or {}) | {"format": FORMAT, "config": config_lib.to_json(config)}
+  metadata["contents"] = contents(flat, metadata["config"])
   safetensors.numpy.save_file(flat, scratch, metadata=metadata)
   scratch.replace(path)
+
+
+def contents(arrays: dict[str, np.ndarray], config: str) -> str:
+  """sha256 of arrays, by name, and of the config they go with: any changed byte of them shows."""
+  total = hashlib.sha256(config.encode())
+  for name, x in sorted(arrays.items()):
+    x = files.wide(x)  # as it is read again
+    total.update(f"{name} {x.dtype} {x.shape}".encode())
+    total.update(x.tobytes())
+  return total.hexdigest()
 
 
 def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, Any]:
   """(variables, config) of a run, or of published weights: a file or folder; pinned by `sha256`.
 
-  Errors: InputError if there is none, it is another file than expected, or no layout known here.
+  Errors: InputError if there is none, it is another file than expected, damaged, or of no layout
+  known here.
   """
   known = pinned(path)
   check(known, sha256)
@@ -39,6 +52,12 @@ def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, Any]
   if metadata.get("format") != FORMAT:
     with jax.ensure_compile_time_eval():  # it may be called while something is being traced
       return published.read(files.source(file, arrays, {}))
+  saved = metadata.get("contents")  # files from before 2026-11-28 have none
+  if saved and saved != contents(arrays, metadata["config"]):
+    raise errors.InputError(
+      f"{file}: it is damaged: its arrays and config are not those that were saved. Copy it again, "
+      "or give the command of its run again, which writes it anew from the last checkpoint."
+    )
   return nested(arrays), config_lib.from_json(metadata["config"])
 
 

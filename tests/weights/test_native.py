@@ -45,6 +45,21 @@ def test_a_missing_or_another_file_is_refused(finished, tmp_path):
   native.load(**native.pinned(folder))
 
 
+@pytest.mark.parametrize("where", ["config", "array"])
+def test_a_file_with_one_changed_byte_is_refused(finished, tmp_path, where):
+  whole = bytearray((finished[0] / native.FILE).read_bytes())
+  place = whole.index(b"batch_size") if where == "config" else len(whole) - 5
+  whole[place] ^= 1
+  (tmp_path / native.FILE).write_bytes(whole)
+  with pytest.raises(InputError, match=r"weights.safetensors: it is damaged.*command of its run"):
+    native.load(tmp_path)
+
+
+def test_half_precision_is_whole_when_it_is_read_again(tmp_path):
+  native.save(tmp_path / native.FILE, {"params": {"a": np.float16([1, 2])}}, a_config())
+  assert native.load(tmp_path)[0]["params"]["a"].dtype == np.float32
+
+
 def test_a_file_that_is_not_ours_is_refused(tmp_path):
   (tmp_path / "x.safetensors").write_bytes(b"junk")
   with pytest.raises(InputError, match="not a readable safetensors file"):
