@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import select
 import signal
 import sys
 
@@ -39,10 +40,19 @@ def start() -> None:
       code = main()
     finally:
       sys.stdout.flush()
-  except BrokenPipeError:  # who reads has seen enough, as `head` has; at exit Python flushes again
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  except BrokenPipeError:
+    if not unread():  # a pipe to some other process, which is a fault
+      raise
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at exit Python flushes again
     code = 128 + signal.SIGPIPE
   sys.exit(code)
+
+
+def unread() -> bool:
+  """Whether nobody reads standard output any more, as `head` once it has seen enough."""
+  poll = select.poll()
+  poll.register(sys.stdout, 0)
+  return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def main(argv: list[str] | None = None) -> int:

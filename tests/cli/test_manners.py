@@ -155,6 +155,17 @@ def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback(words)
   assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+def test_a_broken_pipe_to_another_process_is_a_fault(monkeypatch):
+  def broken():
+    raise BrokenPipeError
+
+  monkeypatch.setattr(cli, "main", broken)
+  monkeypatch.setattr(cli.pages, "ask", lambda: None)
+  with open(os.devnull, "w") as out, pytest.raises(BrokenPipeError):
+    monkeypatch.setattr(sys, "stdout", out)
+    cli.start()
+
+
 def test_a_command_ends_with_the_paths_it_wrote(capsys):
   arguments.name_files(["a/b.png", pathlib.Path("c")])
   assert capsys.readouterr().out == "\nwritten:\n  a/b.png\n  c\n"
