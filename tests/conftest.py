@@ -13,7 +13,7 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_seta
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of a test's time goes into compiling a program that runs once; processes of tests inherit it.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-# XLA's older emitters take a third of the time that its MLIR ones take.
+# XLA's older emitters compile such programs much faster than its MLIR ones.
 os.environ.setdefault(
   "XLA_FLAGS",
   "--xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true "

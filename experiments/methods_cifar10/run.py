@@ -28,9 +28,13 @@ FILE, TRIES = HERE / "results.jsonl", HERE / "tries.jsonl"
 SIDE = 32
 # MultiMAE's maps are made of the same file; for VideoMAE a camera pans over the pictures.
 # iBOT stood still with centred targets (tries.jsonl): its balanced ones are taken.
-VIEWS = dict(videomae="image=32,patch=4,frames=4,stride=2", ibot="image=32,targets=sinkhorn")
 # SparK's network of size nano costs what the others' of size tiny costs where it sees all tokens.
-SIZES = dict(spark="nano")
+PLAIN = f"size=tiny,image={SIDE}"
+ARGUMENTS = dict(
+  videomae=f"{PLAIN},patch=4,frames=4,stride=2",
+  ibot=f"{PLAIN},targets=sinkhorn",
+  spark=f"size=nano,image={SIDE}",
+)
 # Pixels are no encoder's, and a probe of 50,000 x 3072 numbers takes long.
 EVALUATIONS = dict(seeds=1, baselines=("random",))
 
@@ -62,14 +66,16 @@ def main():
 
 def train(method: str, path: pathlib.Path, options) -> None:
   """Adds the records of one method that are missing."""
-  views = VIEWS.get(method, f"image={SIDE}")
-  size = SIZES.get(method, "tiny")
-  data = f"dataset=arrays,path={path},size={size},{views}"
+  argument = ARGUMENTS.get(method, PLAIN)
   budget = comparison.Budget(
-    data, options.batch, dict(epochs=options.epochs), options.split, EVALUATIONS
+    f"dataset=arrays,path={path},{argument}",
+    options.batch,
+    dict(epochs=options.epochs),
+    options.split,
+    EVALUATIONS,
   )
   command = "python experiments/methods_cifar10/run.py CIFAR " + " ".join(sys.argv[2:])
-  more = dict(size=size, views=views, epochs=options.epochs, batch=options.batch, jobs=options.jobs)
+  more = dict(argument=argument, epochs=options.epochs, batch=options.batch, jobs=options.jobs)
   more |= dict(command=command.strip(), flags=os.environ.get("XLA_FLAGS", ""))
   comparison.complete(options.out, [method], options.seeds, budget, **more)
 

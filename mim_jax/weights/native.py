@@ -1,4 +1,4 @@
-"""Our own weights file: safetensors with the config inside. No pickle, no code."""
+"""Our own weights file: safetensors with the config and a hash inside. No pickle, no code."""
 
 import hashlib
 import os
@@ -24,12 +24,12 @@ def save(path: pathlib.Path, variables: dict, config, note: dict[str, str] | Non
   flat = {name: np.ascontiguousarray(x) for name, x in leaves(jax.device_get(variables))}
   scratch = path.with_suffix(".tmp")
   metadata = (note or {}) | {"format": FORMAT, "config": config_lib.to_json(config)}
-  metadata["contents"] = contents(flat, metadata["config"])
+  metadata["contents"] = digest(flat, metadata["config"])
   safetensors.numpy.save_file(flat, scratch, metadata=metadata)
   scratch.replace(path)
 
 
-def contents(arrays: dict[str, np.ndarray], config: str) -> str:
+def digest(arrays: dict[str, np.ndarray], config: str) -> str:
   """sha256 of arrays, by name, and of the config they go with: any changed byte of them shows."""
   total = hashlib.sha256(config.encode())
   for name, x in sorted(arrays.items()):
@@ -52,13 +52,14 @@ def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, Any]
   if metadata.get("format") != FORMAT:
     with jax.ensure_compile_time_eval():  # it may be called while something is being traced
       return published.read(files.source(file, arrays, {}))
+  config = metadata.get("config", "")
   saved = metadata.get("contents")  # files from before 2026-11-28 have none
-  if saved and saved != contents(arrays, metadata["config"]):
+  if saved and saved != digest(arrays, config):
     raise errors.InputError(
       f"{file}: it is damaged: its arrays and config are not those that were saved. Copy it again, "
       "or give the command of its run again, which writes it anew from the last checkpoint."
     )
-  return nested(arrays), config_lib.from_json(metadata["config"])
+  return nested(arrays), config_lib.from_json(config)
 
 
 def check(known: dict[str, str], sha256: str | None) -> None:

@@ -144,12 +144,13 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch, stream, environme
 # What is said last.
 
 
-@pytest.mark.parametrize("words", [["--help"], ["completion", "bash"]])
+@pytest.mark.parametrize("words", [["--help"], ["methods", "--help"], ["completion", "bash"]])
 def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback(words):
   reads, writes = os.pipe()
   os.close(reads)
+  buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
   done = subprocess.run(
-    [*PYTHON, *words], stdout=writes, stderr=subprocess.PIPE, text=True, check=False
+    [*PYTHON, *words], stdout=writes, stderr=subprocess.PIPE, text=True, check=False, env=buffered
   )
   os.close(writes)
   assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

@@ -9,7 +9,7 @@ from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.errors import InputError
 from mim_jax.teachers import frozen
-from mim_jax.weights import native
+from mim_jax.weights import files, native
 
 
 def a_config(arg="size=nano"):
@@ -45,14 +45,22 @@ def test_a_missing_or_another_file_is_refused(finished, tmp_path):
   native.load(**native.pinned(folder))
 
 
-@pytest.mark.parametrize("where", ["config", "array"])
+@pytest.mark.parametrize("where", ["name", "config", "array"])
 def test_a_file_with_one_changed_byte_is_refused(finished, tmp_path, where):
   whole = bytearray((finished[0] / native.FILE).read_bytes())
-  place = whole.index(b"batch_size") if where == "config" else len(whole) - 5
+  places = dict(name=b'"config":"', config=b"batch_size")
+  place = whole.index(places[where]) + 1 if where in places else len(whole) - 5
   whole[place] ^= 1
   (tmp_path / native.FILE).write_bytes(whole)
   with pytest.raises(InputError, match=r"weights.safetensors: it is damaged.*command of its run"):
     native.load(tmp_path)
+
+
+def test_a_file_from_before_there_was_a_hash_is_loaded(finished, tmp_path):
+  arrays, metadata = files.arrays(finished[0] / native.FILE)
+  del metadata["contents"]
+  safetensors.numpy.save_file(arrays, tmp_path / native.FILE, metadata=metadata)
+  jax.tree.map(np.testing.assert_array_equal, native.load(tmp_path)[0], finished[1])
 
 
 def test_half_precision_is_whole_when_it_is_read_again(tmp_path):
