@@ -20,15 +20,25 @@ blocks leave them, 74.5 on average). Colours change behind the crop, not before 
 import ml_collections
 
 from mim_jax import config as config_lib
-from mim_jax import encoders, errors, losses, masks, objectives, predictors, targets, teachers
+from mim_jax import (
+  encoders,
+  errors,
+  losses,
+  masks,
+  objectives,
+  predictors,
+  schedules,
+  targets,
+  teachers,
+)
 from mim_jax import tokenizers as tokenizers_lib
 from mim_jax.config import part
 from mim_jax.configs import codebook, common
-from mim_jax.data import coloured
-from mim_jax.evaluate import maps
+from mim_jax.data.image import coloured
 from mim_jax.masks import blocks
 from mim_jax.ops import cost, resize
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import latent_maps
 from mim_jax.weights import native
 
 # README of the reference. Rate and its end are absolute, at this batch.
@@ -57,10 +67,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     objectives.predict_masked, mask=mask, target=target, loss=part(losses.cross_entropy)
   )
   c.parts = parts(c, a, network.parts.quantizer.codes)
-  c.pictures = part(maps.codes, mask=mask, target=target)
+  c.pictures = part(latent_maps.codes, mask=mask, target=target)
   rate = common.scaled(c, 2e-3) if small else common.scaled(c, RATE, BATCH)
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(schedules.cosine, peak=rate, end=END, warmup=min(WARMUP / a.epochs, 0.1)),
     weight_decay=part(schedules.constant, value=0.05),
     clip=3.0,
@@ -128,7 +138,7 @@ def view(c, network) -> ml_collections.ConfigDict:
       f"of {ours}. Give image and patch so that both are the same, or train another codebook."
     )
   seen, wanted = ((tuple(x.mean), tuple(x.std)) for x in (c.data.view, network.data.view))
-  return part(resize.view, size=tuple(network.data.view.size), seen=seen, wanted=wanted)
+  return part(resize.teacher_view, size=tuple(network.data.view.size), seen=seen, wanted=wanted)
 
 
 def flops(c: ml_collections.ConfigDict) -> float:

@@ -17,13 +17,23 @@ Only L/14 was published; the other sizes keep its ratios (a predictor half as de
 
 import ml_collections
 
-from mim_jax import encoders, losses, masks, objectives, predictors, teachers, tokenizers
+from mim_jax import (
+  encoders,
+  heads,
+  losses,
+  masks,
+  predictors,
+  schedules,
+  teachers,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.evaluate import maps
 from mim_jax.masks import inverse
+from mim_jax.methods import capi
 from mim_jax.ops import cost, sinkhorn
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import latent_maps
 
 STEPS, BATCH, WARMUP, RATE = 500_000, 16_384, 0.1, 1e-3
 # Prototypes, share of the masked tokens that is predicted, momentum of the teacher after its start.
@@ -45,18 +55,18 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.data.augment.scale = (0.6, 1.0)
   recipe = LAPTOP.get(a.size, PUBLISHED)
   c.objective = part(
-    objectives.predict_clusters,
+    capi.predict_clusters,
     mask=part(masks.inverse_block, ratio=0.65, predicted=recipe["predicted"]),
-    assign=part(sinkhorn.sinkhorn, temperature=0.06, iterations=3, by_position=True),
+    assign=part(sinkhorn.sinkhorn_knopp, temperature=0.06, iterations=3, by_position=True),
     loss=part(losses.soft_cross_entropy, temperature=0.12),
   )
   c.parts = parts(c, common.SIZES[a.size], recipe)
   shape = dict(warmup=WARMUP, share=0.8)
   momentum = part(schedules.cosine, start=1.0, peak=recipe["momentum"], end=1.0, **shape)
   c.teachers.ema = part(teachers.Ema, momentum=momentum)
-  c.pictures = part(maps.features)
+  c.pictures = part(latent_maps.features)
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(schedules.cosine, peak=recipe["rate"], **shape),
     weight_decay=part(schedules.constant, value=0.1),
     b2=0.95,
@@ -77,10 +87,10 @@ def parts(c, size: dict, recipe: dict) -> dict:
     tokenizer=part(
       tokenizers.ImagePatches, patch=c.get_ref("patch"), width=size["width"], dtype=dtype
     ),
-    encoder=part(encoders.RotaryViT, depth=size["depth"], **shared),
-    predictor=part(predictors.RotaryCross, depth=max(1, size["depth"] // 2), **shared),
-    head=part(predictors.CosinePrototypes, count=prototypes, dtype=dtype),
-    clusters=part(predictors.LinearPrototypes, count=prototypes, dtype=dtype),
+    encoder=part(encoders.RopeViT, depth=size["depth"], **shared),
+    predictor=part(predictors.CrossAttentionDecoder, depth=max(1, size["depth"] // 2), **shared),
+    head=part(heads.CosinePrototypes, count=prototypes, dtype=dtype),
+    clusters=part(heads.LinearPrototypes, count=prototypes, dtype=dtype),
   )
 
 

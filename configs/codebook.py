@@ -17,13 +17,14 @@ codebook of BEiT v1 does, for no network of others comes with mim_jax; give `obj
 
 import ml_collections
 
-from mim_jax import encoders, losses, objectives, predictors, targets, tokenizers
+from mim_jax import encoders, losses, schedules, targets, tokenizers
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.evaluate import codes as pictures
 from mim_jax.layers import quantizer
+from mim_jax.methods import codebook
 from mim_jax.ops import cost
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import decoded
 
 # Decoder depth, codes and their width; TOKENIZER.md of the reference, the recommended model.
 BOOKS = dict(nano=dict(depth=1, codes=32, width=8), tiny=dict(depth=1, codes=64, width=8))
@@ -45,14 +46,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   patch = c.get_ref("patch")
   c.parts = parts(c, a)
   c.objective = part(
-    objectives.learn_codes,
+    codebook.learn_codes,
     target=part(targets.pixels, patch=patch, normalize=False),
     loss=part(losses.squared_error),
   )
-  c.pictures = part(pictures.decoded, patch=patch)
+  c.pictures = part(decoded.decoded, patch=patch)
   peak = common.scaled(c, 2e-3) if small else common.scaled(c, RATE, 128)
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(schedules.cosine, peak=peak, end=1e-5, warmup=min(WARMUP / a.epochs, 0.1)),
     weight_decay=part(schedules.constant, value=1e-4),
     b2=0.99,
@@ -86,7 +87,7 @@ def parts(c, a) -> dict:
       kernels="xavier" if small else "normal",
     ),
     decoder=part(
-      predictors.Decoder,
+      codebook.Decoder,
       width=size["width"],
       depth=book["depth"],
       heads=size["heads"],

@@ -8,9 +8,11 @@ from ml_collections import config_dict
 
 from mim_jax import errors, objectives
 from mim_jax.config import part
-from mim_jax.data import augment, moving, sources, tolerant
-from mim_jax.data import clips as clip_files
-from mim_jax.evaluate import knn, linear_probe
+from mim_jax.data import skipping
+from mim_jax.data.image import augment, sources
+from mim_jax.data.video import clip_files as clip_files
+from mim_jax.data.video import moving
+from mim_jax.evaluate.frozen import linear, neighbours
 from mim_jax.weights import native
 
 # width, depth, heads: ViT (arXiv 2010.11929) table 1, DeiT for S; nano (tests) and tiny (laptops)
@@ -112,7 +114,7 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       watchdog=1800.0,  # seconds without a step after which the process ends, 0 for ever
       threads=2,  # that read and decode, in each process
       workers=0,  # processes that read and decode, 0 for threads of this one
-      skip_rate=tolerant.RATE,  # share of unreadable images above which the run stops
+      skip_rate=skipping.RATE,  # share of unreadable images above which the run stops
       mesh=dict(data=-1, fsdp=1, tensor=1),  # devices along each axis, -1 for all that are left
       sharding=SHARDING,  # (pattern of a name, how it is divided), the first that fits
     )
@@ -200,9 +202,9 @@ def evaluations() -> ml_collections.ConfigDict:
     dict(
       seeds=3,
       baselines=("random", "pixels"),
-      knn=part(knn.knn),
-      linear=part(linear_probe.linear_probe),
-      linear_10=part(linear_probe.linear_probe, per_class=10),
+      knn=part(neighbours.knn),
+      linear=part(linear.linear_probe),
+      linear_10=part(linear.linear_probe, per_class=10),
     )
   )
 

@@ -21,14 +21,25 @@ the first step has the first rate of the schedule, not the peak.
 
 import ml_collections
 
-from mim_jax import encoders, errors, losses, masks, objectives, predictors, targets, tokenizers
+from mim_jax import (
+  encoders,
+  errors,
+  losses,
+  masks,
+  objectives,
+  predictors,
+  schedules,
+  targets,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.data import clip_views, crops, frames
-from mim_jax.evaluate import strips
+from mim_jax.data.image import crops
+from mim_jax.data.video import clip_views, frames
 from mim_jax.masks import sparse
 from mim_jax.ops import cost
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import clips
 
 # Elsewhere as in the scripts of the reference, whatever the encoder.
 DECODERS = dict(
@@ -51,7 +62,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   if not small:
     c.train.batch_size = BATCH
 
-  mask = part(masks.few, ratio=RATIOS[a.views])
+  mask = part(masks.random_keep_few, ratio=RATIOS[a.views])
   c.objective = part(
     objectives.predict_from_context,
     mask=mask,
@@ -69,10 +80,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     ),
   )
   shown = "crop" if a.views == "crops" else "image"
-  c.pictures = part(strips.from_context, mask=mask, patch=patch, signal=shown)
+  c.pictures = part(clips.from_context, mask=mask, patch=patch, signal=shown)
   rate = common.scaled(c, 2e-3 if small else RATE)
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(schedules.cosine, peak=rate, warmup=WARMUP),
     weight_decay=part(schedules.constant, value=0.05),
     b2=0.95,

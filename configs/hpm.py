@@ -14,13 +14,22 @@ normalize=1. "Hard" means another thing then, so say which it was with every num
 
 import ml_collections
 
-from mim_jax import encoders, losses, masks, objectives, predictors, targets, teachers, tokenizers
+from mim_jax import (
+  encoders,
+  losses,
+  masks,
+  schedules,
+  targets,
+  teachers,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.evaluate import guides
 from mim_jax.masks import uniform
+from mim_jax.methods import hpm
 from mim_jax.ops import cost
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import scores
 
 DECODERS = dict(nano=dict(width=16, depth=1, heads=2), tiny=dict(width=64, depth=2, heads=4))
 # PRETRAIN.md of the reference; the rate is for 256 images. The slow copy's momentum rises over the
@@ -40,11 +49,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   mask = part(masks.easy_to_hard, ratio=0.75, start=0.0, end=0.5)
   pixels = dict(patch=patch, normalize=bool(a.normalize))
   c.objective = part(
-    objectives.hard_patches,
+    hpm.mine_hard_patches,
     mask=mask,
     target=part(targets.pixels, **pixels),
     loss=part(losses.squared_error),
-    ranking=part(losses.pairwise_order),
+    ranking=part(hpm.pairwise_order),
   )
   momentum = dict(start=0.99, end=0.999) if small else dict(start=0.999, end=0.9999)
   until = 1.0 if small else min(RISING / a.epochs, 1.0)
@@ -53,16 +62,16 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], dtype=dtype),
     encoder=part(encoders.ViT, depth=size["depth"], heads=size["heads"], dtype=dtype),
     predictor=part(
-      predictors.Ranked,
+      hpm.LossPredictingDecoder,
       **DECODERS.get(a.size, dict(width=512, depth=8, heads=16)),
       target_width=patch**2 * a.channels,
       dtype=dtype,
     ),
   )
-  c.pictures = part(guides.hard_patches, mask=mask, **pixels)
+  c.pictures = part(scores.hard_patches, mask=mask, **pixels)
   rate = 2e-3 if small else RATE
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(
       schedules.cosine,
       peak=common.scaled(c, rate),

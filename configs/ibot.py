@@ -18,13 +18,23 @@ others report of it. Below 64 pixels views are milder and two are small, ours.
 
 import ml_collections
 
-from mim_jax import encoders, errors, losses, masks, objectives, predictors, teachers, tokenizers
+from mim_jax import (
+  encoders,
+  errors,
+  heads,
+  losses,
+  masks,
+  schedules,
+  teachers,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.data import views
-from mim_jax.evaluate import maps
+from mim_jax.data.image import many_views
+from mim_jax.methods import ibot
 from mim_jax.ops import cost
-from mim_jax.train import late, schedules
+from mim_jax.optim import delayed
+from mim_jax.pictures import latent_maps
 
 # README of the reference; rates are for 256 images, the last one absolute. Rising and frozen are
 # epochs: of the teacher's temperature, and of the head's last map.
@@ -42,7 +52,7 @@ HEADS = dict(
   nano=dict(count=32, hidden=32, bottleneck=16), tiny=dict(count=256, hidden=192, bottleneck=64)
 )
 WARMUP = 10
-TARGETS = dict(centred=predictors.Centred, sinkhorn=predictors.Balanced)
+TARGETS = dict(centred=ibot.CenteredTargets, sinkhorn=ibot.SinkhornTargets)
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -55,12 +65,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c = common.base(a)
   if a.size not in common.LAPTOP:
     c.train.batch_size = 1024
-  c.data.augment, c.data.view = many_views(a, c.data, recipe["crop"])
+  c.data.augment, c.data.view = views_of(a, c.data, recipe["crop"])
   start, end = recipe["temperature"]
   until = min(1.0, (recipe["rising"] - 1) / a.epochs)
   rising = part(schedules.linear, start=start, end=end, until=until, stairs=max(1, int(a.epochs)))
   c.objective = part(
-    objectives.distill_views,
+    ibot.distill_views,
     mask=part(masks.blocks_by_chance),
     loss=part(losses.soft_cross_entropy, temperature=0.1),
     temperature=rising,
@@ -70,13 +80,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.teachers.ema = part(
     teachers.Ema, momentum=part(schedules.cosine, peak=recipe["momentum"], end=1.0)
   )
-  c.pictures = part(maps.features)
+  c.pictures = part(latent_maps.features)
   for name in ("knn", "linear", "linear_10"):
     c.evaluations[name].pool = "class"
   rate = common.scaled(c, recipe["rate"])
   warmup = min(WARMUP / a.epochs, 0.1)
   c.optimizer = part(
-    late.late_adamw,
+    delayed.late_adamw,
     learning_rate=part(schedules.cosine, peak=rate, end=recipe["end"], warmup=warmup),
     weight_decay=part(schedules.cosine, peak=recipe["decay"][0], end=recipe["decay"][1]),
     clip=recipe["clip"],
@@ -86,7 +96,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   return c
 
 
-def many_views(a, data, crop: float) -> tuple:
+def views_of(a, data, crop: float) -> tuple:
   """Views for training and for evaluation; a small one is 3/7 as large, in whole patches."""
   side = a.patch * max(1, round(a.image // a.patch * 3 / 7))
   local = dict(local_size=(side, side))
@@ -98,8 +108,8 @@ def many_views(a, data, crop: float) -> tuple:
   if a.dataset == "digits":  # whose order and brightness make the digit
     settings |= dict(scale=(0.8, 1.0), local_scale=(0.4, 0.8), flip=False)
   return (
-    part(views.multi_crop, **norm, **local, **settings),
-    part(views.center_views, **norm, **local, resize=data.view.resize),
+    part(many_views.multi_crop, **norm, **local, **settings),
+    part(many_views.center_views, **norm, **local, resize=data.view.resize),
   )
 
 
@@ -130,7 +140,7 @@ def parts(c, a, recipe: dict) -> dict:
       dtype=dtype,
     ),
     head=part(
-      predictors.ProjectionHead,
+      heads.ProjectionHead,
       **HEADS.get(a.size, dict(count=8192)),
       gains=recipe["gains"],
       kernels=kernels,

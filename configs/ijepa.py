@@ -12,20 +12,30 @@ Ours:      not run on ImageNet yet.
 
 Unlike the reference, masks are not cut to the shortest of a batch in raster order, which there
 hides the bottom of the image from the encoder, and the last row and column are drawn too: see
-masks.context_and_targets. The context keeps at most 5/8 of the patches (1 image in 20 has more, and
+masks.multi_block. The context keeps at most 5/8 of the patches (1 image in 20 has more, and
 loses some at random), against 70 of 256 on average there: dearer, and not biased.
 Images are resized with the bicubic kernel, not the bilinear one.
 """
 
 import ml_collections
 
-from mim_jax import encoders, losses, masks, objectives, predictors, targets, teachers, tokenizers
+from mim_jax import (
+  encoders,
+  losses,
+  masks,
+  objectives,
+  predictors,
+  schedules,
+  targets,
+  teachers,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.evaluate import maps
 from mim_jax.masks import rectangles
 from mim_jax.ops import cost
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import latent_maps
 
 # Elsewhere 384 wide, with as many heads as the encoder: appendix A.1; depth of table 12 there.
 PREDICTORS = dict(
@@ -50,7 +60,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.data.augment.update(scale=(0.3, 1.0), flip=False)
   # Of 4 x 4 patches, with positions as large as their content, two or three tell little of it.
   scale = (0.25, 0.4) if a.dataset == "digits" else (0.15, 0.2)
-  mask = part(masks.context_and_targets, scale=scale, most=0.625)
+  mask = part(masks.multi_block, scale=scale, most=0.625)
   target = part(targets.latents, normalize=True)
   c.objective = part(
     objectives.predict_masked, mask=mask, target=target, loss=part(losses.smooth_l1)
@@ -58,11 +68,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.parts = parts(c, a.size)
   momentum = dict(start=0.99, end=1.0) if small else dict(start=0.996, end=1.0)
   c.teachers.ema = part(teachers.Ema, momentum=part(schedules.linear, **momentum))
-  c.pictures = part(maps.predictions, mask=mask, target=target)
+  c.pictures = part(latent_maps.predictions, mask=mask, target=target)
   rates = {k: common.scaled(c, rate) for k, rate in (LAPTOP_RATES if small else RATES).items()}
   warmup = min(WARMUP / a.epochs, 0.15)
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(schedules.cosine, **rates, end=1e-6, warmup=warmup),
     weight_decay=part(schedules.cosine, peak=0.04, end=0.4),
   )

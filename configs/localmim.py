@@ -14,13 +14,22 @@ target=pixels is the paper's other target, published for Swin alone.
 import ml_collections
 import numpy as np
 
-from mim_jax import encoders, errors, losses, masks, objectives, predictors, targets, tokenizers
+from mim_jax import (
+  encoders,
+  errors,
+  losses,
+  masks,
+  schedules,
+  targets,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.evaluate import maps
 from mim_jax.masks import uniform
+from mim_jax.methods import localmim
 from mim_jax.ops import cost
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import latent_maps
 
 # Cells a patch side, for each tapped layer from the lowest; the decoders, ViT/README.md.
 SCALES = (4.0, 2.0, 1.0, 0.5)
@@ -54,7 +63,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   wanted, widths = supervision(a, patch, taps["scales"], recipe)
   c.objective = part(
-    objectives.predict_scales,
+    localmim.predict_multiscale,
     mask=part(masks.random, ratio=0.75),
     layers=taps["layers"],
     targets=wanted,
@@ -64,19 +73,19 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], dtype=dtype),
     encoder=part(encoders.ViT, depth=depth, heads=size["heads"], dtype=dtype),
     predictor=part(
-      predictors.MultiScale,
+      localmim.MultiScale,
       **taps["decoder"],
       scales=taps["scales"],
       target_widths=widths,
       dtype=dtype,
     ),
   )
-  c.pictures = part(maps.features)
+  c.pictures = part(latent_maps.features)
   rate = 2e-3 if small else recipe["rate"]
   peak = common.scaled(c, rate)
   warmup = min(WARMUP / a.epochs, 0.1)
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(schedules.cosine, peak=peak, end=1e-6, warmup=warmup),
     weight_decay=part(schedules.constant, value=0.05),
     b2=0.95,

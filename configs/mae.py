@@ -11,13 +11,13 @@ Ours:      not run on ImageNet yet; on the embedded digits see experiments/digit
 
 import ml_collections
 
-from mim_jax import encoders, losses, masks, objectives, predictors, targets, tokenizers
+from mim_jax import encoders, losses, masks, objectives, predictors, schedules, targets, tokenizers
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.evaluate import reconstruction
 from mim_jax.masks import uniform
 from mim_jax.ops import cost
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import grid
 
 # Elsewhere 512 wide, 8 deep, 16 heads: the paper's default, table 1.
 DECODERS = dict(nano=dict(width=16, depth=1, heads=2), tiny=dict(width=64, depth=2, heads=4))
@@ -52,9 +52,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       dtype=dtype,
     ),
   )
-  c.pictures = part(reconstruction.pixels, mask=mask, patch=patch, normalize=normalize)
+  c.pictures = part(grid.pixels, mask=mask, patch=patch, normalize=normalize)
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(
       schedules.cosine, peak=common.scaled(c, rate), warmup=min(WARMUP / a.epochs, 0.1)
     ),

@@ -20,13 +20,21 @@ network drawn at random stands in, which shows that all works and teaches nothin
 import ml_collections
 
 from mim_jax import config as config_lib
-from mim_jax import encoders, losses, masks, objectives, predictors, targets, teachers, tokenizers
+from mim_jax import (
+  encoders,
+  losses,
+  masks,
+  schedules,
+  teachers,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.evaluate import guides
 from mim_jax.masks import uniform
+from mim_jax.methods import maskalign
 from mim_jax.ops import cost, resize
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import scores
 from mim_jax.weights import native
 
 # README of the reference; the rate is for 256 images. The teacher's last layers count.
@@ -51,21 +59,25 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   start = "own" if network.parts.encoder.depth == depth else "mean"
   last = tuple(range(-min(LAST, network.parts.encoder.depth), 0))
   c.parts.predictor = part(
-    predictors.Aligner, width=network.parts.tokenizer.width, rows=last, start=start, dtype=dtype
+    maskalign.DynamicAlignment,
+    width=network.parts.tokenizer.width,
+    rows=last,
+    start=start,
+    dtype=dtype,
   )
 
-  mask = part(masks.attended, ratio=0.7)
-  target = part(targets.attended_layers, layers=last, view=view(c, network))
+  mask = part(masks.attention_sampled, ratio=0.7)
+  target = part(maskalign.attended_layers, layers=last, view=view(c, network))
   c.objective = part(
-    objectives.align_visible,
+    maskalign.distill_visible,
     mask=mask,
     target=target,
     loss=part(losses.smooth_l1, scale=2.0),
     layers=tuple(range(1, depth + 1)),
   )
-  c.pictures = part(guides.attention, mask=mask, target=target, patch=c.get_ref("patch"))
+  c.pictures = part(scores.attention, mask=mask, target=target, patch=c.get_ref("patch"))
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(
       schedules.cosine,
       peak=common.scaled(c, 2e-3 if small else RATE),
@@ -74,7 +86,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     ),
     weight_decay=part(schedules.constant, value=0.05),
     b2=0.95,
-    decay=(("mixing$", 0.0), *optimizer.DECAY),
+    decay=(("mixing$", 0.0), *optimizers.DECAY),
   )
   return c
 
@@ -122,7 +134,7 @@ def view(c, network) -> ml_collections.ConfigDict:
   patch = network.parts.tokenizer.patch
   seen, wanted = ((tuple(x.mean), tuple(x.std)) for x in (c.data.view, network.data.view))
   size = tuple(side // c.patch * patch for side in c.data.augment.size)
-  return part(resize.view, size=size, seen=seen, wanted=wanted)
+  return part(resize.teacher_view, size=size, seen=seen, wanted=wanted)
 
 
 def flops(c: ml_collections.ConfigDict) -> float:

@@ -17,14 +17,23 @@ What is encoded in evaluations is the image alone; `--config.encode.signals` nam
 
 import ml_collections
 
-from mim_jax import encoders, errors, losses, masks, objectives, predictors, targets, tokenizers
+from mim_jax import (
+  encoders,
+  errors,
+  losses,
+  masks,
+  schedules,
+  targets,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.data import paired, pseudo
-from mim_jax.data import signals as views
-from mim_jax.evaluate import signals as shown
+from mim_jax.data.pool import map_views as views
+from mim_jax.data.pool import paired_folders, pseudo
+from mim_jax.methods import multimae
 from mim_jax.ops import cost
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import maps as shown
 
 SIGNALS = ("image", "depth", "semantic")
 # Elsewhere 256 wide, 2 blocks of self-attention, 8 heads.
@@ -46,12 +55,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   rate = 2e-3 if a.size in common.LAPTOP else RATE
   mask = part(masks.dirichlet, visible=int(len(SIGNALS) * common.tokens(c) * VISIBLE))
   tasks = the_tasks(c.get_ref("patch"), coarser)
-  c.objective = part(objectives.predict_signals, signals=SIGNALS, mask=mask, tasks=tasks)
+  c.objective = part(multimae.predict_modalities, signals=SIGNALS, mask=mask, tasks=tasks)
   c.parts = parts(c, a, coarser)
-  c.encode = part(objectives.encode_signals, signals=("image",))
+  c.encode = part(multimae.encode_modalities, signals=("image",))
   c.pictures = part(shown.pictures, signals=SIGNALS, mask=mask)
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(
       schedules.cosine,
       peak=common.scaled(c, rate),
@@ -120,7 +129,7 @@ def parts(c, a, coarser: int) -> dict:
     ),
     predictors={
       name: part(
-        predictors.SignalTransformer,
+        multimae.MultimodalDecoder,
         **decoder,
         target_width=width,
         dtype="float32" if name == "semantic" else dtype,  # as in the reference
@@ -141,7 +150,7 @@ def data(a, coarser: int) -> ml_collections.ConfigDict:
     )
   elif a.dataset == "folder":
     settings = dict(path=a.path, canvas=2 * a.image, channels=a.channels, ids=a.classes)
-    d.train, d.test = (part(paired.paired, split=s, **settings) for s in ("train", "test"))
+    d.train, d.test = (part(paired_folders.paired, split=s, **settings) for s in ("train", "test"))
   else:
     raise errors.unknown(
       "config argument dataset",

@@ -14,14 +14,24 @@ encoder=vit or swin. Images are resized with the bicubic kernel, not the bilinea
 
 import ml_collections
 
-from mim_jax import encoders, errors, losses, masks, objectives, predictors, targets, tokenizers
+from mim_jax import (
+  encoders,
+  errors,
+  losses,
+  masks,
+  objectives,
+  predictors,
+  schedules,
+  targets,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.evaluate import reconstruction
-from mim_jax.layers import swin
+from mim_jax.layers import shifted_windows
 from mim_jax.masks import units
 from mim_jax.ops import cost
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import grid
 
 # Widths of the first stage, and stages (arXiv 2103.14030, section 3.3); nano and tiny are ours.
 SWINS = dict(
@@ -49,16 +59,16 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.data.augment.scale = (0.67, 1.0)
   patch = c.get_ref("patch")
   c.parts, decay = (swin_parts if a.encoder == "swin" else vit_parts)(c, a)
-  mask = part(masks.coarse, ratio=0.6, unit=unit(c, a))
+  mask = part(masks.random_blocks, ratio=0.6, unit=unit(c, a))
   c.objective = part(
     objectives.predict_masked,
     mask=mask,
     target=part(targets.pixels, patch=patch, normalize=False),
     loss=part(losses.absolute_error),
   )
-  c.pictures = part(reconstruction.pixels, mask=mask, patch=patch, normalize=False)
+  c.pictures = part(grid.pixels, mask=mask, patch=patch, normalize=False)
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=learning_rate(c, a),
     weight_decay=part(schedules.constant, value=0.05),
     clip=5.0,
@@ -177,8 +187,8 @@ def swin_forward(c) -> float:
     if stage:
       h, w, d = h // 2, w // 2, 2 * d
       total += cost.dense(h * w, 2 * d, d)
-    window, _ = swin.layout((h, w), encoder.window, False)
-    t, (rows, columns) = window[0] * window[1], swin.padded((h, w), window)
+    window, _ = shifted_windows.layout((h, w), encoder.window, False)
+    t, (rows, columns) = window[0] * window[1], shifted_windows.padded((h, w), window)
     windows = rows * columns // t
     total += depth * (windows * cost.attention(t, d) + cost.mlp(h * w, d, encoder.mlp_ratio))
   return total

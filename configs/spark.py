@@ -13,12 +13,22 @@ Ours:      on the embedded digits, see experiments/digits/README.md; not run on 
 
 import ml_collections
 
-from mim_jax import encoders, errors, losses, masks, objectives, predictors, targets, tokenizers
+from mim_jax import (
+  encoders,
+  errors,
+  losses,
+  masks,
+  objectives,
+  predictors,
+  schedules,
+  targets,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.evaluate import reconstruction
 from mim_jax.ops import cost
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import grid
 
 # ConvNeXt (arXiv 2201.03545, section 2.7) and ResNet (1512.03385, table 1) with SparK's drop path.
 # "" is the ConvNeXt of `size`; nano and tiny are ours.
@@ -68,9 +78,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       dtype=dtype,
     ),
   )
-  c.pictures = part(reconstruction.pixels, mask=mask, patch=patch, normalize=True)
+  c.pictures = part(grid.pixels, mask=mask, patch=patch, normalize=True)
   c.optimizer = part(
-    optimizer.lamb,
+    optimizers.lamb,
     learning_rate=part(
       schedules.cosine,
       peak=peak,

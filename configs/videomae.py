@@ -3,7 +3,7 @@
 
 Reference implementation: github.com/MCG-NJU/VideoMAE (not copied: CC BY-NC).
 Run:       mim-jax train --config=configs/videomae.py:path=kinetics --workdir=runs/videomae_b
-           path is a folder of video files or of folders of frames: see mim_jax/data/clips.py
+           path is a folder of video files or folders of frames: see data/video/clip_files.py
 Laptop:    mim-jax train --config=configs/videomae.py:dataset=digits --workdir=runs/moving_digits
            With dataset=arrays,path=FILE.npz,image=32 a camera pans over your own small pictures.
 Cost:      3 x forward, 69 / 213 / 856 / 1426 GFLOP a clip of 16 frames at 224 pixels (S, B, L, H).
@@ -18,14 +18,14 @@ import math
 
 import ml_collections
 
-from mim_jax import encoders, losses, masks, objectives, predictors, targets, tokenizers
+from mim_jax import encoders, losses, masks, objectives, predictors, schedules, targets, tokenizers
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.data import clip_views, frames
-from mim_jax.evaluate import strips
+from mim_jax.data.video import clip_views, frames
 from mim_jax.masks import tubes
 from mim_jax.ops import cost
-from mim_jax.train import optimizer, schedules
+from mim_jax.optim import optimizers
+from mim_jax.pictures import clips
 
 # Section 4 and scripts/ of the reference: half as wide as the encoder, at first 4 deep.
 DECODERS = dict(
@@ -60,11 +60,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     loss=part(losses.squared_error),
   )
   c.parts = parts(c, a, cubes)
-  c.pictures = part(strips.cubes, mask=mask, std=std, normalize=normalize, **cubes)
+  c.pictures = part(clips.cubes, mask=mask, std=std, normalize=normalize, **cubes)
   rates = dict(peak=2e-3, end=0.0) if small else dict(peak=RATE, end=END)
   rates = {name: common.scaled(c, rate) for name, rate in rates.items()}
   c.optimizer = part(
-    optimizer.adamw,
+    optimizers.adamw,
     learning_rate=part(schedules.cosine, warmup=min(WARMUP / a.epochs, 0.1), **rates),
     weight_decay=part(schedules.constant, value=0.05),
     b2=0.95,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import jax
 
 from mim_jax import experiment as experiment_lib
-from mim_jax.train import mesh
-from mim_jax.train import program as program_lib
+from mim_jax.devices import mesh
+from mim_jax.devices import program as program_lib
 
 
 class Step:

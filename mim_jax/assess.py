@@ -9,7 +9,8 @@ import numpy as np
 from mim_jax import config as config_lib
 from mim_jax import errors
 from mim_jax import experiment as experiment_lib
-from mim_jax.evaluate import held_out, network, reconstruction, runner, standard, views
+from mim_jax.evaluate import held_out, network, runner, standard
+from mim_jax.pictures import grid, inspection
 from mim_jax.weights import conversion, native
 
 
@@ -103,7 +104,7 @@ def draw(experiment, state, path: pathlib.Path, results: dict) -> None:
   pictures = experiment.pictures(state, source[index])
   if pictures is not None:
     view = experiment.config.data.view
-    results["reconstruction"] = reconstruction.save(path, pictures, mean=view.mean, std=view.std)
+    results["reconstruction"] = grid.save(path, pictures, mean=view.mean, std=view.std)
 
 
 def look(experiment, state, path: pathlib.Path, results: dict) -> None:
@@ -114,8 +115,8 @@ def look(experiment, state, path: pathlib.Path, results: dict) -> None:
   data, train = experiment.data, experiment.config.train
   settings = path, functools.partial(experiment.look, state), data, experiment.config.data.view
   wanted = {
-    "features": lambda: views.draw_seen(*settings),
-    "neighbours": lambda: views.draw_neighbours(*settings),
+    "features": lambda: inspection.draw_seen(*settings),
+    "neighbours": lambda: inspection.draw_neighbours(*settings),
     "held_out": lambda: held_out.held_out(
       experiment.loss, state, data, train.batch_size, experiment.total_steps
     ),

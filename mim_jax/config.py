@@ -1,10 +1,9 @@
 """Configs as calls: `part` writes a node, `build` makes it real, `get_config` finds a config by
 name.
 
-A node holds the dotted name of a function or class and every setting of it. The rule of the star:
-in a
-function's signature, what stands before the star is given at run time; what stands after it is a
-setting. All fields of a class are settings.
+A node holds the public name of a function or class (room and name, see rooms) and every setting of
+it. The rule of the star: in a function's signature, what stands before the star is given at run
+time; what stands after it is a setting. All fields of a class are settings.
 """
 
 import functools
@@ -20,7 +19,7 @@ import ml_collections
 from beartype.door import is_bearable
 from ml_collections import config_dict
 
-from mim_jax import errors
+from mim_jax import errors, rooms
 
 KEY = "part"
 _NOT_SETTINGS = ("parent", "name")
@@ -31,7 +30,7 @@ def part(thing: typing.Callable, **settings) -> ml_collections.ConfigDict:
 
   Errors: InputError for an unknown, missing or wrongly typed setting, with the nearest name.
   """
-  dotted = f"{thing.__module__}.{thing.__qualname__}"
+  dotted = rooms.public_name(thing)
   values = complete(thing, dotted, settings)
   hints = _hints(thing)
   node = ml_collections.ConfigDict({KEY: dotted})
@@ -124,6 +123,7 @@ def build(value, allow: tuple[str, ...] = (), where: str = "config"):
 
 
 def _find(dotted: str, allow: tuple[str, ...], where: str):
+  dotted = rooms.current(dotted)
   root = dotted.partition(".")[0]
   if root not in ("mim_jax", *allow):
     raise errors.InputError(
@@ -138,7 +138,13 @@ def _find(dotted: str, allow: tuple[str, ...], where: str):
   if not hasattr(found, name):
     public = [n for n in vars(found) if not n.startswith("_")]
     raise errors.unknown(f"{where}: {module} has no", name, public)
-  return getattr(found, name)
+  thing = getattr(found, name)
+  if root == "mim_jax" and not rooms.is_part(thing):
+    raise errors.InputError(
+      f"{where}: {dotted!r} is no part. A config may name what the __init__ of a room offers "
+      f"({', '.join(rooms.ROOMS)}), and what a file of methods/ holds."
+    )
+  return thing
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
@@ -147,11 +153,14 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 
 def from_json(text: str) -> ml_collections.ConfigDict:
-  """The config that `to_json` wrote: data only, no code is run."""
+  """The config that `to_json` wrote, in the names of today: data only, no code is run."""
 
   def revive(value):
     if isinstance(value, dict):
-      return ml_collections.ConfigDict({k: revive(v) for k, v in value.items()})
+      node = ml_collections.ConfigDict({k: revive(v) for k, v in value.items()})
+      if isinstance(node.get(KEY), str):
+        node[KEY] = rooms.current(node[KEY])
+      return node
     return _tuples(value)
 
   return revive(json.loads(text))

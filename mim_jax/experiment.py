@@ -10,10 +10,12 @@ import numpy as np
 
 from mim_jax import config as config_lib
 from mim_jax import core
-from mim_jax.data import host, pipeline, tolerant
+from mim_jax.data import pipeline, skipping
+from mim_jax.data.image import host
+from mim_jax.devices import mesh
 from mim_jax.errors import InputError
 from mim_jax.evaluate import network
-from mim_jax.train import loop, mesh, update
+from mim_jax.train import loop, update
 from mim_jax.train import state as state_lib
 from mim_jax.weights import parts as parts_lib
 
@@ -55,8 +57,8 @@ class Experiment:
   @functools.cached_property
   def data(self) -> types.SimpleNamespace:
     """The sources, `.train` and `.test`, opened on first use; what is unreadable is passed over."""
-    rate = self.config.train.get("skip_rate", tolerant.RATE)
-    opened = {name: tolerant.Tolerant(self._data[name](), rate) for name in ("train", "test")}
+    rate = self.config.train.get("skip_rate", skipping.RATE)
+    opened = {name: skipping.Tolerant(self._data[name](), rate) for name in ("train", "test")}
     return types.SimpleNamespace(**opened)
 
   def view(self, batch: dict) -> dict:

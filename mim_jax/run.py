@@ -15,10 +15,16 @@ from jax.experimental import multihost_utils
 from mim_jax import assess, errors
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
-from mim_jax.data import clips, paired
-from mim_jax.data import folder as folder_lib
-from mim_jax.evaluate import features, reconstruction, report, runner
-from mim_jax.train import checkpoint, folder, mesh, metrics, place
+from mim_jax.checkpoint import location, store
+from mim_jax.data.image import folders as folder_lib
+from mim_jax.data.pool import paired_folders
+from mim_jax.data.video import clip_files
+from mim_jax.devices import mesh
+from mim_jax.evaluate import features, runner
+from mim_jax.monitor import metrics
+from mim_jax.pictures import grid
+from mim_jax.report import report
+from mim_jax.train import folder
 from mim_jax.train import state as state_lib
 from mim_jax.weights import native
 
@@ -103,7 +109,7 @@ def judge(experiment, state, path: pathlib.Path, facts: dict | None = None, only
 def restored(workdir):
   """(experiment, state) of a run folder, from its config.json and newest checkpoint."""
   experiment = experiment_lib.build(folder.read_config(workdir))
-  with checkpoint.Checkpoints(place.of(workdir, experiment.config), writes=False) as saves:
+  with store.Checkpoints(location.of(workdir, experiment.config), writes=False) as saves:
     state, _ = saves.restore(experiment.abstract_state())
   return experiment, state
 
@@ -121,8 +127,8 @@ def reconstruct(workdir, images: str | None, out: str, count: int = 8, seed: int
       f"{workdir}: this method predicts no pictures (its config has no `pictures`)."
     )
   view = experiment.config.data.view
-  shown = reconstruction.denormalize(pictures.panels, view.mean, view.std)
-  reconstruction.picture_grid(shown, limit=count).save(out, "PNG")
+  shown = grid.denormalize(pictures.panels, view.mean, view.std)
+  grid.picture_grid(shown, limit=count).save(out, "PNG")
   return pictures.note
 
 
@@ -131,9 +137,9 @@ def like_the_run(data, path: str):
   settings = dict(path=path, split="all", canvas=2 * max(data.view.size))
   settings["channels"] = len(data.view.mean)
   if "sample" in data.test:
-    return clips.clips(sample=config_lib.build(data.test.sample), **settings)
+    return clip_files.clips(sample=config_lib.build(data.test.sample), **settings)
   if "maps" in data.test:
-    return paired.paired(maps=data.test.maps, ids=data.test.ids, **settings)
+    return paired_folders.paired(maps=data.test.maps, ids=data.test.ids, **settings)
   return folder_lib.folder(**settings)
 
 

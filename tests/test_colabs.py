@@ -58,10 +58,10 @@ def test_every_mask_has_settings_in_a_config():
   """Or see_the_masks would draw it at a ratio that nobody uses."""
   import inspect
 
+  from mim_jax import catalog, masks
   from mim_jax import config as config_lib
-  from mim_jax import masks, methods
 
-  used = set().union(*(methods.named(methods.config_of(name)) for name in config_lib.names()))
+  used = set().union(*(catalog.named(catalog.config_of(name)) for name in config_lib.names()))
   found = {
     f"{f.__module__}.{f.__qualname__}" for _, f in inspect.getmembers(masks, inspect.isfunction)
   }

@@ -12,7 +12,7 @@ from mim_jax.errors import InputError
 
 def test_a_node_holds_every_setting_defaults_included():
   node = config.part(predictors.Transformer, width=8, depth=1, heads=2, target_width=4)
-  assert node.part == "mim_jax.predictors.transformer.Transformer"
+  assert node.part == "mim_jax.predictors.joint.Transformer"
   assert node.mlp_ratio == 4.0
   assert node.remat == "none"
   assert "name" not in node

@@ -13,9 +13,10 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
+from mim_jax.devices import mesh
+from mim_jax.devices import program as program_lib
 from mim_jax.ops import patches
-from mim_jax.train import mesh, names
-from mim_jax.train import program as program_lib
+from mim_jax.optim import rules
 
 METHODS = config_lib.names()
 pytestmark = pytest.mark.slow
@@ -106,11 +107,11 @@ def test_gradient_reaches_every_student_parameter_and_no_teacher(method):
   else:  # the optimizer's first moment is a share of the gradient, and there already
     student = optax.tree.get(program(state, batch)[0].opt_state, "mu")
   assert jax.tree.structure(student) == jax.tree.structure(experiment.abstract_state().params)
-  still = [n for n, g in names.named_leaves(student) if not np.abs(g).max() > 0]
+  still = [n for n, g in rules.named_leaves(student) if not np.abs(g).max() > 0]
   # A key's bias shifts all logits of a query alike, which softmax does not see; it lies fused in
   # qkv.
   assert not still, f"no gradient reaches {still}"
-  assert all(np.abs(g).max() == 0 for _, g in names.named_leaves(teacher))
+  assert all(np.abs(g).max() == 0 for _, g in rules.named_leaves(teacher))
 
 
 def test_the_encoder_never_sees_masked_pixels(method):

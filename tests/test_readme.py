@@ -14,7 +14,7 @@ from experiments import comparison, records  # noqa: E402
 from experiments.digits import run as digits  # noqa: E402
 from experiments.methods_cifar10 import run as methods_cifar10  # noqa: E402
 from experiments.methods_digits import run as methods_digits  # noqa: E402
-from mim_jax import methods  # noqa: E402
+from mim_jax import catalog  # noqa: E402
 from mim_jax.cli import main as cli  # noqa: E402
 
 TEXT = (ROOT / "README.md").read_text()
@@ -25,7 +25,7 @@ def between(text, mark):
 
 
 def test_the_table_of_methods_is_current():
-  assert between(TEXT, "methods") == methods.markdown(methods.rows())
+  assert between(TEXT, "methods") == catalog.markdown(catalog.rows())
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,20 @@ from unittest import mock
 
 import mim_jax
 from docs.generate.markdown import code, code_of, escaped, first_line, table
+from mim_jax import catalog
 from mim_jax import config as config_lib
-from mim_jax import methods
 from mim_jax.configs import common
 from mim_jax.evaluate import standard
 
 # Where things lie that a config may name, beside those that a config does name.
 SHELVES = (
-  *(f"mim_jax.{room}" for room in methods.ROOMS),
+  *(f"mim_jax.{room}" for room in catalog.ROOMS),
   "mim_jax.objectives",
   "mim_jax.teachers",
-  "mim_jax.data.sources",
+  "mim_jax.data.image.sources",
   "mim_jax.data.mixing",
-  "mim_jax.train.optimizer",
-  "mim_jax.train.schedules",
+  "mim_jax.optim.optimizers",
+  "mim_jax.schedules",
 )
 
 
@@ -93,15 +93,15 @@ def flat(name: str, arg: str = "size=B") -> dict[str, object]:
 
 def part_sections() -> list[str]:
   """Every thing that a config may name, by room: its first line and its settings."""
-  users = {name: methods.named(methods.config_of(name)) for name in config_lib.names()}
+  users = {name: catalog.named(catalog.config_of(name)) for name in config_lib.names()}
   found = shelved().union(*users.values())
   for arg in ("dataset=digits", "dataset=folder,path=."):
     config = config_lib.get_config("mae", arg)
-    found |= methods.named(config) | methods.named(list(standard.entries(config).values()))
+    found |= catalog.named(config) | catalog.named(list(standard.entries(config).values()))
   text, last = [], ""
   for dotted in sorted(found):
-    if methods.room(dotted) != last:
-      last = methods.room(dotted)
+    if catalog.room(dotted) != last:
+      last = catalog.room(dotted)
       text.append(f"### {last}\n")
     text.append(part_entry(dotted, [name for name, used in users.items() if dotted in used]))
   return text
@@ -122,7 +122,7 @@ def is_part(thing) -> bool:
   """A module or data class, or a function with settings or of run-time arguments alone."""
   if inspect.isclass(thing):
     return hasattr(thing, "__dataclass_fields__")
-  return bool(config_lib._settings(thing)) or methods.room(f"{thing.__module__}.") in methods.ROOMS
+  return bool(config_lib._settings(thing)) or catalog.room(f"{thing.__module__}.") in catalog.ROOMS
 
 
 def part_entry(dotted: str, users: list[str]) -> str:

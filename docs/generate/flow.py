@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core as jex
 
+from mim_jax import catalog, core, experiment
 from mim_jax import config as config_lib
-from mim_jax import core, experiment, methods
 from mim_jax.data import pipeline
 
 ARG = "dataset=digits,image=224,size=B"
-MARKED = (*methods.ROOMS, "ops")
+MARKED = (*catalog.ROOMS, "ops")
 
 _mark = jex.Primitive("mark")
 _mark.multiple_results = True
@@ -69,7 +69,7 @@ def of(method: str) -> Flow:
 
 def config_of(method: str):
   """The config at size B for photos, but with embedded images in their place: in one colour."""
-  config, photos = config_lib.get_config(method, ARG), methods.config_of(method)
+  config, photos = config_lib.get_config(method, ARG), catalog.config_of(method)
   config.train.batch_size = 8
   if "mask" in config.objective:
     config.objective.mask = photos.objective.mask
@@ -100,7 +100,7 @@ class Marked:
     owner = getattr(self._thing, "__self__", self._thing)  # of a method, the module
     owner = getattr(owner, "func", owner)  # of a partial, the function
     kind = owner if hasattr(owner, "__qualname__") else type(owner)
-    room = methods.room(kind.__module__)
+    room = catalog.room(kind.__module__)
     node = Node(self._role, kind.__qualname__, room, told(given))
     return marked(given, _Call(node, grid), self._calls)
 
@@ -117,7 +117,7 @@ def wrapped(role: str, thing, calls: list):
     names = {n: n if hasattr(part, "items") else f"{role} {n}" for n, part in thing.items()}
     return {n: wrapped(names[n], part, calls) for n, part in thing.items()}
   function = getattr(thing, "func", None)
-  if function is not None and methods.room(function.__module__) in MARKED:
+  if function is not None and catalog.room(function.__module__) in MARKED:
     return Marked(role, thing, calls)
   return thing
 

@@ -8,8 +8,8 @@ import statistics
 from docs.generate import drawing, flow, masks
 from docs.generate.configuration import flat
 from docs.generate.markdown import code, escaped, table
+from mim_jax import catalog
 from mim_jax import config as config_lib
-from mim_jax import methods
 from mim_jax.config import is_node
 
 SCORES = {"knn": "kNN", "linear": "linear, all labels", "linear_10": "linear, 10 labels a class"}
@@ -41,7 +41,7 @@ READ = (
 
 def pages() -> dict[str, str | bytes]:
   """{file: content} of the gallery."""
-  rows, made = methods.rows(), {}
+  rows, made = catalog.rows(), {}
   for row in rows:
     name = row["name"]
     seen = flow.of(name)
@@ -56,7 +56,7 @@ def pages() -> dict[str, str | bytes]:
 
 def road(method: str) -> flow.Flow:
   """The flow of a method with what its config puts before and behind the objective."""
-  config, inner = methods.config_of(method), flow.of(method)
+  config, inner = catalog.config_of(method), flow.of(method)
   names = {key: config.data[key].part.rpartition(".")[2] for key in ("train", "augment")}
   evaluations = [key for key, node in config.evaluations.items() if is_node(node)]
   before = (
@@ -86,7 +86,7 @@ def index(rows: list[dict], made: dict) -> str:
       f"Each with its own mask, drawn on its own grid. {LEGEND}\n",
       f"{raw(f'<div class=cards>{cards}</div>')}",
       table(
-        ("method", *(methods.COLUMNS[key] for key in COLUMNS)),
+        ("method", *(catalog.COLUMNS[key] for key in COLUMNS)),
         [(f"[{label(r['name'])}](./{r['name']}.md)", *(r[key] for key in COLUMNS)) for r in rows],
       ),
       NOTE,
@@ -112,7 +112,7 @@ def card(row: dict, masked: bool) -> str:
 
 def page(row: dict, seen: flow.Flow, note: str | None) -> str:
   """All that is known of one method."""
-  name, facts = row["name"], methods.stated(row["name"])
+  name, facts = row["name"], catalog.stated(row["name"])
   cost = [("FLOPs an image", row["flops"]), ("step time", row["time"])]
   sections = [
     f"# {label(name)}\n\n{escaped(row['paper'])}\n",
@@ -120,7 +120,7 @@ def page(row: dict, seen: flow.Flow, note: str | None) -> str:
     f"{escaped(facts.get('remarks', ''))}\n",
     f"## Its mask\n\n{mask(name, note) if note else 'Nothing is masked.'}\n",
     f"## Its data flow\n\n{raw(drawing.svg(seen, f'data flow of {label(name)}'))}\n{READ}",
-    f"In words: {{py:func}}`~{methods.config_of(name).objective.part}`.\n",
+    f"In words: {{py:func}}`~{catalog.config_of(name).objective.part}`.\n",
     f"## Its cost\n\n{table(('', 'MAE = 1'), cost)}",
     f"{escaped(facts.get('cost', ''))}\n",
     f"## Its numbers\n\nPublished: {escaped(row['published'])}\n",
@@ -163,7 +163,7 @@ def commands(facts: dict) -> str:
 
 def scores(name: str) -> str:
   """Our accuracy from the records, with its record's facts."""
-  found = [r for r in methods.records() if r["method"] == name]
+  found = [r for r in catalog.records() if r["method"] == name]
   if not found:
     return "No record.\n"
   rows = [
@@ -197,7 +197,7 @@ def difference(name: str) -> str:
 
 def label(name: str) -> str:
   """What its paper calls a method: 'MAE' of configs/mae.py."""
-  return methods.stated(name)["title"].partition(":")[0]
+  return catalog.stated(name)["title"].partition(":")[0]
 
 
 def title(row: dict) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 from sklearn import datasets
 
+from mim_jax import catalog, core
 from mim_jax import config as config_lib
-from mim_jax import core, methods
 from mim_jax.ops import positions
 
 SIDE, GAP, DRAWS = 224, 8, 3
@@ -42,7 +42,7 @@ def picture(method: str, grid: tuple[int, ...]) -> tuple[bytes, str]:
 
   Over the grid of a clip, one draw at several times; over a pool of signals, one on each of them.
   """
-  node = methods.config_of(method).objective.mask
+  node = catalog.config_of(method).objective.mask
   mask = config_lib.build(node, where=method)
   guide = jnp.broadcast_to(jnp.asarray(contrast(grid[-2:])), (DRAWS, int(np.prod(grid[-2:]))))
   guide = guide if "guided" in node.part else None

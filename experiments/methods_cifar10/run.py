@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 import numpy as np  # noqa: E402
 
 from experiments import comparison, records  # noqa: E402
-from mim_jax.data import sources  # noqa: E402
+from mim_jax.data.image import sources  # noqa: E402
 
 FILE, TRIES = HERE / "results.jsonl", HERE / "tries.jsonl"
 SIDE = 32

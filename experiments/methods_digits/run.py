@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from experiments import comparison, records, turns  # noqa: E402
-from mim_jax import methods  # noqa: E402
+from mim_jax import catalog  # noqa: E402
 
 FILE = HERE / "results.jsonl"
 TIMES = HERE / "step_times.jsonl"
@@ -53,7 +53,7 @@ def step_times() -> None:
 def write():
   """The tables of this folder's README and of the project's."""
   records.place(HERE / "README.md", "methods", comparison.table(records.read(FILE)))
-  records.place(HERE.parents[1] / "README.md", "methods", methods.markdown(methods.rows()))
+  records.place(HERE.parents[1] / "README.md", "methods", catalog.markdown(catalog.rows()))
 
 
 if __name__ == "__main__":

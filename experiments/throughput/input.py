@@ -25,7 +25,8 @@ import numpy as np  # noqa: E402
 import simplejpeg  # noqa: E402
 
 from experiments import records  # noqa: E402
-from mim_jax.data import host, packing, pipeline, sources  # noqa: E402
+from mim_jax.data import pipeline  # noqa: E402
+from mim_jax.data.image import host, packing, sources  # noqa: E402
 
 SIZE, BATCH, SMALL = 224, 64, 32
 FILE = HERE / "results.jsonl"

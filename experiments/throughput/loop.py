@@ -56,7 +56,7 @@ def main():
 def prepared(options, store: str):
   """MAE on a store of the photos."""
   from mim_jax import config as config_lib
-  from mim_jax.data import packing, sources
+  from mim_jax.data.image import packing, sources
 
   where = dict(path=options.photos, canvas=512)
   opened = {split: sources.folder(split=split, **where) for split in ("train", "test")}
@@ -84,10 +84,10 @@ def saved(step, options, store: str) -> dict[str, list[float]]:
   """Seconds for which a save holds the loop up, and those of a step while it is written."""
   import jax
 
-  from mim_jax.train import checkpoint
+  from mim_jax.checkpoint import store
 
   held, meanwhile = [], []
-  with checkpoint.Checkpoints(pathlib.Path(store) / "checkpoints", keep=1) as saves:
+  with store.Checkpoints(pathlib.Path(store) / "checkpoints", keep=1) as saves:
     for number in range(options.rounds + 1):  # the first compiles the digests
       saves.wait()
       jax.block_until_ready(step.state)

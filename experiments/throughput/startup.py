@@ -30,8 +30,9 @@ COMMANDS = {
 COMPILE = """
 import sys, time
 from mim_jax import config, experiment
-from mim_jax.train import cache, program
-assert cache.start()
+from mim_jax.devices import compilation_cache
+from mim_jax.devices import program
+assert compilation_cache.start()
 c = config.get_config("mae", f"dataset=digits,size={sys.argv[1]},image=224")
 c.train.update(dict(steps=10, epochs=None, batch_size=16))
 c.parts.encoder.scan = c.parts.predictor.scan = True

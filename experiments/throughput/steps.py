@@ -84,7 +84,7 @@ def measured(name: str, backend: str, rounds: int) -> dict:
 
   from experiments import turns
   from mim_jax import config as config_lib
-  from mim_jax.train import program
+  from mim_jax.devices import program
 
   on_cpu = backend == "cpu"
   batch = CASES[name][2 if on_cpu else 3]
@@ -146,7 +146,7 @@ def prepared(method: str, size: str, batch: int, folder: pathlib.Path, dtype: st
 def only_normalised(made):
   """The same config, whose images are not cropped in the step."""
   from mim_jax import config as config_lib
-  from mim_jax.data import augment
+  from mim_jax.data.image import augment
 
   made = made.copy_and_resolve_references()
   with made.unlocked():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mim_jax import encoders, predictors, tokenizers
+from mim_jax import encoders, heads, tokenizers
 from mim_jax.configs import common
 
 
@@ -26,7 +26,7 @@ class Classifier(nn.Module):
     shared = dict(dtype=self.dtype)
     tokens = tokenizers.ImagePatches(patch=self.patch, width=self.width, **shared)(images)
     latents = encoders.ViT(depth=self.depth, heads=self.heads, **shared)(tokens)
-    return predictors.Classifier(1000)(latents)
+    return heads.Classifier(1000)(latents)
 
 
 class Step:

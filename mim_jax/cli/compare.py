@@ -9,7 +9,7 @@ def main(argv: list[str]) -> int:
   """Prints results and config differences of several runs, and writes them with curves as HTML."""
   options = parser().parse_args(argv)
 
-  from mim_jax.evaluate import compare, runs
+  from mim_jax.report import compare, runs
 
   groups = runs.read(options.runs)
   print(compare.text(groups))

@@ -18,9 +18,10 @@ def main(argv: list[str]) -> int:
     )
 
   from mim_jax import run
-  from mim_jax.train import cache, folder
+  from mim_jax.devices import compilation_cache
+  from mim_jax.train import folder
 
-  cache.start()
+  compilation_cache.start()
   only = [name for name in options.evals.split(",") if name]
   if options.weights:
     return weighed(options, only, overrides)

@@ -9,15 +9,15 @@ def main(argv: list[str]) -> int:
   """Every method: paper, objective, parts, cost against MAE, published and own number."""
   options = parser().parse_args(argv)
 
-  from mim_jax import methods
+  from mim_jax import catalog
 
-  rows = methods.rows()
+  rows = catalog.rows()
   if options.markdown:
-    print(methods.markdown(rows))
+    print(catalog.markdown(rows))
     return 0
   for row in rows:
     print(row["name"])
-    for key, title in list(methods.COLUMNS.items())[1:]:
+    for key, title in list(catalog.COLUMNS.items())[1:]:
       print(f"  {title + ':':<34}{row[key]}")
   return 0
 

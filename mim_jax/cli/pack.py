@@ -11,7 +11,7 @@ def main(argv: list[str]) -> int:
   options = parser().parse_args(argv)
 
   from mim_jax import config as config_lib
-  from mim_jax.data import packing
+  from mim_jax.data.image import packing
 
   spec = described(options.source)
   data = config_lib.get_config("mae", spec).data

@@ -10,9 +10,9 @@ def main(argv: list[str]) -> int:
   options = parser().parse_args(argv)
 
   from mim_jax import run
-  from mim_jax.train import cache
+  from mim_jax.devices import compilation_cache
 
-  cache.start()
+  compilation_cache.start()
   note = run.reconstruct(options.workdir, options.images, options.out, options.count, options.seed)
   print(note)
   arguments.name_files([options.out])

@@ -20,9 +20,9 @@ def main(argv: list[str]) -> int:
     return compile_only(config, options.topology)
 
   from mim_jax import run  # late: needs jax and all libraries
-  from mim_jax.train import cache, distributed
+  from mim_jax.devices import compilation_cache, distributed
 
-  cache.start()
+  compilation_cache.start()
   distributed.start(options.distributed, options.heartbeat)
   with distributed.together(options.heartbeat):
     facts = run.run(config, options.workdir)
@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
 def compile_only(config, name: str) -> int:
   """Says what a step of `config` would need on the machine `name`."""
   from mim_jax import experiment as experiment_lib
-  from mim_jax.train import topology
+  from mim_jax.devices import topology
 
   devices, limit = topology.devices(name)
   experiment = experiment_lib.Experiment(config, devices=devices)

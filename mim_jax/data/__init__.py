@@ -1,1 +1,5 @@
-"""Sources, decoding, the Grain pipeline, augmentation on the device."""
+"""Sources and the Grain pipeline; what belongs to one kind of signal lies in its own folder."""
+
+from mim_jax.data.mixing import balanced as balanced
+from mim_jax.data.mixing import mixed as mixed
+from mim_jax.data.mixing import subset as subset

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mim_jax import errors
-from mim_jax.data import stream
+from mim_jax.data import sample_order
 
 _CYCLE = 1000  # at most so many positions until the groups of a stream come in the same order
 
@@ -39,7 +39,7 @@ class Chosen:
 
   def draw(self, indices: np.ndarray, positions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """See stream."""
-    return stream.read(self.source, self.rows[indices], positions, seed)
+    return sample_order.read(self.source, self.rows[indices], positions, seed)
 
   def names(self, indices: np.ndarray) -> list[str]:
     """See sources.Source."""
@@ -88,7 +88,7 @@ class Joined:
     """See stream."""
 
     def drawn(source, rows, places):
-      return stream.read(source, rows, positions[places], seed)
+      return sample_order.read(source, rows, positions[places], seed)
 
     return self._read(indices, drawn)
 
@@ -165,7 +165,7 @@ class Weighted(Chosen):
       rows = self.groups[number]
       # Each group's seed is its own; the fold keeps it within 32 bits.
       own = (seed + 0x9E3779B1 * int(number)) % 2**32
-      chosen[here] = rows[stream.order(turn[here], len(rows), own)]
+      chosen[here] = rows[sample_order.order(turn[here], len(rows), own)]
     return chosen
 
   @functools.cached_property

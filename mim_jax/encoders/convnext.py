@@ -4,10 +4,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mim_jax import core
-from mim_jax.layers import initial, masked_conv, transformer
+from mim_jax.layers import init, masked_conv, transformer
 from mim_jax.ops import depthwise, gelu
 
-NORMAL = initial.kernel("normal")
+NORMAL = init.kernel("normal")
 
 
 class ConvNeXt(nn.Module):

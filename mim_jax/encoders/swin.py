@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from mim_jax import core
 from mim_jax.errors import InputError, unknown
-from mim_jax.layers import swin, transformer
+from mim_jax.layers import shifted_windows, transformer
 from mim_jax.ops import gather
 
 
@@ -46,12 +46,12 @@ class Swin(nn.Module):
     rates = jnp.linspace(0.0, self.drop_path, total) if self.drop_path else None
     outputs: list = []
     for stage, (depth, heads) in enumerate(zip(self.depths, self.heads, strict=True)):
-      x = swin.Merge(self.dtype, name=f"merge_{stage}")(x) if stage else x
+      x = shifted_windows.Merge(self.dtype, name=f"merge_{stage}")(x) if stage else x
       for i in range(depth):
         block = self._block(heads, bool(i % 2), f"stage_{stage}_block_{i:02d}")
         x = block(x, None if rates is None else rates[len(outputs)])
         outputs.append(x)
-    outputs[-1] = transformer.norm(self.dtype, "norm", epsilon=swin.EPSILON)(x)
+    outputs[-1] = transformer.norm(self.dtype, "norm", epsilon=shifted_windows.EPSILON)(x)
     found = [_latents(outputs[i - 1]) for i in wanted]
     return found[0] if layers is None else found
 
@@ -67,7 +67,7 @@ class Swin(nn.Module):
 
   def _hide(self, tokens, mask):
     """Normed tokens as a grid [b h w d], a learned one in place of each that is not visible."""
-    x = transformer.norm(self.dtype, "patch_norm", epsilon=swin.EPSILON)(tokens.values)
+    x = transformer.norm(self.dtype, "patch_norm", epsilon=shifted_windows.EPSILON)(tokens.values)
     if mask is not None:
       stand_in = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, x.shape[-1]))
       seen = gather.member(mask.visible, x.shape[1], mask.valid)
@@ -76,7 +76,9 @@ class Swin(nn.Module):
 
   def _block(self, heads: int, shifted: bool, name: str) -> nn.Module:
     policy = transformer.REMAT[self.remat]
-    kind = swin.Block if policy is None else nn.remat(swin.Block, policy=policy)
+    kind = (
+      shifted_windows.Block if policy is None else nn.remat(shifted_windows.Block, policy=policy)
+    )
     return kind(heads, self.window, shifted, self.mlp_ratio, self.attention, self.dtype, name=name)
 
 

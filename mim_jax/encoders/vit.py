@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from mim_jax import core
 from mim_jax.errors import InputError, unknown
-from mim_jax.layers import initial, transformer
-from mim_jax.ops import gather, positions, relative, resize
+from mim_jax.layers import init, transformer
+from mim_jax.ops import gather, positions, relative_positions, resize
 
 
 class ViT(nn.Module):
@@ -104,7 +104,7 @@ class ViT(nn.Module):
 
   def _prefix(self, d: int):
     """The class and register tokens, [1 k d], float32."""
-    start, shape, found = initial.token(self.kernels), (1, self.class_tokens, d), []
+    start, shape, found = init.token(self.kernels), (1, self.class_tokens, d), []
     if self.class_tokens:
       found.append(self.param("class_token", start, shape))
       if self.positions == "learned":
@@ -117,7 +117,7 @@ class ViT(nn.Module):
     """The tokens the blocks work on, positions added, and which of them are real."""
     values = tokens.values
     if mask is not None and self.hidden == "token":
-      start = nn.initializers.zeros if self.blank else initial.token(self.kernels)
+      start = nn.initializers.zeros if self.blank else init.token(self.kernels)
       stand_in = self.param("mask_token", start, (1, 1, values.shape[-1]))
       seen = gather.member(mask.visible, values.shape[1], mask.valid)
       values = jnp.where(seen[..., None], values, stand_in.astype(values.dtype))
@@ -139,7 +139,7 @@ class ViT(nn.Module):
     """Learned positions [1 n d], resized from the grid `table` where that is another one."""
     n, d = shape
     n = n if self.table is None else math.prod(self.table)
-    table = self.param("positions_table", initial.token(self.kernels), (1, n, d))
+    table = self.param("positions_table", init.token(self.kernels), (1, n, d))
     if self.table in (None, grid):
       return table
     square = table.reshape(1, *self.table, d)
@@ -161,12 +161,12 @@ class ViT(nn.Module):
         f"{tokens.grid}. Set encoder.hidden='token', or encoder.relative=False."
       )
     k = self.class_tokens + self.registers
-    rows = relative.table_rows(tokens.grid, k)
+    rows = relative_positions.table_rows(tokens.grid, k)
     name, shape = "relative_table", (rows, self.heads)
     if self.relative == "each":
       name, shape = "relative_tables", (self.depth, *shape)
     table = self.param(name, nn.initializers.zeros, shape)
-    index = relative.table_index(tokens.grid, k)
+    index = relative_positions.table_index(tokens.grid, k)
     return jnp.moveaxis(jnp.take(table, index, axis=-2), -1, -3)
 
   def _stack(self) -> dict:

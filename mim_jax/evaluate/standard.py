@@ -3,19 +3,11 @@
 import ml_collections
 
 from mim_jax.config import part
-from mim_jax.data import moving, pseudo
-from mim_jax.evaluate import (
-  finetune,
-  knn,
-  linear_probe,
-  meters,
-  propagation,
-  retrieval,
-  robustness,
-  segmentation,
-)
+from mim_jax.data.pool import pseudo
+from mim_jax.data.video import moving
+from mim_jax.evaluate import frozen, trained
 
-DIGITS = "mim_jax.data.sources.digits"
+DIGITS = "mim_jax.data.image.sources.digits"
 SMALL = 64  # pixels; below, images are few and crops must stay legible
 
 
@@ -37,26 +29,26 @@ def entries(config) -> dict[str, ml_collections.ConfigDict]:
   maps = {s: part(pseudo.digits_with_maps, split=s) for s in ("train", "test")} if digits else {}
   clips = dict(size=moving.SIDE, radius=2.0) if digits else {}
   return dict(
-    knn=part(knn.knn),
-    linear=part(linear_probe.linear_probe),
-    linear_1pc=part(linear_probe.linear_probe, share=0.01),
-    linear_10pc=part(linear_probe.linear_probe, share=0.1),
-    linear_10=part(linear_probe.linear_probe, per_class=10),
-    linear_lars=part(finetune.linear_lars, pool=pool, **lars, **crops),
-    attentive=part(finetune.attentive, **probing, **crops),
-    attentive_10=part(finetune.attentive, per_class=10, **(probing | longer), **crops),
-    finetune=part(finetune.finetune, **tuning, **crops),
-    finetune_2=part(finetune.finetune, blocks=2, **tuning, **crops),
-    finetune_1pc=part(finetune.finetune, share=0.01, **tuning, **crops),
-    finetune_10pc=part(finetune.finetune, share=0.1, **tuning, **crops),
-    meters=part(meters.meters),
-    retrieval=part(retrieval.retrieval),
-    robustness=part(robustness.robustness),
-    robustness_linear=part(robustness.robustness, classifier="linear"),
-    outliers=part(robustness.outliers),
-    segmentation=part(segmentation.segmentation, **maps),
-    segmentation_knn=part(segmentation.segmentation, classifier="knn", **maps),
-    propagation=part(propagation.propagation, **clips),
+    knn=part(frozen.knn),
+    linear=part(frozen.linear_probe),
+    linear_1pc=part(frozen.linear_probe, share=0.01),
+    linear_10pc=part(frozen.linear_probe, share=0.1),
+    linear_10=part(frozen.linear_probe, per_class=10),
+    linear_lars=part(trained.linear_lars, pool=pool, **lars, **crops),
+    attentive=part(trained.attentive, **probing, **crops),
+    attentive_10=part(trained.attentive, per_class=10, **(probing | longer), **crops),
+    finetune=part(trained.finetune, **tuning, **crops),
+    finetune_2=part(trained.finetune, blocks=2, **tuning, **crops),
+    finetune_1pc=part(trained.finetune, share=0.01, **tuning, **crops),
+    finetune_10pc=part(trained.finetune, share=0.1, **tuning, **crops),
+    meters=part(frozen.meters),
+    retrieval=part(frozen.retrieval),
+    robustness=part(frozen.robustness),
+    robustness_linear=part(frozen.robustness, classifier="linear"),
+    outliers=part(frozen.outliers),
+    segmentation=part(frozen.segmentation, **maps),
+    segmentation_knn=part(frozen.segmentation, classifier="knn", **maps),
+    propagation=part(frozen.propagation, **clips),
   )
 
 
@@ -64,7 +56,7 @@ def scratch(config) -> ml_collections.ConfigDict:
   """The node of the baseline "supervised"."""
   laptop = dict(epochs=40.0, batch_size=128, rate=4e-3, warmup=5.0, ema=0.0, weight_decay=0.05)
   laptop |= dict(changes=0, mixup=0.0, cutmix=0.0, drop_path=0.0)
-  return part(finetune.from_scratch, **(laptop if small(config) else {}), **crops_of(config))
+  return part(trained.from_scratch, **(laptop if small(config) else {}), **crops_of(config))
 
 
 def small(config) -> bool:

@@ -11,8 +11,8 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax.errors import InputError
-from mim_jax.layers import initial, transformer
-from mim_jax.ops import codebook
+from mim_jax.layers import init, transformer
+from mim_jax.ops import vector_quantization
 
 STATE = "codebook"  # the collection that holds the codes
 
@@ -68,29 +68,31 @@ class Quantizer(nn.Module):
     state = self._book()
     flat = jax.lax.stop_gradient(z.reshape(-1, self.width))
     codes = jax.lax.stop_gradient(state["codes"].value)
-    ids = codebook.nearest(flat, codes)
+    ids = vector_quantization.nearest(flat, codes)
     chosen = codes[ids].reshape(z.shape)
     distance = jnp.mean(jnp.square(z - chosen), -1)
-    count, sums = codebook.totals(flat, ids, self.codes)
+    count, sums = vector_quantization.totals(flat, ids, self.codes)
     if self.is_mutable_collection(STATE) and not self.is_initializing():
       self._follow(state, count, sums)
       self._revive(state, count, flat, jax.lax.stop_gradient(distance).reshape(-1))
     values = z + jax.lax.stop_gradient(chosen - z)
     used = jnp.mean((count > 0).astype(jnp.float32))
-    return Coded(values, ids.reshape(z.shape[:2]), distance, codebook.perplexity(count), used)
+    return Coded(
+      values, ids.reshape(z.shape[:2]), distance, vector_quantization.perplexity(count), used
+    )
 
   def _project(self, latents) -> Float[Array, "b n c"]:
-    kernel = initial.kernel(self.kernels)
+    kernel = init.kernel(self.kernels)
     x = transformer.dense(latents.shape[-1], "float32", "hidden", kernel_init=kernel)(latents)
     z = transformer.dense(self.width, "float32", "down", kernel_init=kernel)(jnp.tanh(x))
-    return codebook.unit(z) if self.unit else z
+    return vector_quantization.unit(z) if self.unit else z
 
   def _book(self) -> dict:
     """The codes, their running counts, and without `unit` the running sums of their vectors."""
 
     def start():
       drawn = jax.random.normal(self.make_rng("params"), (self.codes, self.width))
-      return codebook.unit(drawn) if self.unit else drawn * self.width**-0.5
+      return vector_quantization.unit(drawn) if self.unit else drawn * self.width**-0.5
 
     state = {"codes": self.variable(STATE, "codes", start)}
     state["usage"] = self.variable(STATE, "usage", lambda: jnp.full((self.codes,), self.dead))
@@ -104,10 +106,12 @@ class Quantizer(nn.Module):
     even, usage = self.codes / jnp.sum(count), state["usage"]
     usage.value = self.decay * usage.value + (1 - self.decay) * count * even
     if self.unit:
-      state["codes"].value = codebook.turned(state["codes"].value, count, sums, self.decay)
+      state["codes"].value = vector_quantization.turned(
+        state["codes"].value, count, sums, self.decay
+      )
       return
     state["sums"].value = self.decay * state["sums"].value + (1 - self.decay) * sums * even
-    state["codes"].value = codebook.averaged(usage.value, state["sums"].value)
+    state["codes"].value = vector_quantization.averaged(usage.value, state["sums"].value)
 
   def _revive(self, state, count, flat, distance):
     """Codes that are not used begin anew as vectors of the batch."""
@@ -115,7 +119,9 @@ class Quantizer(nn.Module):
     if not most or not self.has_rng("dropout"):
       return
     dead = (state["usage"].value < self.dead) & (count == 0)
-    revived, drawn = codebook.replacements(self.make_rng("dropout"), distance, dead, most)
+    revived, drawn = vector_quantization.replacements(
+      self.make_rng("dropout"), distance, dead, most
+    )
     fresh = {"codes": flat[drawn], "usage": jnp.full((self.codes,), self.dead)}
     fresh["sums"] = self.dead * fresh["codes"]
     for name, held in state.items():

@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from mim_jax.errors import InputError, unknown
-from mim_jax.layers import initial
+from mim_jax.layers import init
 from mim_jax.ops import attention, gelu
 from mim_jax.ops import norm as norms
 
@@ -93,7 +93,7 @@ class Attention(nn.Module):
     keep = None if valid is None else valid.reshape(b, 1, -1, n)
     bias = None if bias is None else bias[None]
     mixed = attention.attend(query, key, value, bias, keep, self.implementation)
-    kernel = initial.kernel(self.kernels, block)
+    kernel = init.kernel(self.kernels, block)
     out = dense(d, self.dtype, "out", kernel_init=kernel)(mixed.reshape(b, n, d))
     if not self.queries:
       return out
@@ -103,7 +103,7 @@ class Attention(nn.Module):
   def _project(self, x):
     """Queries, keys and values beside each other, [b n 3d]."""
     d, fused = x.shape[-1], self.qkv_bias and self.key_bias
-    kernel = initial.kernel(self.kernels, fused=3)
+    kernel = init.kernel(self.kernels, fused=3)
     qkv = dense(3 * d, self.dtype, "qkv", use_bias=fused, kernel_init=kernel)(x)
     if fused or not self.qkv_bias:
       return qkv
@@ -130,11 +130,11 @@ class Mlp(nn.Module):
   def __call__(self, x, block=None):
     if self.activation not in ACTIVATIONS:
       raise unknown("activation", self.activation, ACTIVATIONS)
-    width, up = int(x.shape[-1] * self.ratio), initial.kernel(self.kernels)
+    width, up = int(x.shape[-1] * self.ratio), init.kernel(self.kernels)
     if self.activation == "swiglu":
       width = 2 * (-(-int(width * 2 / 3) // 8) * 8)
     y = ACTIVATIONS[self.activation](dense(width, self.dtype, "up", kernel_init=up)(x))
-    down = initial.kernel(self.kernels, block)
+    down = init.kernel(self.kernels, block)
     return dense(x.shape[-1], self.dtype, "down", kernel_init=down)(y)
 
 

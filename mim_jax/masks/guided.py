@@ -29,7 +29,7 @@ def easy_to_hard(
   return core.split(tokens, order[:, :v], order[:, v:])
 
 
-def attended(
+def attention_sampled(
   key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float, floor: float = 1e-20
 ) -> core.Mask:
   """Keeps tokens drawn one after the other, without replacement, with chances as the guide.
@@ -50,7 +50,7 @@ def _checked(guide, tokens, name):
   if guide is None:
     raise InputError(
       f"masks.{name} needs a guide, and this objective gives none. Use it with an objective that "
-      "does (hard_patches, align_visible), or take masks.random."
+      "does (hard_patches, distill_visible), or take masks.random."
     )
   if guide.shape != tokens.positions.shape[:2]:
     raise InputError(

@@ -12,7 +12,7 @@ from mim_jax import core
 from mim_jax.errors import InputError
 
 
-def context_and_targets(
+def multi_block(
   key,
   tokens: core.Tokens,
   guide=None,

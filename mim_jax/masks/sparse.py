@@ -7,7 +7,9 @@ from mim_jax import core
 from mim_jax.errors import InputError
 
 
-def few(key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float) -> core.Mask:
+def random_keep_few(
+  key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float
+) -> core.Mask:
   """Every sample shows int(n (1 - ratio)) uniformly drawn tokens, but at least one.
 
   Source: CropMAE, section 3 (arXiv 2403.17823): 2 of 196 at a ratio of 0.985. InputError if the

@@ -10,7 +10,7 @@ from mim_jax import core
 from mim_jax.errors import InputError
 
 
-def coarse(
+def random_blocks(
   key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float, unit: int
 ) -> core.Mask:
   """Hides whole squares of unit x unit tokens, a uniform draw of ceil(ratio x squares) of them.

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from mim_jax.errors import InputError
 
 
-def view(
+def teacher_view(
   image: Float[Array, "b h w c"],
   *,
   size: tuple[int, int],
@@ -24,7 +24,7 @@ def view(
   for row in (mean, std, new_mean, new_std):
     if row.shape[-1] not in (1, image.shape[-1]):
       raise InputError(
-        f"view: {row.shape[-1]} numbers of mean or deviation for {image.shape[-1]} channels"
+        f"teacher_view: {row.shape[-1]} numbers of mean or deviation for {image.shape[-1]} channels"
       )
   image = bicubic(image.astype(jnp.float32), size)
   same = seen == wanted

@@ -1,4 +1,4 @@
-"""Balanced soft assignments. Letters: b batch, n tokens, k prototypes."""
+"""SinkhornTargets soft assignments. Letters: b batch, n tokens, k prototypes."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from mim_jax.errors import InputError
 
 
-def sinkhorn(
+def sinkhorn_knopp(
   scores: Float[Array, "b n k"],
   weight: Float[Array, "b n"] | None = None,
   *,

@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from mim_jax import core
 from mim_jax.errors import InputError
-from mim_jax.layers import initial, transformer
+from mim_jax.layers import init, transformer
 from mim_jax.ops import patches
 
 
@@ -41,10 +41,10 @@ class Linear(nn.Module):
     return made if self.cell == 1 else core.take(self._shuffled(made, mask.grid), mask.masked)
 
   def _head(self, inputs: int) -> nn.Dense:
-    drawn = initial.fan_in(inputs)
+    drawn = init.fan_in(inputs)
     start = dict(kernel_init=drawn, bias_init=drawn)
     if self.kernels != "torch":
-      start = dict(kernel_init=initial.kernel(self.kernels))
+      start = dict(kernel_init=init.kernel(self.kernels))
     return transformer.dense(self.cell**2 * self.target_width, self.dtype, "head", **start)
 
   def _shuffled(self, made: Array, grid: tuple[int, ...]) -> Array:

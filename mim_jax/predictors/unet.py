@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from mim_jax import core
 from mim_jax.errors import InputError, unknown
-from mim_jax.layers import initial, masked_conv
+from mim_jax.layers import init, masked_conv
 from mim_jax.ops import patches
 
 NORMS = dict(batch=masked_conv.BatchNorm, layer=masked_conv.LayerNorm)
@@ -52,16 +52,16 @@ class UNet(nn.Module):
     """Map number i, coarsest first, with all sites filled: [b h w c] -> [b h w width / 2^i]."""
     c, width, kernel = x.shape[-1], self.width >> i, 3 if i else 1
     x = NORMS[self.norm](dtype=self.dtype, name=f"densify_{i}_norm")(x, seen)
-    token = self.param(f"densify_{i}_token", initial.token("cut"), (1, 1, 1, c))
+    token = self.param(f"densify_{i}_token", init.token("cut"), (1, 1, 1, c))
     x = jnp.where(masked_conv.at_sites(seen, x), x, token.astype(x.dtype))
     if c == width and not i:
       return x
-    start = initial.fan_in(kernel**2 * c)
+    start = init.fan_in(kernel**2 * c)
     started: dict = dict(kernel_init=start, bias_init=start)
     return masked_conv.conv(width, kernel, self.dtype, f"densify_{i}", **started)(x)
 
 
-SMALL = initial.kernel("normal")
+SMALL = init.kernel("normal")
 # He's for a transposed convolution, whose fan-out in PyTorch's convention is inputs x kernel.
 TRANSPOSED = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 

@@ -1,6 +1,5 @@
 """What should have been predicted; target(batch, teachers) -> [b n e], no gradient."""
 
-from mim_jax.targets.attention import attended_layers as attended_layers
 from mim_jax.targets.classes import class_ids as class_ids
 from mim_jax.targets.cube import cubes as cubes
 from mim_jax.targets.discrete import codes as codes

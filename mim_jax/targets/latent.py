@@ -21,7 +21,7 @@ def latents(
 
   With `normalize` each token has mean 0 and deviation 1, by a second norm without parameters behind
   the encoder's own (I-JEPA, section 3: targets; the norm is its reference's). `view` makes of our
-  signal that of a teacher with a size and a normalisation of its own (ops.resize.view).
+  signal that of a teacher with a size and a normalisation of its own (ops.resize.teacher_view).
   """
   network = getattr(teachers, teacher)
   seen = batch[signal] if view is None else view(batch[signal])

@@ -6,7 +6,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax import core
-from mim_jax.layers import initial, transformer
+from mim_jax.layers import init, transformer
 from mim_jax.ops import patches, positions
 
 
@@ -35,8 +35,8 @@ class ImagePatches(nn.Module):
     return core.Tokens(embed(cut), where, grid=grid)
 
   def _start(self, inputs: int) -> dict:
-    torch = initial.fan_in(inputs)
+    torch = init.fan_in(inputs)
     if self.kernels == "torch":
       return dict(kernel_init=torch, bias_init=torch)
     bias = dict(bias_init=torch) if self.kernels == "xavier" else {}
-    return dict(kernel_init=initial.kernel(self.kernels), **bias)
+    return dict(kernel_init=init.kernel(self.kernels), **bias)

@@ -11,9 +11,9 @@ import filelock
 import jax
 
 from mim_jax import config as config_lib
+from mim_jax.checkpoint import location as place_lib
+from mim_jax.checkpoint import store
 from mim_jax.errors import InputError
-from mim_jax.train import checkpoint
-from mim_jax.train import place as place_lib
 
 # Keys that a resumed run may give new values: they change how a run is watched, placed or how long
 # it goes on, not what it has learnt so far.
@@ -107,7 +107,7 @@ def hold_config(path: pathlib.Path, config) -> None:
     )
   if begun:
     check_same(path, before, config)
-    if saved := checkpoint.config_of(now):
+    if saved := store.config_of(now):
       check_same(now, config_lib.from_json(saved), config)
   scratch = file.with_suffix(".tmp")
   scratch.write_text(config_lib.to_json(config))

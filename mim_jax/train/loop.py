@@ -7,10 +7,13 @@ from typing import Any
 import jax
 
 from mim_jax import config as config_lib
+from mim_jax.checkpoint import location as place_lib
+from mim_jax.checkpoint import store
+from mim_jax.devices import mesh, program
 from mim_jax.errors import InputError
-from mim_jax.train import checkpoint, goodput, mesh, metrics, numerics, program, stop, watchdog
-from mim_jax.train import place as place_lib
-from mim_jax.train import probe as probe_lib
+from mim_jax.monitor import goodput, metrics, numerics, watchdog
+from mim_jax.monitor import probe as probe_lib
+from mim_jax.train import signals
 
 
 def train(experiment, workdir: pathlib.Path, stop_at: int | None = None, probe=None):
@@ -25,7 +28,7 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None, probe=N
   """
   settings = experiment.config.train
   numerics.check_policy(settings.on_non_finite)
-  with checkpoint.Checkpoints(
+  with store.Checkpoints(
     place_lib.of(workdir, experiment.config),
     settings.keep,
     keep_every=settings.keep_every,
@@ -37,7 +40,7 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None, probe=N
     if run.step < experiment.total_steps:
       run.compile()
       began = time.monotonic()
-      with stop.asked() as asked, watchdog.watching(settings.watchdog) as dog:
+      with signals.asked() as asked, watchdog.watching(settings.watchdog) as dog:
         while not run.steps(asked, dog, stop_at):
           pass
         run.wait()
@@ -51,7 +54,7 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None, probe=N
 class Run:
   """What changes while a run goes on: state, data position, clock."""
 
-  def __init__(self, experiment, workdir: pathlib.Path, saves: checkpoint.Checkpoints, probe=None):
+  def __init__(self, experiment, workdir: pathlib.Path, saves: store.Checkpoints, probe=None):
     self.experiment, self.workdir, self.saves = experiment, workdir, saves
     self.settings = settings = experiment.config.train
     images, epochs = len(experiment.data.train), settings.get("probe_every", 0.0)
@@ -91,7 +94,7 @@ class Run:
       self.program = program.compiled(self.experiment, lowered)
     self.facts.update(flops=program.flops(lowered), compile_seconds=time.monotonic() - began)
 
-  def steps(self, asked: stop.Stop, dog, stop_at: int | None) -> bool:
+  def steps(self, asked: signals.Stop, dog, stop_at: int | None) -> bool:
     """Steps until the end or a stop (True), or until a rewind was done (False)."""
     total, start = self.experiment.total_steps, self.step
     first = self.batches.get_state()["next_batch"]
@@ -121,7 +124,7 @@ class Run:
       with dog.resting(), self.clock.during("evaluate"):
         meter.probe(self.step, self.probe(self.state, self.step))
 
-  def one(self, meter: metrics.Meter, asked: stop.Stop, total: int, stop_at: int | None) -> bool:
+  def one(self, meter: metrics.Meter, asked: signals.Stop, total: int, stop_at: int | None) -> bool:
     """One step, logged and saved where it is time to: whether it was the last one."""
     # The device works on one step while the host fetches the batch of the next.
     with self.clock.during("data"):
@@ -186,14 +189,14 @@ class Run:
     raise numerics.NonFiniteError(error.step, f"{error} Norms and samples: {file}.") from error
 
 
-def restored(saves: checkpoint.Checkpoints, abstract, on_damage: str):
+def restored(saves: store.Checkpoints, abstract, on_damage: str):
   """(state, extra) of the newest checkpoint, or with "previous" of the newest that is whole."""
   if on_damage not in ("stop", "previous"):
     raise InputError(f"train.on_damage: {on_damage!r} is unknown. Allowed: stop, previous.")
   while True:
     try:
       return saves.restore(abstract)
-    except checkpoint.DamageError as error:
+    except store.DamageError as error:
       if on_damage == "stop" or len(saves.steps()) < 2:
         raise
       place = saves.set_aside()

@@ -1,12 +1,16 @@
-"""Published checkpoints in and out: `load`, `convert`; `native` for our own file."""
+"""Published checkpoints in and out: `load`, `convert`; `from_run` to start from."""
 
 from typing import Any
 
-_HOMES = {"convert": "mim_jax.weights.conversion", "load": "mim_jax.weights.conversion"}
+_HOMES = {
+  "convert": "mim_jax.weights.conversion",
+  "from_run": "mim_jax.weights.native",
+  "load": "mim_jax.weights.conversion",
+}
 
 
 def __getattr__(name: str) -> Any:
-  """`weights.load` and `weights.convert`, imported when first asked for."""
+  """`weights.load` and the like, imported when first asked for."""
   import importlib
 
   if name in _HOMES:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mim_jax import errors
-from mim_jax.ops import positions, relative, resize
+from mim_jax.ops import positions, relative_positions, resize
 
 KERNELS = ("tokenizer/embed", "encoder/stem")
 
@@ -92,7 +92,9 @@ def with_grid(encoder: dict, config, was: tuple, grid: tuple, window: int | None
     raise errors.InputError("weights: grid: this encoder has no positions of tokens to resize.")
   for name in encoder.keys() & {"relative_table", "relative_tables"}:
     tables = np.asarray(encoder[name])
-    each = [relative.resized(x, was, grid) for x in tables.reshape(-1, *tables.shape[-2:])]
+    each = [
+      relative_positions.resized(x, was, grid) for x in tables.reshape(-1, *tables.shape[-2:])
+    ]
     encoder[name] = np.stack(each) if tables.ndim == 3 else each[0]
   if placed:
     encoder |= _positions(encoder, config, node.get("table") or was, grid)
@@ -126,7 +128,7 @@ def with_window(encoder: dict, config, was: tuple, grid: tuple, window: int | No
         tuple(min(side, whole >> stage) for whole in sides)
         for side, sides in ((node.window, was), (window, grid))
       )
-      table = relative.resized(block["relative_table"], old, new, spacing="even")
+      table = relative_positions.resized(block["relative_table"], old, new, spacing="even")
       encoder[name] = dict(block) | {"relative_table": table}
   node.window = window
   return encoder

@@ -107,7 +107,7 @@ def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
   mean = tuple(source.preprocessor.get("image_mean", told.get("mean", norm["mean"])))
   std = tuple(source.preprocessor.get("image_std", told.get("std", norm["std"])))
   # The data room lies above this one, so its function is named and not imported.
-  crop = "mim_jax.data.augment.center_crop"
+  crop = "mim_jax.data.image.augment.center_crop"
   return {
     config_lib.KEY: crop,
     "size": size,

@@ -43,7 +43,7 @@ def test_the_recipe_of_videomae():
   assert (config.patch, config.objective.mask.ratio) == (16, 0.9)
   assert config_lib.get_config("videomae", "size=H").patch == 16
   assert config.data.train.sample.to_dict() == {
-    "part": "mim_jax.data.frames.dense",
+    "part": "mim_jax.data.video.frames.dense",
     "frames": 16,
     "stride": 4,
   }
@@ -60,7 +60,7 @@ def test_the_recipes_of_cropmae_and_siammae():
   assert (crops.data.augment.outer, crops.data.augment.inner) == ((0.1, 1.0), (0.3, 0.6))
   assert (pairs.data.augment.scale, pairs.data.augment.flip) == ((0.5, 1.0), True)
   sample = pairs.data.train.sample
-  assert (sample.part, sample.low, sample.high) == ("mim_jax.data.frames.pair", 4, 47)
+  assert (sample.part, sample.low, sample.high) == ("mim_jax.data.video.frames.pair", 4, 47)
   predictor = crops.parts.predictor
   assert (predictor.width, predictor.depth, predictor.heads, predictor.hidden) == (256, 4, 8, 2048)
 

@@ -56,7 +56,7 @@ def test_published_settings():
   assert (residual.parts.encoder.drop_path, next_.parts.encoder.drop_path) == (0.05, 0.3)
   assert (residual.parts.predictor.norm, next_.parts.predictor.norm) == ("batch", "layer")
   for config in (residual, next_):
-    assert config.optimizer.part == "mim_jax.train.optimizer.lamb"
+    assert config.optimizer.part == "mim_jax.optim.optimizers.lamb"
     assert (config.optimizer.clip, config.optimizer.epsilon) == (5.0, 1e-6)
     assert config.data.augment.scale == (0.67, 1.0)
     assert (config.patch, config.parts.predictor.width) == (32, 768)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mim_jax import errors
-from mim_jax.data import augment
+from mim_jax.data.image import augment
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 resample = jax.jit(augment.resample, static_argnums=3)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mim_jax import errors
-from mim_jax.data import augment, clip_views, crops
+from mim_jax.data.image import augment, crops
+from mim_jax.data.video import clip_views
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 PLAIN = dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mim_jax import errors
-from mim_jax.data import clips, frames, moving, pipeline, sources, stream, video
+from mim_jax.data import pipeline, sample_order
+from mim_jax.data.image import sources
+from mim_jax.data.video import clip_files, decoding, frames, moving
 
 PLAIN = dict(mean=(0.0,), std=(1.0,))
 draws = st.tuples(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
@@ -30,7 +32,7 @@ def test_frames_are_evenly_spaced_and_lie_in_the_clip(count, chance, number, str
 
 def test_starts_are_uniform_and_in_the_middle_without_chance():
   starts = [
-    frames.dense(70, tuple(row))[0] for row in stream.uniform(0, np.arange(3000), 2).tolist()
+    frames.dense(70, tuple(row))[0] for row in sample_order.uniform(0, np.arange(3000), 2).tolist()
   ]
   np.testing.assert_allclose(np.bincount(starts, minlength=7) / 3000, 1 / 7, atol=0.03)
   np.testing.assert_array_equal(frames.dense(70, None), 3 + 4 * np.arange(16))
@@ -45,7 +47,7 @@ def test_the_second_frame_comes_later_by_the_published_distance(count, chance):
 
 def test_distances_are_uniform():
   pairs = np.array(
-    [frames.pair(300, tuple(row)) for row in stream.uniform(1, np.arange(4000), 2).tolist()]
+    [frames.pair(300, tuple(row)) for row in sample_order.uniform(1, np.arange(4000), 2).tolist()]
   )
   share = np.bincount(pairs[:, 1] - pairs[:, 0], minlength=48)[4:] / 4000
   assert len(share) == 44
@@ -173,7 +175,7 @@ def test_a_folder_of_frames_is_a_clip(tmp_path):
     for kind, value in (("jump", 0), ("walk", 100)):
       for i in range(number):
         write_frames(tmp_path / split / kind / f"clip{i}", 12, value + 20 * i)
-  source = clips.clips(
+  source = clip_files.clips(
     path=str(tmp_path), sample=functools.partial(frames.dense, frames=4, stride=3), canvas=8
   )
   assert (len(source), source.classes) == (6, ("jump", "walk"))
@@ -188,24 +190,24 @@ def test_a_folder_of_frames_is_a_clip(tmp_path):
   assert source.names(np.array([1])) == ["train/jump/clip1"]
   seen = source.fingerprint
   (tmp_path / "train/jump/clip1/frame3.png").unlink()
-  fresh = clips.clips(path=str(tmp_path), sample=frames.dense, canvas=8)
+  fresh = clip_files.clips(path=str(tmp_path), sample=frames.dense, canvas=8)
   assert fresh.fingerprint != seen
 
 
 def test_folders_without_clips_are_explained(tmp_path):
   with pytest.raises(errors.InputError, match="there is no folder"):
-    clips.clips(path=str(tmp_path / "none"), sample=frames.dense)
+    clip_files.clips(path=str(tmp_path / "none"), sample=frames.dense)
   with pytest.raises(errors.InputError, match=r"holds no videos or folders of images.*\.mp4"):
-    clips.clips(path=str(tmp_path), sample=frames.dense)
+    clip_files.clips(path=str(tmp_path), sample=frames.dense)
   Image.new("L", (4, 4)).save(tmp_path / "lone.png")
   with pytest.raises(errors.InputError, match="a folder of their own"):
-    clips.clips(path=str(tmp_path), sample=frames.dense)
+    clip_files.clips(path=str(tmp_path), sample=frames.dense)
 
 
 def test_frames_of_several_sizes_are_refused(tmp_path):
   write_frames(tmp_path / "clip", 2, 0)
   Image.new("RGB", (4, 4)).save(tmp_path / "clip" / "frame1.png")
-  source = clips.clips(path=str(tmp_path), split="all", sample=frames.pair, canvas=8)
+  source = clip_files.clips(path=str(tmp_path), split="all", sample=frames.pair, canvas=8)
   with pytest.raises(errors.InputError, match=r"frame1\.png has \(4, 4\) pixels.*one size"):
     source[np.array([0])]
 
@@ -213,7 +215,7 @@ def test_frames_of_several_sizes_are_refused(tmp_path):
 def test_videos_without_pyav_name_the_remedy(tmp_path, monkeypatch):
   monkeypatch.setitem(__import__("sys").modules, "av", None)
   (tmp_path / "clip.mp4").write_bytes(b"nothing")
-  source = clips.clips(path=str(tmp_path), split="all", sample=frames.dense)
+  source = clip_files.clips(path=str(tmp_path), split="all", sample=frames.dense)
   with pytest.raises(errors.InputError, match=r"need PyAV.*pip install 'mim-jax\[video\]'"):
     source[np.array([0])]
 
@@ -235,20 +237,22 @@ def write_video(path, count, codec="mpeg4", size=(48, 32)):
 def test_the_frames_asked_for_are_read_wherever_they_are(tmp_path, name):
   write_video(tmp_path / name, 40)
   for canvas, shape in ((48, (32, 48)), (24, (16, 24))):
-    decoder = clips.decode.Decoder(canvas, 3)
+    decoder = clip_files.decode.Decoder(canvas, 3)
     counts = []
 
     def choice(count, counts=counts):
       counts.append(count)
       return np.array([0, 3, 17, 17, 30, 39])
 
-    found = video.read(str(tmp_path / name), choice, decoder)
+    found = decoding.read(str(tmp_path / name), choice, decoder)
     assert found.shape == (6, *shape, 3)
     assert counts == [40]
     np.testing.assert_allclose(found.mean((1, 2, 3)), 5 * choice(40), atol=4)
-  late = video.read(str(tmp_path / name), lambda count: np.array([38, 45]), decoder)
+  late = decoding.read(str(tmp_path / name), lambda count: np.array([38, 45]), decoder)
   np.testing.assert_allclose(late.mean((1, 2, 3)), [190, 195], atol=4)  # the last stands for later
-  grey = clips.clips(path=str(tmp_path), split="all", sample=frames.pair, canvas=48, channels=1)
+  grey = clip_files.clips(
+    path=str(tmp_path), split="all", sample=frames.pair, canvas=48, channels=1
+  )
   assert grey[np.array([0])]["image"].shape == (1, 2, 48, 48, 1)
   assert grey.fingerprint
 
@@ -260,11 +264,11 @@ def test_videos_that_cannot_be_read_are_named(tmp_path):
   )
   (tmp_path / "list.mp4").write_text(playlist)
   (tmp_path / "noise.mkv").write_bytes(bytes(range(256)) * 8)
-  decoder = clips.decode.Decoder(8, 3)
+  decoder = clip_files.decode.Decoder(8, 3)
   for name in ("list.mp4", "noise.mkv"):
     with pytest.raises(errors.InputError, match=rf"{name} cannot be read as a video"):
-      video.read(str(tmp_path / name), np.arange, decoder)
+      decoding.read(str(tmp_path / name), np.arange, decoder)
   write_video(tmp_path / "large.mp4", 2)
   with pytest.raises(errors.InputError, match="1536 pixels, more than the limit of 1000"):
-    small = clips.decode.Decoder(8, 3, limits=(1000, 1000))
-    video.read(str(tmp_path / "large.mp4"), np.arange, small)
+    small = clip_files.decode.Decoder(8, 3, limits=(1000, 1000))
+    decoding.read(str(tmp_path / "large.mp4"), np.arange, small)

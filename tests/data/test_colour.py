@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from mim_jax.data import colour
+from mim_jax.data.image import colour
 
 
 def pixels(b=2, h=16, w=12, c=3, seed=0):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mim_jax.data import augment, coloured
+from mim_jax.data.image import augment, coloured
 
 SETTINGS = dict(size=(8, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
 

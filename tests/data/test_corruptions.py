@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mim_jax import errors
-from mim_jax.data import corruptions, sources
+from mim_jax.data.image import noise, sources
 
-KINDS = list(corruptions.SEVERITIES)
+KINDS = list(noise.SEVERITIES)
 
 
 def source(channels=3):
@@ -23,11 +23,11 @@ def test_the_same_each_time_and_more_with_severity(kind):
   before = batch["image"].copy()
   away = []
   for severity in (1, 5):
-    made = corruptions.Corrupted(clean, kind, severity)[np.arange(5)]
+    made = noise.Corrupted(clean, kind, severity)[np.arange(5)]
     assert made["image"].dtype == np.uint8
     np.testing.assert_array_equal(made["label"], batch["label"])
     away.append(np.abs(made["image"][:, :16].astype(int) - before[:, :16]).mean())
-    alone = corruptions.Corrupted(clean, kind, severity)[np.array([3])]
+    alone = noise.Corrupted(clean, kind, severity)[np.array([3])]
     np.testing.assert_array_equal(alone["image"][0], made["image"][3])
     np.testing.assert_array_equal(made["image"][:, 16:], before[:, 16:])
   assert 0 < away[0] < away[1]
@@ -37,29 +37,29 @@ def test_the_same_each_time_and_more_with_severity(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_number_of_channels(kind):
   for channels in (1, 4):
-    made = corruptions.Corrupted(source(channels), kind, 3)[np.arange(2)]
+    made = noise.Corrupted(source(channels), kind, 3)[np.arange(2)]
     assert made["image"].shape == (2, 20, 24, channels)
 
 
 def test_pixelate_keeps_means_and_contrast_keeps_the_mean():
   image = np.zeros((8, 8, 1), np.uint8)
   image[::2] = 200
-  small = corruptions.corrupted(image, "pixelate", 5, 0)
+  small = noise.corrupted(image, "pixelate", 5, 0)
   assert len(np.unique(small[:4, :4])) == 1
-  flat = corruptions.corrupted(image, "contrast", 5, 0)
+  flat = noise.corrupted(image, "contrast", 5, 0)
   assert abs(flat.mean() - 100) < 1
   assert np.ptp(flat) == pytest.approx(10, abs=1)
 
 
 def test_copies_differ_by_fingerprint():
   clean = source()
-  made = [corruptions.Corrupted(clean, "jpeg", s).fingerprint for s in (1, 2)]
-  made += [corruptions.Corrupted(clean, "contrast", 1).fingerprint, clean.fingerprint]
+  made = [noise.Corrupted(clean, "jpeg", s).fingerprint for s in (1, 2)]
+  made += [noise.Corrupted(clean, "contrast", 1).fingerprint, clean.fingerprint]
   assert len(set(made)) == 4
 
 
 def test_refuses():
   with pytest.raises(errors.InputError, match="'gausian_noise' is unknown; did you mean 'gauss"):
-    corruptions.Corrupted(source(), "gausian_noise", 1)
+    noise.Corrupted(source(), "gausian_noise", 1)
   with pytest.raises(errors.InputError, match="severity 6 must be one of 1, 2, 3, 4, 5"):
-    corruptions.Corrupted(source(), "jpeg", 6)
+    noise.Corrupted(source(), "jpeg", 6)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mim_jax import errors
-from mim_jax.data import sources
+from mim_jax.data.image import sources
 
 
 def save(path, image=None, **options):

@@ -11,7 +11,8 @@ from PIL import Image
 from scipy import stats
 
 from mim_jax import config, errors, experiment
-from mim_jax.data import augment, decode, host, jpeg, pipeline, sources, stream
+from mim_jax.data import pipeline, sample_order
+from mim_jax.data.image import augment, decode, host, jpeg, sources
 
 SCALE, ASPECT = (0.2, 1.0), (3 / 4, 4 / 3)
 MANY = 4000
@@ -43,7 +44,7 @@ def published(height, width, random):
 def test_boxes_of_host_device_and_published_draw_have_one_distribution(size):
   random = np.random.default_rng(0)
   whole = np.tile(np.float64(size), (MANY, 1))
-  draws = stream.uniform(0, np.arange(MANY), augment.DRAWS)
+  draws = sample_order.uniform(0, np.arange(MANY), augment.DRAWS)
   sizes = jnp.tile(jnp.asarray(size, jnp.int32), (MANY, 1))
   found = dict(
     published=np.array([published(*size, random) for _ in range(MANY)], np.float64),
@@ -67,12 +68,12 @@ def test_boxes_of_host_device_and_published_draw_have_one_distribution(size):
 
 
 def test_uniform_draws_are_uniform_and_functions_of_seed_and_position():
-  draws = stream.uniform(3, np.arange(20_000), 4)
+  draws = sample_order.uniform(3, np.arange(20_000), 4)
   for column in draws.T:
     assert stats.kstest(column, "uniform").pvalue > 1e-3
   assert np.abs(np.corrcoef(draws.T) - np.eye(4)).max() < 0.03
-  np.testing.assert_array_equal(stream.uniform(3, np.array([77, 5]), 4), draws[[77, 5]])
-  assert not np.isin(stream.uniform(4, np.arange(1000), 4), draws).any()
+  np.testing.assert_array_equal(sample_order.uniform(3, np.array([77, 5]), 4), draws[[77, 5]])
+  assert not np.isin(sample_order.uniform(4, np.arange(1000), 4), draws).any()
 
 
 # --- Pixels ---------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ def test_pixels_are_those_of_the_box_by_pillow(tmp_path, name, options):
   indices, positions = np.repeat([0, 1], 12), np.arange(24)
   batch = source.draw(indices, positions, 0)
   np.testing.assert_array_equal(batch["size"], np.full((24, 2), 32))
-  draws = stream.uniform(0, positions, augment.DRAWS + 1)
+  draws = sample_order.uniform(0, positions, augment.DRAWS + 1)
   for i, index in enumerate(indices):
     with Image.open(tmp_path / source.source.files[index]) as opened:
       whole = opened.convert("RGB")

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from mim_jax import errors
-from mim_jax.data import mixes
+from mim_jax.data.image import mixup
 
 NORM = dict(mean=(0.5,) * 3, std=(0.25,) * 3)
 
@@ -27,7 +27,7 @@ def view(n):
 
 @pytest.mark.parametrize("kind", [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
 def test_targets_are_shared_as_the_pixels_are(kind):
-  mixing = jax.jit(lambda key: mixes.mixed(key, view(4), *kind))
+  mixing = jax.jit(lambda key: mixup.mixed(key, view(4), *kind))
   cut = 0
   for seed in range(30):
     found = mixing(jax.random.key(seed))
@@ -42,16 +42,16 @@ def test_targets_are_shared_as_the_pixels_are(kind):
 
 
 def test_shares_of_mixup_are_drawn_from_the_beta():
-  mixing = jax.jit(jax.vmap(lambda key: mixes.mixed(key, view(2), 0.8, 0.0)["target"][0, 0]))
+  mixing = jax.jit(jax.vmap(lambda key: mixup.mixed(key, view(2), 0.8, 0.0)["target"][0, 0]))
   shares = np.asarray(mixing(jax.random.split(jax.random.key(1), 2000)))
   assert stats.kstest(shares, "beta", args=(0.8, 0.8)).pvalue > 1e-3
   with pytest.raises(errors.InputError, match=r"mixup -1\.0"):
-    mixes.mixed(jax.random.key(0), view(2), -1.0, 0.0)
-  assert mixes.mixed(jax.random.key(0), view(2), 0.0, 0.0)["target"][0, 0] == 1
+    mixup.mixed(jax.random.key(0), view(2), -1.0, 0.0)
+  assert mixup.mixed(jax.random.key(0), view(2), 0.0, 0.0)["target"][0, 0] == 1
 
 
 def test_holes_have_the_published_area_and_chance():
-  hole = np.asarray(mixes.holes(jax.random.key(0), 4000, (64, 64), 0.25))
+  hole = np.asarray(mixup.holes(jax.random.key(0), 4000, (64, 64), 0.25))
   drawn = hole.any((1, 2))
   assert abs(drawn.mean() - 0.25) < 0.03
   area = hole[drawn].mean((1, 2))
@@ -61,13 +61,13 @@ def test_holes_have_the_published_area_and_chance():
 
 
 def test_labels_are_smoothed():
-  target = np.asarray(mixes.smoothed(jnp.asarray([2, 0]), 4, 0.1))
+  target = np.asarray(mixup.smoothed(jnp.asarray([2, 0]), 4, 0.1))
   np.testing.assert_allclose(target, [[0.025, 0.025, 0.925, 0.025], [0.925, 0.025, 0.025, 0.025]])
 
 
 def test_the_whole_view_of_images():
   view = jax.jit(
-    lambda key, b: mixes.crop_and_augment(key, b, size=(8, 8), changes=1, classes=4, **NORM)
+    lambda key, b: mixup.crop_and_augment(key, b, size=(8, 8), changes=1, classes=4, **NORM)
   )
   found = view(jax.random.key(0), batch())
   assert found["image"].shape == (6, 8, 8, 3)
@@ -80,7 +80,7 @@ def test_all_frames_of_a_clip_are_changed_alike():
   clips = batch(t=1)
   still = dict(clips, image=jnp.broadcast_to(clips["image"], (6, 3, 24, 24, 3)))
   settings = dict(size=(8, 8), erase=0.0, changes=1, **NORM)
-  view = jax.jit(lambda key, b: mixes.crop_and_augment(key, b, **settings))
+  view = jax.jit(lambda key, b: mixup.crop_and_augment(key, b, **settings))
   for seed in range(3):
     key = jax.random.key(seed)
     found = np.asarray(view(key, still)["image"])

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mim_jax import config, errors
-from mim_jax.data import mixing, pipeline, pseudo, sources
+from mim_jax.data import mixing, pipeline
+from mim_jax.data.image import sources
+from mim_jax.data.pool import pseudo
 
 
 def numbered(n, label=None, first=0, side=1, classes=()):

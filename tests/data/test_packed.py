@@ -7,7 +7,8 @@ from PIL import Image
 
 from mim_jax import errors
 from mim_jax.cli import main as cli
-from mim_jax.data import packed, packing, pipeline, sources
+from mim_jax.data import pipeline
+from mim_jax.data.image import packed_store, packing, sources
 
 
 def smooth(height, width, seed):
@@ -134,7 +135,7 @@ def test_stores_that_cannot_be_are_explained(photos, tmp_path):
   os.truncate(store / "train-00000.array_record", 10)
   with pytest.raises(errors.InputError, match="has 10 bytes"):
     sources.packed(path=str(store))
-  packed._reader.cache_clear()
+  packed_store._reader.cache_clear()
   with pytest.raises(errors.UnreadableError, match=r"train-00000\.array_record cannot be read"):
     source[np.array([0])]
 
@@ -142,7 +143,7 @@ def test_stores_that_cannot_be_are_explained(photos, tmp_path):
 def test_a_damaged_record_is_an_unreadable_image(photos, tmp_path):
   pack(photos, tmp_path / "store", kind="raw")
   source = sources.packed(path=str(tmp_path / "store"))
-  for record in (b"", packed.HEADER.pack(0, 4, 4, 3) + bytes(47)):
+  for record in (b"", packed_store.HEADER.pack(0, 4, 4, 3) + bytes(47)):
     with pytest.raises(errors.UnreadableError, match="is damaged"):
       source._stored(record)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mim_jax.data import paired, sources
+from mim_jax.data.image import sources
+from mim_jax.data.pool import paired_folders
 from mim_jax.errors import InputError
 
 NAMES = ("train/cat/1", "train/dog/2", "test/cat/3")
@@ -29,7 +30,7 @@ def root(tmp_path):
 
 
 def test_images_and_maps_come_together(root):
-  source = paired.paired(path=str(root), canvas=8, ids=5)
+  source = paired_folders.paired(path=str(root), canvas=8, ids=5)
   assert isinstance(source, sources.Source)
   assert len(source) == 2
   assert source.classes == ("cat", "dog")
@@ -46,7 +47,7 @@ def test_images_and_maps_come_together(root):
 
 
 def test_maps_shrink_with_their_image(root):
-  source = paired.paired(path=str(root), canvas=3, ids=5)
+  source = paired_folders.paired(path=str(root), canvas=3, ids=5)
   batch = source[np.array([0])]
   np.testing.assert_array_equal(batch["size"], [[3, 2]])
   whole = np.arange(24).reshape(6, 4) * 1000
@@ -61,25 +62,25 @@ def test_other_files_of_the_same_name_will_do(root):
   palette = Image.fromarray(np.full((6, 4), 3, np.uint8))
   palette.putpalette([255, 0, 0] * 8)
   palette.save(root / "semantic" / f"{name}.png")
-  batch = paired.paired(path=str(root), canvas=6, ids=5)[np.array([0])]
+  batch = paired_folders.paired(path=str(root), canvas=6, ids=5)[np.array([0])]
   assert (batch["depth"][0, :, :4] == 300).all()
   assert (batch["semantic"][0, :, :4] == 3).all()  # the index, not the colour
 
 
 def test_the_fingerprint_knows_the_maps(root):
-  before = paired.paired(path=str(root), ids=5).fingerprint
-  assert before == paired.paired(path=str(root), ids=5).fingerprint
+  before = paired_folders.paired(path=str(root), ids=5).fingerprint
+  assert before == paired_folders.paired(path=str(root), ids=5).fingerprint
   np.save(root / "depth" / "train" / "cat" / "1.npy", np.zeros((6, 4), np.uint16))
   (root / "depth" / "train" / "cat" / "1.png").unlink()
-  assert paired.paired(path=str(root), ids=5).fingerprint != before
+  assert paired_folders.paired(path=str(root), ids=5).fingerprint != before
 
 
 def test_a_missing_map_is_named(root):
   (root / "depth" / "train" / "dog" / "2.png").rename(root / "depth" / "train" / "dog" / "22.png")
   with pytest.raises(InputError, match=r"'train/dog/2.png' has no map in .*depth.*train/dog/22"):
-    paired.paired(path=str(root))
+    paired_folders.paired(path=str(root))
   with pytest.raises(InputError, match=r"there is no folder .*normals"):
-    paired.paired(path=str(root), maps=("normals",))
+    paired_folders.paired(path=str(root), maps=("normals",))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_a_missing_map_is_named(root):
 def test_maps_that_are_none_are_refused(root, values, message):
   picture(root / "semantic" / "train" / "cat" / "1.png", values)
   with pytest.raises(InputError, match=message):
-    paired.paired(path=str(root), ids=5)[np.array([0])]
+    paired_folders.paired(path=str(root), ids=5)[np.array([0])]
 
 
 @pytest.mark.parametrize("values", [np.zeros((6, 4)), np.full((6, 4), -1), np.full((6, 4), 70_000)])
@@ -101,7 +102,7 @@ def test_arrays_of_other_numbers_are_refused(root, values):
   (root / "depth" / "train" / "cat" / "1.png").unlink()
   np.save(root / "depth" / "train" / "cat" / "1.npy", values)
   with pytest.raises(InputError, match=r"1.npy holds .* whole numbers in 0..65535"):
-    paired.paired(path=str(root), ids=5)[np.array([0])]
+    paired_folders.paired(path=str(root), ids=5)[np.array([0])]
 
 
 def test_limits_hold_for_maps_too(root):
@@ -111,7 +112,7 @@ def test_limits_hold_for_maps_too(root):
   del huge
   (root / "depth" / "train" / "cat" / "1.png").unlink()
   with pytest.raises(InputError, match=r"1.npy has 40 x 60 = 2400 pixels"):
-    paired.paired(path=str(root), ids=5, limits=(1000, 10**6))[np.array([0])]
+    paired_folders.paired(path=str(root), ids=5, limits=(1000, 10**6))[np.array([0])]
   (root / "depth" / "train" / "cat" / "1.npy").write_bytes(b"no array")
   with pytest.raises(InputError, match=r"1.npy cannot be read"):
-    paired.paired(path=str(root), ids=5)[np.array([0])]
+    paired_folders.paired(path=str(root), ids=5)[np.array([0])]

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mim_jax import errors
-from mim_jax.data import pipeline, sources
+from mim_jax.data import pipeline
+from mim_jax.data.image import sources
 
 
 def numbered(n):

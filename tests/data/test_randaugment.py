@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from mim_jax.data import randaugment
+from mim_jax.data.image import randaugment
 
 
 def photo(seed=0, height=40, width=56):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mim_jax import errors
-from mim_jax.data import shards, sources
+from mim_jax.data.image import sources, tar_shards
 
 
 def encoded(i, kind="PNG"):
@@ -53,7 +53,7 @@ def test_images_and_labels_are_read_where_they_lie(tmp_path, label):
   np.testing.assert_array_equal(batch["size"][:, 0], 4 + value % 3)
   assert source.classes == (() if label == "none" else ("0", "1", "2"))
   assert source.names(np.array([0, 11])) == ["a-000.tar/0000.png", "a-001.tar/deep/er/0011.png"]
-  assert sorted(os.listdir(tmp_path)) == [shards.INDEX, "a-000.tar", "a-001.tar"]
+  assert sorted(os.listdir(tmp_path)) == [tar_shards.INDEX, "a-000.tar", "a-001.tar"]
 
 
 def test_the_index_is_made_once_and_anew_when_a_shard_changes(tmp_path, monkeypatch):
@@ -66,10 +66,12 @@ def test_the_index_is_made_once_and_anew_when_a_shard_changes(tmp_path, monkeypa
   np.testing.assert_array_equal(everything(second)["image"], everything(first)["image"])
   write(tmp_path / "a.tar", range(9))
   assert len(opened(tmp_path)) == 9
-  (tmp_path / shards.INDEX).write_bytes(b"damaged")
+  (tmp_path / tar_shards.INDEX).write_bytes(b"damaged")
   assert len(opened(tmp_path)) == 9
-  monkeypatch.setattr(shards.np, "savez", lambda *a, **k: (_ for _ in ()).throw(OSError("no room")))
-  (tmp_path / shards.INDEX).unlink()
+  monkeypatch.setattr(
+    tar_shards.np, "savez", lambda *a, **k: (_ for _ in ()).throw(OSError("no room"))
+  )
+  (tmp_path / tar_shards.INDEX).unlink()
   assert len(opened(tmp_path)) == 9
 
 

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mim_jax import errors
-from mim_jax.data import augment, pipeline, pseudo, signals, sources
+from mim_jax.data import pipeline
+from mim_jax.data.image import augment, sources
+from mim_jax.data.pool import map_views, pseudo
 
 NORM = dict(mean=(0.3,), std=(0.4,))
 
@@ -37,7 +39,7 @@ def test_all_signals_share_one_box_and_flip(flip):
     semantic=jnp.asarray(ramp // 30, jnp.uint16),
   )
   view = jax.jit(
-    lambda key: signals.crop_and_flip(
+    lambda key: map_views.crop_and_flip(
       key, batch, size=(8, 8), scale=(0.3, 0.6), flip=flip, coarser=1, mean=(0.0,), std=(1.0,)
     )
   )(jax.random.key(0))
@@ -54,36 +56,36 @@ def test_the_image_is_that_of_the_plain_view():
   batch, key = batch_of(), jax.random.key(1)
   plain = augment.crop_and_flip(key, batch, size=(8, 8), **NORM)
   np.testing.assert_array_equal(
-    signals.crop_and_flip(key, batch, size=(8, 8), **NORM)["image"], plain["image"]
+    map_views.crop_and_flip(key, batch, size=(8, 8), **NORM)["image"], plain["image"]
   )
 
 
 def test_the_whole_image_comes_back_and_classes_may_be_coarser():
   batch = batch_of()
-  view = signals.center_crop(batch, size=(8, 8), resize=1.0, coarser=1, **NORM)
+  view = map_views.center_crop(batch, size=(8, 8), resize=1.0, coarser=1, **NORM)
   np.testing.assert_array_equal(view["semantic"], batch["semantic"])
-  wanted = signals.standardize(batch["depth"].astype(jnp.float32) / 65_536)
+  wanted = map_views.standardize(batch["depth"].astype(jnp.float32) / 65_536)
   np.testing.assert_array_equal(view["depth"][..., 0], wanted)
   assert "size" not in view
-  coarse = signals.center_crop(batch, size=(8, 8), resize=1.0, coarser=4, **NORM)["semantic"]
+  coarse = map_views.center_crop(batch, size=(8, 8), resize=1.0, coarser=4, **NORM)["semantic"]
   np.testing.assert_array_equal(coarse, batch["semantic"][:, 2::4, 2::4])
   assert coarse.dtype == jnp.int32
 
 
 def test_a_smaller_middle_is_cut_alike():
-  view = signals.center_crop(batch_of(), size=(4, 4), resize=2.0, coarser=1, **NORM)
+  view = map_views.center_crop(batch_of(), size=(4, 4), resize=2.0, coarser=1, **NORM)
   np.testing.assert_array_equal(view["semantic"], batch_of()["semantic"][:, 2:6, 2:6])
 
 
 def test_images_alone_have_a_view_too():
   batch = {key: value for key, value in batch_of().items() if key in ("image", "size")}
-  assert set(signals.center_crop(batch, size=(8, 8), **NORM)) == {"image"}
+  assert set(map_views.center_crop(batch, size=(8, 8), **NORM)) == {"image"}
 
 
 def test_maps_end_where_the_image_ends_on_its_canvas():
   values = jnp.zeros((1, 8, 8), jnp.uint16).at[:, :4, :3].set(7)
   size, box = jnp.asarray([[4, 3]]), jnp.asarray([[-1.0, -1.0, 6.0, 5.0]])
-  found = signals.nearest(values, size, box, (6, 6), jnp.zeros([1], bool))
+  found = map_views.nearest(values, size, box, (6, 6), jnp.zeros([1], bool))
   assert (np.asarray(found) == 7).all()
 
 
@@ -92,10 +94,10 @@ def test_maps_end_where_the_image_ends_on_its_canvas():
 def test_standardised_depth_forgets_scale_shift_and_outliers(seed, scale, shift):
   rng = np.random.default_rng(seed)
   depth = jnp.asarray(rng.normal(size=(2, 6, 7)), jnp.float32)
-  found = np.asarray(signals.standardize(depth))
-  np.testing.assert_allclose(signals.standardize(depth * scale + shift), found, atol=2e-3)
+  found = np.asarray(map_views.standardize(depth))
+  np.testing.assert_allclose(map_views.standardize(depth * scale + shift), found, atol=2e-3)
   wild = jnp.where(depth == jnp.max(depth), 1e3, depth)
-  np.testing.assert_allclose(signals.standardize(wild)[depth < 1], found[depth < 1], atol=1e-4)
+  np.testing.assert_allclose(map_views.standardize(wild)[depth < 1], found[depth < 1], atol=1e-4)
 
 
 def test_standardised_depth_by_hand():
@@ -103,7 +105,7 @@ def test_standardised_depth_by_hand():
   depth = np.random.default_rng(0).permutation(42).astype(np.float32).reshape(1, 6, 7)
   kept = np.arange(4, 37, dtype=np.float64)
   wanted = (depth - kept.mean()) / np.sqrt(kept.var(ddof=1) + 1e-6)
-  np.testing.assert_allclose(signals.standardize(jnp.asarray(depth)), wanted, rtol=1e-5)
+  np.testing.assert_allclose(map_views.standardize(jnp.asarray(depth)), wanted, rtol=1e-5)
 
 
 def test_soft_distance_grows_away_from_the_ink():

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mim_jax import errors
-from mim_jax.data import sources, splits
+from mim_jax.data import splits
+from mim_jax.data.image import sources
 
 
 def everything(source):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mim_jax.data import augment, views
+from mim_jax.data.image import augment, many_views
 
 PLAIN = dict(mean=(0.0,) * 3, std=(1.0,) * 3)
 SIZES = dict(size=(16, 12), local_size=(6, 8))
@@ -26,7 +26,7 @@ def raw(b=4, side=24):
 
 @functools.cache
 def compiled(**settings):
-  return jax.jit(lambda key: views.multi_crop(key, raw(), **SIZES, **PLAIN, **settings))
+  return jax.jit(lambda key: many_views.multi_crop(key, raw(), **SIZES, **PLAIN, **settings))
 
 
 def made(seed=0, **settings):
@@ -84,7 +84,7 @@ def test_each_chance_is_for_its_view():
 
 
 def test_the_evaluation_view_is_the_centre_crop():
-  found = views.center_views(raw(), **SIZES, **PLAIN)
+  found = many_views.center_views(raw(), **SIZES, **PLAIN)
   centre = augment.center_crop(raw(), size=SIZES["size"], **PLAIN)["image"]
   np.testing.assert_array_equal(found["image"], centre)
   np.testing.assert_array_equal(found["other"], centre)

@@ -7,7 +7,7 @@ import pytest
 
 from mim_jax import core, encoders, masks
 from mim_jax.errors import InputError
-from mim_jax.layers import initial, transformer
+from mim_jax.layers import init, transformer
 from mim_jax.ops import positions
 
 
@@ -125,4 +125,4 @@ def test_what_cannot_be_is_refused():
   with pytest.raises(InputError, match="'learnt' is unknown; did you mean 'learned'"):
     drawn(vit(positions="learnt"))
   with pytest.raises(InputError, match="'cutt' is unknown; did you mean 'cut'"):
-    initial.kernel("cutt")
+    init.kernel("cutt")

@@ -12,8 +12,8 @@ from mim_jax.errors import InputError
 from mim_jax.ops import positions
 
 GRID, WIDTH = (4, 4), 16
-encoder = functools.partial(encoders.RotaryViT, heads=2, registers=4)
-predictor = functools.partial(predictors.RotaryCross, depth=2, heads=2)
+encoder = functools.partial(encoders.RopeViT, heads=2, registers=4)
+predictor = functools.partial(predictors.CrossAttentionDecoder, depth=2, heads=2)
 encode, predict = jax.jit(encoder(depth=2).apply), jax.jit(predictor().apply)
 
 

@@ -24,7 +24,7 @@ def small(**settings):
 
 
 def hidden(tokens):
-  return masks.coarse(jax.random.key(2), tokens, ratio=0.6, unit=2)
+  return masks.random_blocks(jax.random.key(2), tokens, ratio=0.6, unit=2)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mim_jax import core
-from mim_jax.evaluate import codes
 from mim_jax.layers import quantizer
 from mim_jax.ops import patches
+from mim_jax.pictures import decoded
 
 
 def test_a_perfect_decoder_gives_the_image_back_and_codes_are_colours():
@@ -24,7 +24,7 @@ def test_a_perfect_decoder_gives_the_image_back_and_codes_are_colours():
     quantizer=book,
     decoder=lambda tokens: tokens.values,
   )
-  found = codes.decoded(parts, {"image": image}, None, patch=2)
+  found = decoded.decoded(parts, {"image": image}, None, patch=2)
   np.testing.assert_array_equal(found.panels["reconstruction"], image)
   assert "one of 3 codes" in found.note
   colours = np.asarray(found.panels["codes"])

@@ -7,7 +7,7 @@ import pytest
 
 from mim_jax import errors
 from mim_jax.cli import main as cli
-from mim_jax.evaluate import compare, curves, runs
+from mim_jax.report import compare, curves, runs
 from tests.evaluate.test_report import HOSTILE, Page
 
 

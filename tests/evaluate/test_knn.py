@@ -7,8 +7,9 @@ import pytest
 from sklearn import neighbors
 
 from mim_jax import errors
-from mim_jax.data import sources
-from mim_jax.evaluate import features, knn
+from mim_jax.data.image import sources
+from mim_jax.evaluate import features
+from mim_jax.evaluate.frozen import neighbours
 
 
 def source(n, classes=4, seed=0):
@@ -32,7 +33,7 @@ def test_votes_as_scikit_learn_does(k, temperature):
     k, metric="cosine", weights=lambda distance: np.exp((1 - distance) / temperature)
   ).fit(bank, labels)
   np.testing.assert_array_equal(
-    knn.vote(bank, labels, queries, k, temperature), reference.predict(queries)
+    neighbours.vote(bank, labels, queries, k, temperature), reference.predict(queries)
   )
 
 
@@ -40,21 +41,21 @@ def test_chunks_do_not_change_the_vote(monkeypatch):
   random = np.random.default_rng(0)
   bank, labels = random.normal(size=(50, 8)), random.integers(0, 3, 50)
   queries = random.normal(size=(1030, 8))  # more than one chunk, and a rest
-  whole = knn.vote(bank, labels, queries, 5)
-  pieces = [knn.vote(bank, labels, queries[i : i + 1], 5)[0] for i in range(0, 1030, 103)]
+  whole = neighbours.vote(bank, labels, queries, 5)
+  pieces = [neighbours.vote(bank, labels, queries[i : i + 1], 5)[0] for i in range(0, 1030, 103)]
   np.testing.assert_array_equal(whole[::103], pieces)
 
 
 def test_a_low_temperature_and_a_zero_row_stay_finite():
   bank, labels = np.eye(4, dtype=np.float32), np.arange(4)
   queries = np.concatenate([bank, np.zeros((1, 4), np.float32)])
-  np.testing.assert_array_equal(knn.vote(bank, labels, queries, 2, 1e-4)[:4], labels)
+  np.testing.assert_array_equal(neighbours.vote(bank, labels, queries, 2, 1e-4)[:4], labels)
 
 
 def test_accuracy_over_sources_ignores_padding_and_unlabelled():
   data = types.SimpleNamespace(train=source(101), test=source(53, seed=1))
-  full = knn.knn(flat, data, 0, k=5, batch_size=16)
-  assert full == knn.knn(flat, data, 1, k=5, batch_size=64)
+  full = neighbours.knn(flat, data, 0, k=5, batch_size=16)
+  assert full == neighbours.knn(flat, data, 1, k=5, batch_size=64)
   images, labels = features.features(flat, data.train, 16)
   assert (images.shape, images.dtype) == ((101, 12), np.float32)
   hidden = sources.Arrays(
@@ -62,7 +63,7 @@ def test_accuracy_over_sources_ignores_padding_and_unlabelled():
     np.concatenate([labels, np.full(101, -1)]),
     data.train.classes,
   )
-  assert full == knn.knn(flat, types.SimpleNamespace(train=hidden, test=data.test), 0, k=5)
+  assert full == neighbours.knn(flat, types.SimpleNamespace(train=hidden, test=data.test), 0, k=5)
   assert full["accuracy"] > 0.3
 
 
@@ -75,10 +76,10 @@ def test_nothing_is_encoded_twice():
 
   data = types.SimpleNamespace(train=source(32), test=source(32))  # alike, and still two sources
   cached = features.Cached(encode)
-  knn.knn(cached, data, 0, k=5, batch_size=32)
-  knn.knn(cached, data, 1, k=7, batch_size=32)
+  neighbours.knn(cached, data, 0, k=5, batch_size=32)
+  neighbours.knn(cached, data, 1, k=7, batch_size=32)
   assert calls == [(None, "mean")] * 2
-  knn.knn(cached, data, 0, k=5, batch_size=32, layer=1)
+  neighbours.knn(cached, data, 0, k=5, batch_size=32, layer=1)
   assert calls[2:] == [(1, "mean")] * 2
   kept, _ = cached.features(data.train, 32, None, "mean")
   with pytest.raises(ValueError, match="read-only"):
@@ -92,15 +93,15 @@ def test_nothing_is_encoded_twice():
 def test_refuses(settings, match):
   data = types.SimpleNamespace(train=source(20), test=source(5))
   with pytest.raises(errors.InputError, match=match):
-    knn.knn(flat, data, 0, **settings)
+    neighbours.knn(flat, data, 0, **settings)
 
 
 def test_refuses_what_cannot_be_compared():
   train, bare = source(20), sources.Arrays(np.zeros((5, 4, 3), np.uint8))
   with pytest.raises(features.NoLabels, match="test images have none"):
-    knn.knn(flat, types.SimpleNamespace(train=train, test=bare), 0, k=5)
+    neighbours.knn(flat, types.SimpleNamespace(train=train, test=bare), 0, k=5)
   with pytest.raises(errors.InputError, match="same classes"):
-    knn.knn(flat, types.SimpleNamespace(train=train, test=source(9, classes=3)), 0, k=5)
+    neighbours.knn(flat, types.SimpleNamespace(train=train, test=source(9, classes=3)), 0, k=5)
   broken = lambda batch, **_: flat(batch) * np.nan
   with pytest.raises(errors.InputError, match="not finite"):
-    knn.knn(broken, types.SimpleNamespace(train=train, test=train), 0, k=5)
+    neighbours.knn(broken, types.SimpleNamespace(train=train, test=train), 0, k=5)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mim_jax import core, encoders, masks, tokenizers
-from mim_jax.evaluate import maps, reconstruction
 from mim_jax.ops import patches, positions
+from mim_jax.pictures import grid, latent_maps
 
 SIDE, GRID = 8, (4, 4)
 
@@ -51,7 +51,7 @@ def unpainted(panel, image):
 
 def test_directions_are_those_of_the_covariance():
   values = jax.random.normal(jax.random.key(2), (2, 50, 4)) * jnp.asarray([[[1.0, 5.0, 3.0, 0.1]]])
-  mean, axes, deviation = maps.directions(values + 7.0)
+  mean, axes, deviation = latent_maps.directions(values + 7.0)
   flat = np.asarray(values).reshape(-1, 4) + 7
   np.testing.assert_allclose(mean, flat.mean(0), rtol=1e-5)
   np.testing.assert_allclose(np.abs(axes.T @ axes), np.eye(3), atol=1e-5)
@@ -67,7 +67,7 @@ def test_two_kinds_of_patches_get_two_colours():
   noise = 0.01 * jax.random.normal(jax.random.key(4), (3, 16, 6))
   values = jnp.where(kind[..., None], jnp.arange(6.0)[None, None], 1.0) + noise
   given = images()
-  shown = maps.features(seeing(values), given, step())
+  shown = latent_maps.features(seeing(values), given, step())
   assert set(shown.panels) == {"original", "features"}
   assert "not the image" in shown.note
   red = unpainted(shown.panels["features"], given["image"])[..., 0]
@@ -89,34 +89,34 @@ def test_layers_teachers_and_channels_of_a_real_network(c, tmp_path):
 
   parts, teachers = bind(0), types.SimpleNamespace(ema=bind(5))
   drawn = [
-    maps.features(parts, given, step(), teachers, **s)
+    latent_maps.features(parts, given, step(), teachers, **s)
     for s in ({}, dict(layer=1), dict(teacher="ema"))
   ]
   seen = [np.asarray(p.panels["features"]) for p in drawn]
   assert all(s.shape == (3, SIDE, SIDE, 3 if c == 1 else c) for s in seen)
   assert not np.allclose(seen[0], seen[1])
   assert not np.allclose(seen[0], seen[2])
-  reconstruction.save(tmp_path, drawn[0], mean=(0.0,) * c, std=(1.0,) * c)
+  grid.save(tmp_path, drawn[0], mean=(0.0,) * c, std=(1.0,) * c)
   assert (tmp_path / "reconstructions" / "grid.png").exists()
 
 
 def test_a_coarser_grid_is_found():
   values = jax.random.normal(jax.random.key(3), (3, 4, 6))
-  panel = maps.features(seeing(values), images(), step()).panels["features"]
+  panel = latent_maps.features(seeing(values), images(), step()).panels["features"]
   np.testing.assert_array_equal(panel[:, :4, :4], np.broadcast_to(panel[:, :1, :1], (3, 4, 4, 3)))
   assert not np.allclose(panel[:, 0, 0], panel[:, 0, 4])
 
 
 def test_perfect_predictions_look_like_their_targets():
   truth, given = jax.random.normal(jax.random.key(3), (3, 16, 6)), images()
-  shown = maps.predictions(
+  shown = latent_maps.predictions(
     seeing(truth, truth), given, step(), mask=half, target=lambda batch, teachers: truth
   ).panels
   colours = {k: unpainted(shown[k], given["image"]) for k in ("predicted", "target")}
   hidden = unpainted_masked(shown["masked"])
   assert (hidden.sum(1) == 8).all()
   np.testing.assert_allclose(colours["predicted"][hidden], colours["target"][hidden], atol=1e-5)
-  np.testing.assert_allclose(colours["predicted"][~hidden], maps.GREY, atol=1e-5)
+  np.testing.assert_allclose(colours["predicted"][~hidden], latent_maps.GREY, atol=1e-5)
 
 
 def unpainted_masked(panel):
@@ -128,17 +128,17 @@ def test_codes(kind):
   ids, given = jax.random.randint(jax.random.key(3), (3, 16), 0, 9), images()
   logits = jax.nn.one_hot(ids, 9)
   target = {"ids": ids, "column": ids[..., None], "shares": logits}[kind]
-  shown = maps.codes(
+  shown = latent_maps.codes(
     seeing(logits, logits), given, step(), mask=half, target=lambda batch, teachers: target
   ).panels
   colours = {k: unpainted(shown[k], given["image"]) for k in ("predicted", "target")}
   hidden = unpainted_masked(shown["masked"])
-  np.testing.assert_allclose(colours["target"], maps.hues(ids), atol=1e-5)
+  np.testing.assert_allclose(colours["target"], latent_maps.hues(ids), atol=1e-5)
   np.testing.assert_allclose(colours["predicted"][hidden], colours["target"][hidden], atol=1e-5)
 
 
 def test_hues_are_distinct_colours():
-  found = np.asarray(maps.hues(jnp.arange(64)[None]))[0]
+  found = np.asarray(latent_maps.hues(jnp.arange(64)[None]))[0]
   assert found.min() >= 0
   assert found.max() <= 1
   apart = np.linalg.norm(found[:, None] - found[None], axis=-1) + np.eye(64)
@@ -153,8 +153,8 @@ def test_padding_paints_nothing():
     weight = jnp.broadcast_to(jnp.asarray([1.0, 0.0]), (3, 2))[:, None]
     return core.split(tokens, ids[:, :3], ids[:, 4:6], weight)
 
-  shown = maps.predictions(
+  shown = latent_maps.predictions(
     seeing(truth, truth), given, step(), mask=padded, target=lambda batch, teachers: truth
   ).panels
-  grey = np.abs(unpainted(shown["predicted"], given["image"]) - maps.GREY).max(-1) < 1e-5
+  grey = np.abs(unpainted(shown["predicted"], given["image"]) - latent_maps.GREY).max(-1) < 1e-5
   assert (grey == (np.arange(16) != 4)).all()

@@ -8,9 +8,9 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import errors
-from mim_jax.data import sources
+from mim_jax.data.image import sources
+from mim_jax.devices import mesh
 from mim_jax.evaluate import features, network, runner
-from mim_jax.train import mesh
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mim_jax import errors
-from mim_jax.evaluate import recipes
+from mim_jax.evaluate.trained import recipes
 
 
 def vit(depth):

@@ -11,9 +11,9 @@ from PIL import Image
 
 from mim_jax import core, errors, masks
 from mim_jax.encoders import vit
-from mim_jax.evaluate import reconstruction
 from mim_jax.ops import patches
-from mim_jax.predictors import transformer
+from mim_jax.pictures import grid
+from mim_jax.predictors import joint
 from mim_jax.targets import pixel
 from mim_jax.tokenizers import image as tokenizers
 
@@ -34,9 +34,9 @@ def step():
 
 def drawn(parts, given, mask=half, **settings):
   """The panels, compiled as one program: faster than op by op."""
-  draw = lambda: reconstruction.pixels(parts, given, step(), mask=mask, patch=PATCH, **settings)
+  draw = lambda: grid.pixels(parts, given, step(), mask=mask, patch=PATCH, **settings)
   pictures = jax.jit(draw)()
-  assert pictures.note == reconstruction.note(settings["normalize"])
+  assert pictures.note == grid.note(settings["normalize"])
   return pictures.panels
 
 
@@ -105,17 +105,17 @@ def test_runs_through_apply_with_real_parts(tmp_path):
   parts = Parts(
     tokenizers.ImagePatches(PATCH, 16),
     vit.ViT(depth=1, heads=2),
-    transformer.Transformer(width=16, depth=1, heads=2, target_width=12),
+    joint.Transformer(width=16, depth=1, heads=2, target_width=12),
   )
   given = batch(c=3)
-  draw = lambda parts: reconstruction.pixels(
+  draw = lambda parts: grid.pixels(
     parts, given, step(), None, mask=half, patch=PATCH, normalize=True
   )
   run = jax.jit(lambda key: parts.init_with_output(key, method=draw)[0])
   pictures = run(jax.random.key(0))
   assert pictures.panels["reconstruction"].shape == given["image"].shape
-  said = reconstruction.save(tmp_path, pictures, mean=(0.5,) * 3, std=(0.25,) * 3)
-  assert said["panels"] == ["original", "masked", "reconstruction", reconstruction.VISIBLE]
+  said = grid.save(tmp_path, pictures, mean=(0.5,) * 3, std=(0.25,) * 3)
+  assert said["panels"] == ["original", "masked", "reconstruction", grid.VISIBLE]
   assert "come from the true image" in said["note"]
 
 
@@ -126,7 +126,7 @@ def test_from_visible_only_uses_nothing_of_what_was_masked():
   hidden = first["masked"] == 0
   other = {"image": jnp.where(hidden, 7.0 - 3 * batch()["image"], batch()["image"])}
   second = drawn(knowing(truth), other, normalize=True)
-  name = reconstruction.VISIBLE
+  name = grid.VISIBLE
   np.testing.assert_allclose(second[name], first[name], atol=1e-5)
   assert float(jnp.abs(second["reconstruction"] - first["reconstruction"]).max()) > 1
   assert name not in drawn(knowing(truth), batch(), normalize=False)
@@ -135,7 +135,7 @@ def test_from_visible_only_uses_nothing_of_what_was_masked():
 def test_what_is_guessed_is_the_mean_of_what_is_seen_near_by():
   positions = jnp.asarray([[[0.0, 0], [0, 1], [0, 2], [0, 9]]])
   seen = jnp.asarray([True, False, True, False])[None, :, None]
-  found = reconstruction.guessed(jnp.asarray([2.0, 99, 4, 99])[None, :, None], seen, positions)
+  found = grid.guessed(jnp.asarray([2.0, 99, 4, 99])[None, :, None], seen, positions)
   assert float(found[0, 1, 0]) == pytest.approx(3.0)  # halfway
   assert float(found[0, 3, 0]) == pytest.approx(4.0, abs=1e-3)  # far away: the nearest
   assert 2 < float(found[0, 0, 0]) < 3
@@ -143,7 +143,7 @@ def test_what_is_guessed_is_the_mean_of_what_is_seen_near_by():
 
 def test_refuses_a_network_that_predicts_something_else():
   with pytest.raises(errors.InputError, match="predicts 7 numbers a token, but a patch of 2 has 4"):
-    reconstruction.pixels(knowing(jnp.zeros((3, 16, 7))), batch(), step(), mask=half, patch=PATCH)
+    grid.pixels(knowing(jnp.zeros((3, 16, 7))), batch(), step(), mask=half, patch=PATCH)
 
 
 def panels(b, side=8, c=1):
@@ -152,30 +152,30 @@ def panels(b, side=8, c=1):
 
 
 def test_small_images_are_enlarged_and_large_ones_are_not():
-  assert reconstruction.strips(panels(2))[0].shape == (160, 3 * 160 + 12, 4)
-  assert reconstruction.strips(panels(1, side=200, c=3))[0].shape == (200, 612, 4)
-  assert len(reconstruction.strips(panels(11, c=5))) == 8
+  assert grid.strips(panels(2))[0].shape == (160, 3 * 160 + 12, 4)
+  assert grid.strips(panels(1, side=200, c=3))[0].shape == (200, 612, 4)
+  assert len(grid.strips(panels(11, c=5))) == 8
   with pytest.raises(errors.InputError, match="no images"):
-    reconstruction.picture_grid(panels(0))
+    grid.picture_grid(panels(0))
 
 
 def test_saves_pictures_with_their_note_and_removes_old_ones(tmp_path):
   folder = tmp_path / "reconstructions"
-  given = reconstruction.Pictures(panels(3), reconstruction.note(False))
-  said = reconstruction.save(tmp_path, given, mean=(0.0,), std=(1.0,))
-  assert said["note"] == reconstruction.note(False)
+  given = grid.Pictures(panels(3), grid.note(False))
+  said = grid.save(tmp_path, given, mean=(0.0,), std=(1.0,))
+  assert said["note"] == grid.note(False)
   assert sorted(p.name for p in folder.iterdir()) == ["00.png", "01.png", "02.png", "grid.png"]
   with Image.open(folder / "grid.png") as picture:
     assert picture.text["Comment"] == said["note"]
     assert picture.size == (3 * 160 + 2 * 6 + 2 * 6, 28 + 3 * 166)
   first_bytes = (folder / "grid.png").read_bytes()
-  reconstruction.save(tmp_path, reconstruction.Pictures(panels(2)), mean=(0.0,), std=(1.0,))
+  grid.save(tmp_path, grid.Pictures(panels(2)), mean=(0.0,), std=(1.0,))
   assert sorted(p.name for p in folder.iterdir()) == ["00.png", "01.png", "grid.png"]
-  reconstruction.save(tmp_path, given, mean=(0.0,), std=(1.0,))
+  grid.save(tmp_path, given, mean=(0.0,), std=(1.0,))
   assert (folder / "grid.png").read_bytes() == first_bytes
 
 
 def test_denormalize():
   given = {name: np.zeros((1, 2, 2, 3)) for name in ("original", "masked")}
-  shown = reconstruction.denormalize(given, (0.1, 0.2, 2.0), (1.0, 1.0, 1.0))
+  shown = grid.denormalize(given, (0.1, 0.2, 2.0), (1.0, 1.0, 1.0))
   np.testing.assert_allclose(shown["masked"][0, 0, 0], [0.1, 0.2, 1.0], rtol=1e-6)

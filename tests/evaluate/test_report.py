@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mim_jax import errors
-from mim_jax.evaluate import curves, reconstruction, report, runs
+from mim_jax.pictures import grid
+from mim_jax.report import curves, report, runs
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://evil.example/x onerror=alert(2)>{{7*7}}"
 SECTIONS = {"cost", "evaluations", "curves", "reconstructions", "config", "surroundings"}
@@ -90,21 +91,21 @@ def results():
     "versions": {"jax": "0.10.2"},
     "seed": 7,
     "dataset": {"train": 1437, "test": 360, "fingerprint": "9f2c"},
-    "reconstruction": {"panels": ["original"], "note": reconstruction.note(True)},
+    "reconstruction": {"panels": ["original"], "note": grid.note(True)},
   }
 
 
 def whole(folder, text="plain"):
   panel = np.random.default_rng(0).random((2, 8, 8, 1))
   panels = dict.fromkeys(("original", "masked", "reconstruction"), panel)
-  reconstruction.save(folder, reconstruction.Pictures(panels), mean=(0.0,), std=(1.0,))
+  grid.save(folder, grid.Pictures(panels), mean=(0.0,), std=(1.0,))
   config = {
     "method": text,
     "objective": {
       "part": "mim_jax.objectives.predict_masked",
       "mask": {"ratio": 0.75, text: [text, None]},
     },
-    "data": {"train": {"part": "mim_jax.data.sources.digits"}},
+    "data": {"train": {"part": "mim_jax.data.image.sources.digits"}},
   }
   (folder / "config.json").write_text(json.dumps(config))
   (folder / "results.json").write_text(json.dumps(results()))
@@ -120,7 +121,7 @@ def test_whole_report(tmp_path):
   for text in (
     "plain on digits", "step 1,200", "seed 7", "8.01 k", "5.23 GFLOP", "5.53 M", "3 min 20 s",
     "93.1 ± 1.0 %", "80.0 %", "skipped: needs labels", "k 20, temperature 0.07", "9f2c", "0.10.2",
-    "learning rate", reconstruction.note(True), "mim_jax.objectives.predict_masked",
+    "learning rate", grid.note(True), "mim_jax.objectives.predict_masked",
   ):  # fmt: skip
     assert text in page.text, text
   assert sum(key == "src" for _, key, _ in page.attributes) == 2
@@ -132,10 +133,10 @@ def test_whole_report(tmp_path):
 def test_what_the_encoder_sees_is_shown_and_what_is_missing_is_said(tmp_path):
   whole(tmp_path)
   panels = {name: np.zeros((2, 8, 8, 1)) for name in ("original", "features", "attention")}
-  seen = reconstruction.Pictures(panels, "like colours mean likeness")
+  seen = grid.Pictures(panels, "like colours mean likeness")
   found = results()
-  found["features"] = reconstruction.save(tmp_path, seen, mean=(0,), std=(1,), name="features")
-  reconstruction.save(tmp_path, seen, mean=(0,), std=(1,), name="neighbours")
+  found["features"] = grid.save(tmp_path, seen, mean=(0,), std=(1,), name="features")
+  grid.save(tmp_path, seen, mean=(0,), std=(1,), name="neighbours")
   layers = dict(known=90, asked=30, k=20, accuracy=[0.5, 0.75])
   found["neighbours"] = dict(
     among=100, said=["3 · so are 4 of 7 neighbours", HOSTILE], by_layer=layers
@@ -272,8 +273,8 @@ def test_smoothing_neither_lags_nor_spreads_nan():
 
 def test_the_command_line_starts_without_the_heavy_libraries():
   code = (
-    "import sys, mim_jax.evaluate, mim_jax.evaluate.report, mim_jax.evaluate.reconstruction, "
-    "mim_jax.evaluate.knn, mim_jax.evaluate.linear_probe, mim_jax.evaluate.runner\n"
+    "import sys, mim_jax.evaluate, mim_jax.report.report, mim_jax.pictures.grid, "
+    "mim_jax.evaluate.frozen.neighbours, mim_jax.evaluate.frozen.linear, mim_jax.evaluate.runner\n"
     "print([m for m in ('sklearn', 'matplotlib', 'jinja2', 'PIL', 'grain') if m in sys.modules])"
   )
   root = pathlib.Path(report.__file__).parents[2]

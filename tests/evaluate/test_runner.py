@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mim_jax import errors
-from mim_jax.data import sources
-from mim_jax.evaluate import features, knn, runner
+from mim_jax.data.image import sources
+from mim_jax.evaluate import features, runner
+from mim_jax.evaluate.frozen import neighbours
 
 
 def share(encode, data, seed):
@@ -79,8 +80,8 @@ def test_every_source_is_encoded_once_an_encoder():
   make = lambda: sources.Arrays(image, np.arange(24) % 3, ("a", "b", "c"))
   data = types.SimpleNamespace(train=make(), test=make())
   evaluations = {
-    "one": (lambda *a: knn.knn(*a, k=1), {}),
-    "three": (lambda *a: knn.knn(*a, k=3), {}),
+    "one": (lambda *a: neighbours.knn(*a, k=1), {}),
+    "three": (lambda *a: neighbours.knn(*a, k=3), {}),
   }
   same, drawn = Encode(), [Encode(), Encode()]
   found = runner.run(evaluations, {"pretrained": [same] * 2, "random": drawn}, data, [0, 1])

@@ -9,8 +9,8 @@ import numpy as np
 from mim_jax import config as config_lib
 from mim_jax import core
 from mim_jax import experiment as experiment_lib
-from mim_jax.evaluate import reconstruction, signals
 from mim_jax.ops import patches, positions
+from mim_jax.pictures import grid, maps
 
 NAMES = ("image", "depth", "semantic")
 
@@ -49,7 +49,7 @@ def world(side=4, patch=2):
 def test_what_is_predicted_lands_where_it_belongs():
   parts, batch, mask = world()
   step = core.Step(jax.random.key(0), jnp.zeros([], jnp.int32), jnp.zeros([]))
-  found = signals.pictures(parts, batch, step, signals=NAMES, mask=mask).panels
+  found = maps.pictures(parts, batch, step, signals=NAMES, mask=mask).panels
   np.testing.assert_allclose(found["reconstruction"], batch["image"], rtol=1e-6)
   np.testing.assert_array_equal(found["masked"][:, :2, :2], batch["image"][:, :2, :2])
   assert not np.any(found["masked"][:, 2:])
@@ -65,7 +65,7 @@ def test_the_panels_of_a_run():
   experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
   batch = experiment.data.test[np.arange(2)]
   found = jax.eval_shape(experiment.pictures, experiment.abstract_state(), batch)
-  assert reconstruction.ordered(found.panels) == [
+  assert grid.ordered(found.panels) == [
     "original",
     "masked",
     "depth",

@@ -34,7 +34,7 @@ def test_names_are_found_in_the_config_first():
   config.evaluations.knn.k = 3
   found = assess.chosen(config, ["knn", "attentive"])
   assert found["knn"][0].keywords["k"] == found["knn"][1]["k"] == 3
-  assert found["attentive"][1]["part"] == "mim_jax.evaluate.finetune.attentive"
+  assert found["attentive"][1]["part"] == "mim_jax.evaluate.trained.tuning.attentive"
   assert found["attentive"][1]["view.size"] == (8, 8)
   assert list(assess.chosen(config)) == ["knn", "linear", "linear_10"]
   with pytest.raises(errors.InputError, match="'atentive' is unknown; did you mean 'attentive'"):

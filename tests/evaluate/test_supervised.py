@@ -8,8 +8,9 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import errors
-from mim_jax.data import sources
-from mim_jax.evaluate import features, finetune, network, supervised
+from mim_jax.data.image import sources
+from mim_jax.evaluate import features, network
+from mim_jax.evaluate.trained import supervised, tuning
 
 MILD = dict(scale=(0.9, 1.0), flip=False)
 PLAIN = dict(changes=0, erase=0.0, mixup=0.0, cutmix=0.0)
@@ -44,7 +45,7 @@ def moved(before, after):
 
 def test_fine_tuning_learns_and_moves_the_encoder(net, data):
   settings = dict(rate=5e-3, warmup=1.0, layer_decay=0.9, weight_decay=0.05, b2=0.999)
-  tuned, recipe = finetune.tuned(
+  tuned, recipe = tuning.tuned(
     net,
     data,
     **settings,
@@ -69,15 +70,15 @@ def test_fine_tuning_learns_and_moves_the_encoder(net, data):
 def test_probes_learn_and_leave_the_encoder(net, data, probe):
   few = dict(epochs=30.0, batch_size=64, warmup=2.0, **MILD)
   if probe == "attentive":
-    found = finetune.attentive(net, data, 0, rate=2e-2, **few)
+    found = tuning.attentive(net, data, 0, rate=2e-2, **few)
   else:
-    found = finetune.linear_lars(net, data, 0, rate=30.0, pool="mean", **few)
+    found = tuning.linear_lars(net, data, 0, rate=30.0, pool="mean", **few)
   assert found["accuracy"] > 0.8
 
 
 def test_divergence_is_told(net, data):
   with pytest.raises(errors.InputError, match="diverged: its loss is not finite"):
-    finetune.attentive(net, data, 0, rate=1e38, epochs=4.0, batch_size=64, warmup=0.0, **MILD)
+    tuning.attentive(net, data, 0, rate=1e38, epochs=4.0, batch_size=64, warmup=0.0, **MILD)
 
 
 def test_few_labels_are_drawn(data):
@@ -97,9 +98,9 @@ def test_images_without_label_are_no_lesson(data, net):
   assert len(supervised.labelled(mixed, 0)) == 7
   bare = types.SimpleNamespace(train=sources.Arrays(image), test=sources.Arrays(image))
   with pytest.raises(features.NoLabels):
-    finetune.finetune(net, bare, 0)
+    tuning.finetune(net, bare, 0)
 
 
 def test_what_has_no_network_is_told_so(net, data):
   with pytest.raises(network.NoNetwork, match="needs a network"):
-    finetune.attentive(net.body.pixels, data, 0)
+    tuning.attentive(net.body.pixels, data, 0)

@@ -11,8 +11,9 @@ from mim_jax import assess, core, errors
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.encoders import swin, vit
-from mim_jax.evaluate import held_out, views
+from mim_jax.evaluate import held_out
 from mim_jax.ops import patches
+from mim_jax.pictures import inspection
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +39,12 @@ def test_attention_is_that_of_the_class_token_to_each_patch():
   encoder.class_tokens = 1
   parts = types.SimpleNamespace(encoder=encoder)
   batch = {"image": jax.random.uniform(jax.random.key(1), (2, 8, 8, 1))}
-  shown = views.seen(parts, lambda parts, batch: parts.encoder(batch["image"]), batch)
+  shown = inspection.seen(parts, lambda parts, batch: parts.encoder(batch["image"]), batch)
   assert set(shown.panels) == {"original", "features", "attention", "head 1", "head 2"}
   for head in range(2):
     cells = patches.patchify(shown.panels[f"head {head + 1}"], 2).sum(-1)
     np.testing.assert_array_equal(np.argmax(cells, 1), [3 * head, 3 * head + 1])
-  assert views.NO_CLASS not in shown.note
+  assert inspection.NO_CLASS not in shown.note
 
 
 def test_a_real_encoder_s_attention_sums_to_less_than_one_over_patches(mae):
@@ -51,7 +52,7 @@ def test_a_real_encoder_s_attention_sums_to_less_than_one_over_patches(mae):
   batch = experiment.data.test[np.arange(2)]
 
   def ask(parts, encode, batch):
-    return encode(views.Attending(parts), batch)[1]
+    return encode(inspection.Attending(parts), batch)[1]
 
   attended = experiment.look(state, ask)(batch)
   assert attended.shape == (2, 2, 1, 17)
@@ -62,9 +63,9 @@ def test_without_a_class_token_there_is_no_attention_and_it_is_said():
   latents = core.Latents(jax.random.normal(jax.random.key(0), (2, 4, 5)), jnp.zeros((2, 0, 5)))
   parts = types.SimpleNamespace(encoder=lambda image: latents)
   batch = {"image": jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))}
-  shown = views.seen(parts, lambda parts, batch: parts.encoder(batch["image"]), batch)
+  shown = inspection.seen(parts, lambda parts, batch: parts.encoder(batch["image"]), batch)
   assert set(shown.panels) == {"original", "features"}
-  assert views.NO_CLASS in shown.note
+  assert inspection.NO_CLASS in shown.note
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_without_a_class_token_there_is_no_attention_and_it_is_said():
   [(16, (1, 8, 8, 1), (4, 4)), (8, (1, 4, 8, 1), (2, 4)), (4, (1, 8, 8, 3), (2, 2))],
 )
 def test_the_grid_follows_from_the_image(n, shape, grid):
-  assert views.grid_of(n, shape) == grid
+  assert inspection.grid_of(n, shape) == grid
 
 
 @pytest.mark.parametrize(
@@ -80,13 +81,13 @@ def test_the_grid_follows_from_the_image(n, shape, grid):
 )
 def test_what_lies_on_no_grid_is_refused(n, shape):
   with pytest.raises(errors.InputError, match=f"four or more patches on a 2-D grid; here are {n}"):
-    views.grid_of(n, shape)
+    inspection.grid_of(n, shape)
 
 
 def test_layers_are_those_of_the_encoder_and_the_last_is_what_evaluations_see(mae):
   experiment, state = mae
   batch = experiment.data.test[np.arange(3)]
-  found = experiment.look(state, views.layers)(batch)
+  found = experiment.look(state, inspection.layers)(batch)
   assert len(found) == 2
   for i, layer in ((1, 1), (0, 1), (1, None)):
     wanted = experiment.encoder(state.params, state.stats)(batch, layer=i + 1, pool="mean")
@@ -101,7 +102,7 @@ def test_every_encoder_knows_how_many_layers_it_has():
 def test_nearest_neighbours_are_by_angle_not_by_length():
   bank = np.asarray([[1.0, 0], [0, 9], [5, 5]])
   np.testing.assert_array_equal(
-    views.nearest(bank, np.asarray([[0.1, 1.0], [8, 1]]), 2), [[1, 2], [0, 2]]
+    inspection.nearest(bank, np.asarray([[0.1, 1.0], [8, 1]]), 2), [[1, 2], [0, 2]]
   )
 
 
@@ -109,11 +110,11 @@ def test_accuracy_by_layer_tells_a_good_layer_from_a_useless_one():
   labels = np.arange(40) % 4
   good, useless = np.eye(4)[labels] + 0.01, np.ones((40, 4))
   labels[3] = -1  # unlabelled: not counted
-  found = views.by_layer([useless, good], labels, [useless, good], labels, k=3)
+  found = inspection.by_layer([useless, good], labels, [useless, good], labels, k=3)
   assert found["accuracy"][1] == 1.0 and found["accuracy"][0] < 0.5
   assert found["known"] == found["asked"] == 39
   nothing = np.full(40, -1)
-  assert views.by_layer([good], nothing, [good], nothing) == {
+  assert inspection.by_layer([good], nothing, [good], nothing) == {
     "missing": "needs labels, and there are none"
   }
 
@@ -132,7 +133,7 @@ def test_batches_are_filled_up_and_nothing_of_that_is_kept():
     sizes.add(len(batch["x"]))
     return [batch["x"][:, None] * 1.0, batch["x"][:, None] * 2.0]
 
-  layers, labels = views.encoded(ask, source, np.asarray([6, 5, 4, 3, 2, 1, 0]), batch_size=3)
+  layers, labels = inspection.encoded(ask, source, np.asarray([6, 5, 4, 3, 2, 1, 0]), batch_size=3)
   np.testing.assert_array_equal(layers[1][:, 0], [12, 10, 8, 6, 4, 2, 0])
   np.testing.assert_array_equal(labels, [0, 1, 0, 1, 0, 1, 0])
   assert sizes == {3}

@@ -10,7 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mim_jax import experiment as experiment_lib
-from mim_jax.train import checkpoint, folder, metrics, names, place
+from mim_jax.checkpoint import location, store
+from mim_jax.monitor import metrics
+from mim_jax.optim import rules
+from mim_jax.train import folder
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ROOT / "tests" / "faults" / "quick.py"
@@ -61,9 +64,9 @@ def final(workdir):
   config = folder.read_config(workdir)
   config.train.mesh.update(dict(data=1, fsdp=1, tensor=1))
   experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  with checkpoint.Checkpoints(place.of(workdir, config)) as saves:
+  with store.Checkpoints(location.of(workdir, config)) as saves:
     state, extra = saves.restore(experiment.abstract_state())
-  return dict(names.named_leaves(jax.device_get(state))), extra["data"]
+  return dict(rules.named_leaves(jax.device_get(state))), extra["data"]
 
 
 def lines(workdir):
@@ -91,7 +94,7 @@ def abstract(state):
 
 
 def written(path, steps=(1, 2), **policy):
-  with checkpoint.Checkpoints(path, **policy) as saves:
+  with store.Checkpoints(path, **policy) as saves:
     for step in steps:
       saves.save(step, a_state(step), {"data": {"next_batch": step}}, loss=abs(step - 3.0))
     saves.wait()

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
+from mim_jax.checkpoint import location, store
 from mim_jax.errors import InputError
-from mim_jax.train import checkpoint, folder, metrics, place
+from mim_jax.monitor import metrics
+from mim_jax.train import folder
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -69,7 +71,7 @@ def a_config(address, **train):
 def test_what_was_saved_comes_back_and_old_steps_go(bucket):
   at = f"{bucket}/kept"
   assert runs.written(at, (1, 2, 3, 4), keep=1, keep_every=2) == [2, 4]
-  with checkpoint.Checkpoints(at) as saves:
+  with store.Checkpoints(at) as saves:
     state, extra = saves.restore(runs.abstract(runs.a_state()))
   np.testing.assert_array_equal(state["a"], runs.a_state(4)["a"])
   assert extra["data"] == {"next_batch": 4}
@@ -80,12 +82,12 @@ def test_what_was_saved_comes_back_and_old_steps_go(bucket):
 def test_damage_is_named_and_the_step_before_is_gone_back_to(bucket, kind):
   at = f"{bucket}/damaged/{kind.partition('/')[2].strip('/d*') or 'd'}"
   runs.written(at)
-  file = next(iter((place.whole(at) / "2").glob(kind)))
+  file = next(iter((location.whole(at) / "2").glob(kind)))
   data = bytearray(file.read_bytes())
   data[len(data) // 2] ^= 1
   file.write_bytes(bytes(data))
-  with checkpoint.Checkpoints(at) as saves:
-    with pytest.raises(checkpoint.DamageError, match=rf"{at}/2: the file .*{file.name} is damaged"):
+  with store.Checkpoints(at) as saves:
+    with pytest.raises(store.DamageError, match=rf"{at}/2: the file .*{file.name} is damaged"):
       saves.restore(runs.abstract(runs.a_state()))
     assert str(saves.set_aside()) == f"{at}/damaged_2"
     assert saves.restore(runs.abstract(runs.a_state()))[1]["data"] == {"next_batch": 1}
@@ -98,9 +100,9 @@ def test_damage_is_named_and_the_step_before_is_gone_back_to(bucket, kind):
 def test_a_save_that_was_killed_is_ignored_and_removed(bucket):
   at = f"{bucket}/killed"
   runs.written(at)
-  (place.whole(at) / "2" / "commit_success.txt").unlink()
-  with checkpoint.Checkpoints(at) as saves:
-    assert saves.latest() == 1 and place.steps(saves.folder) == [1]
+  (location.whole(at) / "2" / "commit_success.txt").unlink()
+  with store.Checkpoints(at) as saves:
+    assert saves.latest() == 1 and location.steps(saves.folder) == [1]
     saves.save(2, runs.a_state(2), {})
     saves.wait()
     assert saves.restore(runs.abstract(runs.a_state()))[1] is not None
@@ -183,7 +185,7 @@ def test_hosts_that_share_nothing_are_told(tmp_path):
 @needs_gcsfs
 def test_a_new_run_folder_is_held_to_the_config_in_the_bucket(bucket, tmp_path):
   address = f"{bucket}/begun"
-  with checkpoint.Checkpoints(address) as saves:
+  with store.Checkpoints(address) as saves:
     text = config_lib.to_json(a_config(address))
     saves.save(4, runs.a_state(), {"config": text, "metrics": ""})
   with pytest.raises(
@@ -253,9 +255,9 @@ def test_checkpoints_can_be_moved_but_not_lost_from_sight(tmp_path):
 
 
 def test_a_directory_that_not_all_processes_see_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(place.jax, "process_index", lambda: 1)
+  monkeypatch.setattr(location.jax, "process_index", lambda: 1)
   with pytest.raises(InputError, match=r"process 1 does not see what process 0 wrote.*shared disk"):
-    place.check(place.whole(tmp_path))
+    location.check(location.whole(tmp_path))
   assert os.listdir(tmp_path) == []
 
 

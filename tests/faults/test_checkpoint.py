@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mim_jax import experiment as experiment_lib
+from mim_jax.checkpoint import digests, store
+from mim_jax.devices import mesh
 from mim_jax.errors import InputError
-from mim_jax.train import checkpoint, digests, folder, loop, mesh
+from mim_jax.train import folder, loop
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -64,13 +66,13 @@ def test_damage_to_any_kind_of_file_is_found_and_the_file_named(good, tmp_path, 
     file.unlink()
   else:
     file.write_bytes(data if how == "flip" else data[: len(data) // 2])
-  with checkpoint.Checkpoints(path) as saves:
+  with store.Checkpoints(path) as saves:
     if kind == "digests.json" and how == "gone":  # arrays have digests of their own
       assert saves.restore(runs.abstract(runs.a_state()))[1]["data"] == {"next_batch": 2}
       return
     name = str(file.relative_to(path / "2"))
     word = "missing" if how == "gone" else "damaged"
-    with pytest.raises(checkpoint.DamageError, match=rf"/2: .*the file {name} is {word}.*previous"):
+    with pytest.raises(store.DamageError, match=rf"/2: .*the file {name} is {word}.*previous"):
       saves.restore(runs.abstract(runs.a_state()))
 
 
@@ -79,15 +81,15 @@ def test_an_array_that_is_not_the_saved_one_is_named(tmp_path, monkeypatch):
   monkeypatch.setattr(digests, "of_arrays", lambda state: real(state) | {"a": 1})
   runs.written(tmp_path)
   monkeypatch.setattr(digests, "of_arrays", real)
-  with checkpoint.Checkpoints(tmp_path) as saves:
-    with pytest.raises(checkpoint.DamageError, match=r"/2: the array 'a' is damaged"):
+  with store.Checkpoints(tmp_path) as saves:
+    with pytest.raises(store.DamageError, match=r"/2: the array 'a' is damaged"):
       saves.restore(runs.abstract(runs.a_state()))
 
 
 def test_by_policy_the_newest_whole_one_is_used_with_a_notice(good, tmp_path, capsys):
   path = shutil.copytree(good, tmp_path / "checkpoints")
   (path / "2" / "extra" / "metadata").write_text("{}")
-  with checkpoint.Checkpoints(path) as saves:
+  with store.Checkpoints(path) as saves:
     state, extra = loop.restored(saves, runs.abstract(runs.a_state()), "previous")
     np.testing.assert_array_equal(state["a"], runs.a_state(1)["a"])
     assert extra["data"] == {"next_batch": 1}
@@ -102,8 +104,8 @@ def test_when_no_other_is_left_the_damage_is_an_error(good, tmp_path):
   path = shutil.copytree(good, tmp_path / "checkpoints")
   shutil.rmtree(path / "1")
   (path / "2" / "extra" / "metadata").write_text("{}")
-  with checkpoint.Checkpoints(path) as saves:
-    with pytest.raises(checkpoint.DamageError, match="extra/metadata"):
+  with store.Checkpoints(path) as saves:
+    with pytest.raises(store.DamageError, match="extra/metadata"):
       loop.restored(saves, runs.abstract(runs.a_state()), "previous")
     with pytest.raises(InputError, match="on_damage: 'ask' is unknown. Allowed: stop, previous"):
       loop.restored(saves, runs.abstract(runs.a_state()), "ask")
@@ -113,7 +115,7 @@ def test_when_no_other_is_left_the_damage_is_an_error(good, tmp_path):
 def test_what_a_killed_save_left_is_ignored_and_removed(good, tmp_path):
   path = shutil.copytree(good, tmp_path / "checkpoints")
   half = shutil.copytree(path / "2", path / "3.orbax-checkpoint-tmp")
-  with checkpoint.Checkpoints(path) as saves:
+  with store.Checkpoints(path) as saves:
     assert saves.latest() == 2
   assert not half.exists()
 
@@ -124,7 +126,7 @@ def test_what_a_killed_deletion_left_does_no_harm(good, tmp_path, left):
   for entry in list((path / "1").iterdir()):
     if not left.startswith(entry.name):
       shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-  with checkpoint.Checkpoints(path) as saves:
+  with store.Checkpoints(path) as saves:
     assert saves.restore(runs.abstract(runs.a_state()))[1]["data"] == {"next_batch": 2}
     saves.save(3, runs.a_state(3), {})
     saves.save(4, runs.a_state(4), {})
@@ -158,7 +160,7 @@ def test_policies_keep_the_newest_the_regular_and_the_best(tmp_path):
   assert runs.written(tmp_path / "newest", steps, keep=2) == [7, 8]
   assert runs.written(tmp_path / "regular", steps, keep=1, keep_every=3) == [3, 6, 8]
   assert runs.written(tmp_path / "best", steps, keep=1, keep_best=2) in ([2, 3, 8], [3, 4, 8])
-  with checkpoint.Checkpoints(tmp_path / "best", keep=1, keep_best=1) as saves:
+  with store.Checkpoints(tmp_path / "best", keep=1, keep_best=1) as saves:
     saves.save(9, runs.a_state(9), {}, loss=9.0)
     saves.wait()
     assert saves.steps() == [3, 9]
@@ -176,7 +178,7 @@ def golden(tmp_path):
 def test_a_checkpoint_of_format_1_loads(tmp_path):
   path, config = golden(tmp_path)
   experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  with checkpoint.Checkpoints(path / "checkpoints") as saves:
+  with store.Checkpoints(path / "checkpoints") as saves:
     state, extra = saves.restore(experiment.abstract_state())
   assert (int(state.step), extra["format"], extra["data"]) == (2, 1, {"next_batch": 2})
 
@@ -188,14 +190,14 @@ def test_damage_to_format_1_is_found(tmp_path):
   data = bytearray(file.read_bytes())
   data[len(data) // 2] ^= 1
   file.write_bytes(data)
-  with checkpoint.Checkpoints(path / "checkpoints") as saves:
-    with pytest.raises(checkpoint.DamageError, match="/2: "):
+  with store.Checkpoints(path / "checkpoints") as saves:
+    with pytest.raises(store.DamageError, match="/2: "):
       saves.restore(experiment.abstract_state())
 
 
 def test_a_format_of_the_future_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(checkpoint, "FORMAT", 99)
   runs.written(tmp_path)
-  with checkpoint.Checkpoints(tmp_path) as saves:
+  with store.Checkpoints(tmp_path) as saves:
     with pytest.raises(InputError, match=r"format 99, but this version reads 1 and 2. Resume it"):
       saves.extra()

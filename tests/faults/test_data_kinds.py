@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mim_jax.data import host, sources
+from mim_jax.data.image import host, sources
 
 RED, SIDE = (200, 30, 40), 24
 PLAIN = Image.new("RGB", (SIDE, SIDE), RED)

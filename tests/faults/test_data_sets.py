@@ -8,8 +8,9 @@ from PIL import Image
 from mim_jax import config as config_lib
 from mim_jax import errors
 from mim_jax import experiment as experiment_lib
-from mim_jax.data import sources
-from mim_jax.train import loop, program
+from mim_jax.data.image import sources
+from mim_jax.devices import program
+from mim_jax.train import loop
 
 
 def write(path, count, first=0):

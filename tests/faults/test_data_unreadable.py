@@ -17,9 +17,12 @@ from PIL import Image
 from mim_jax import config as config_lib
 from mim_jax import errors
 from mim_jax import experiment as experiment_lib
-from mim_jax.data import clips as clip_files
-from mim_jax.data import frames, pipeline, sources, tolerant
-from mim_jax.train import metrics, names
+from mim_jax.data import pipeline, skipping
+from mim_jax.data.image import sources
+from mim_jax.data.video import clip_files as clip_files
+from mim_jax.data.video import frames
+from mim_jax.monitor import metrics
+from mim_jax.optim import rules
 
 
 def encoded(i, kind="PNG", size=(8, 8)):
@@ -76,7 +79,7 @@ def test_each_bad_image_is_replaced_by_the_next_and_logged_once(photos, caplog):
     assert sum(name in record.getMessage() for record in caplog.records) == 1
   assert {batch["image"].shape for batch in seen} == {(10, 8, 8, 3)}
   assert all(set(batch) == {"image", "size", "label"} for batch in seen)
-  whole = tolerant.Tolerant(source, 0.2)
+  whole = skipping.Tolerant(source, 0.2)
   for index, file in enumerate(source.files):
     replacement = index
     while os.path.basename(source.files[replacement]) in BROKEN:
@@ -96,7 +99,7 @@ def test_a_bad_image_is_tried_once(photos, monkeypatch):
     return kept(self, data, name)
 
   monkeypatch.setattr(type(source.decoder), "picture", picture)
-  whole = tolerant.Tolerant(source, 0.2)
+  whole = skipping.Tolerant(source, 0.2)
   first = whole[np.arange(40)]
   bad = [name for name in tried if os.path.basename(name) in BROKEN]
   again = whole[np.arange(40)]
@@ -141,7 +144,7 @@ def test_a_set_without_any_readable_image_ends(tmp_path):
 
 
 def test_evaluations_pass_over_bad_images_too(photos):
-  source = tolerant.Tolerant(opened(photos), 0.2)
+  source = skipping.Tolerant(opened(photos), 0.2)
   assert sum(count for _, count in pipeline.in_order(source, 16)) == 40
   assert len(source.skipped) == 5
 
@@ -150,7 +153,7 @@ def test_a_lost_file_and_other_errors_of_one_file_are_skipped(photos):
   source = opened(photos)
   os.remove(photos / source.files[0])
   assert source.fingerprint  # the difference shows there
-  whole = tolerant.Tolerant(pickle.loads(pickle.dumps(source)), 0.2)
+  whole = skipping.Tolerant(pickle.loads(pickle.dumps(source)), 0.2)
   whole[np.arange(1)]
   assert "cannot be opened" in whole.skipped[0]
 
@@ -200,7 +203,7 @@ def test_training_with_bad_images_resumes_bit_for_bit(photos, tmp_path):
   shutil.rmtree(tmp_path / "parts" / "checkpoints" / "4")
   parts, resumed = experiment.train(tmp_path / "parts")
   for (name, one), (_, other) in zip(
-    *(names.named_leaves(jax.device_get(state)) for state in (whole, parts)), strict=True
+    *(rules.named_leaves(jax.device_get(state)) for state in (whole, parts)), strict=True
   ):
     np.testing.assert_array_equal(one, other, err_msg=name)
   assert facts["unreadable"] == resumed["unreadable"] == 5

@@ -12,7 +12,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from mim_jax.train import checkpoint, digests
+from mim_jax.checkpoint import digests, store
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -36,23 +36,23 @@ def someone_else(path):
 def test_lost_permission_is_told_and_the_last_good_one_kept():
   with tempfile.TemporaryDirectory() as place, someone_else(place):
     path = pathlib.Path(place) / "checkpoints"
-    saves = checkpoint.Checkpoints(path, keep=1)
+    saves = store.Checkpoints(path, keep=1)
     saves.save(1, runs.a_state(1), {})
     saves.wait()
     path.chmod(0o500)
     try:
-      with pytest.raises(checkpoint.SaveError) as error:
+      with pytest.raises(store.SaveError) as error:
         saves.save(2, runs.a_state(2), {})
         saves.wait()
       assert "/2: saving failed (PermissionError" in str(error.value)
       assert "The one of step 1 was kept." in str(error.value)
     finally:
       path.chmod(0o700)
-    with checkpoint.Checkpoints(path) as again:
+    with store.Checkpoints(path) as again:
       np.testing.assert_array_equal(
         again.restore(runs.abstract(runs.a_state()))[0]["a"], runs.a_state(1)["a"]
       )
-    with contextlib.suppress(checkpoint.SaveError):
+    with contextlib.suppress(store.SaveError):
       saves.close()
 
 
@@ -60,9 +60,9 @@ def test_no_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
   path = tmp_path / "checkpoints"
   runs.written(path)
   monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9999, 9000, 999))
-  with checkpoint.Checkpoints(path) as saves:
+  with store.Checkpoints(path) as saves:
     with pytest.raises(
-      checkpoint.SaveError,
+      store.SaveError,
       match=r"disk is full. A checkpoint needs 2,644 bytes, 999 are free. The one of step 2 was kept",
     ):
       saves.save(3, runs.a_state(3), {})
@@ -70,7 +70,7 @@ def test_no_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
 
 
 def test_a_save_that_fails_in_the_background_is_told_at_the_next_check(tmp_path, monkeypatch):
-  with checkpoint.Checkpoints(tmp_path, keep=1) as saves:
+  with store.Checkpoints(tmp_path, keep=1) as saves:
     saves.save(1, runs.a_state(1), {})
     saves.wait()
 
@@ -80,9 +80,7 @@ def test_a_save_that_fails_in_the_background_is_told_at_the_next_check(tmp_path,
     monkeypatch.setattr(digests, "write", fail)
     saves.save(2, runs.a_state(2), {})
     saves._manager._checkpointer._async_manager._thread.join()
-    with pytest.raises(
-      checkpoint.SaveError, match=r"/2: saving failed \(.*No space left.*step 1 was"
-    ):
+    with pytest.raises(store.SaveError, match=r"/2: saving failed \(.*No space left.*step 1 was"):
       saves.check()
       saves.wait()
     assert (tmp_path / "1").is_dir()
@@ -91,15 +89,15 @@ def test_a_save_that_fails_in_the_background_is_told_at_the_next_check(tmp_path,
 FULL = """
 import pathlib, resource, signal, sys
 sys.argv = ["mim-jax", "train", "--config=" + sys.argv[2], "--workdir=" + sys.argv[1]]
-from mim_jax.train import checkpoint
-real = checkpoint.Checkpoints.save
+from mim_jax.checkpoint import store
+real = store.Checkpoints.save
 def save(self, step, *more, **words):
   self.wait()
   if step > 3:  # from now on no file may grow beyond 8 kB: writing fails inside of TensorStore
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
   return real(self, step, *more, **words)
-checkpoint.Checkpoints.save = save
+store.Checkpoints.save = save
 from mim_jax.cli.main import main
 sys.exit(main())
 """

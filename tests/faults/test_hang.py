@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mim_jax.train import goodput, metrics, watchdog
+from mim_jax.monitor import goodput, metrics, watchdog
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from mim_jax.train import metrics
+from mim_jax.monitor import metrics
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -121,8 +121,9 @@ def test_the_first_signal_saves_and_says_so(tmp_path, whole, cache, number):
 
 SLOW_STEP = """
 import signal, time, pathlib, sys
-from mim_jax.train import metrics, stop
-with stop.asked() as asked:
+from mim_jax.monitor import metrics
+from mim_jax.train import signals
+with signals.asked() as asked:
   pathlib.Path(sys.argv[1]).touch()
   time.sleep(60)
   time.sleep(60)

@@ -8,8 +8,8 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
+from mim_jax.devices import program
 from mim_jax.errors import InputError
-from mim_jax.train import program
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs

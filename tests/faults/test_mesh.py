@@ -9,8 +9,10 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
+from mim_jax.checkpoint import store
+from mim_jax.devices import program
 from mim_jax.errors import InputError
-from mim_jax.train import checkpoint, names, program
+from mim_jax.optim import rules
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -49,7 +51,7 @@ def same_story(one, other):
 
 def position(folder):
   """Where in the data the last checkpoint stands."""
-  with checkpoint.Checkpoints(folder / "checkpoints") as saves:
+  with store.Checkpoints(folder / "checkpoints") as saves:
     return saves.extra()["data"]
 
 
@@ -90,7 +92,7 @@ def test_the_state_is_divided_evenly_whatever_it_is_made_of(method, axes):
   state = built(8, method, **axes).abstract_state()
   sizes = {
     n: (x.size * x.dtype.itemsize, np.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize)
-    for n, x in names.named_leaves(state)
+    for n, x in rules.named_leaves(state)
   }
   whole, held = (sum(size[i] for size in sizes.values()) for i in (0, 1))
   largest = sorted(sizes, key=lambda n: -sizes[n][1])[:3]

@@ -12,8 +12,10 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
+from mim_jax.checkpoint import store
 from mim_jax.errors import InputError
-from mim_jax.train import checkpoint, metrics, names, numerics
+from mim_jax.monitor import metrics, numerics
+from mim_jax.optim import rules
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -42,7 +44,7 @@ def built(broken=(), **train):
 
 
 def newest(experiment, path):
-  with checkpoint.Checkpoints(path / "checkpoints") as saves:
+  with store.Checkpoints(path / "checkpoints") as saves:
     return saves.restore(experiment.abstract_state())
 
 
@@ -64,7 +66,7 @@ def test_stop_leaves_the_good_checkpoint_and_a_bundle(tmp_path):
   np.testing.assert_array_equal(
     experiment.data.train[np.asarray(told["samples"])]["image"], next(batches)["image"]
   )
-  assert told["parameter_norms"].keys() == dict(names.named_leaves(state.params)).keys()
+  assert told["parameter_norms"].keys() == dict(rules.named_leaves(state.params)).keys()
   assert all(isinstance(norm, float) for norm in told["parameter_norms"].values())
   assert told["gradient_norms"].keys() == told["parameter_norms"].keys()
 
@@ -79,7 +81,7 @@ def test_skip_goes_on_with_the_parameters_before(tmp_path, capsys):
   assert lines[3]["loss"] is None and lines[4]["loss"] > 0
   assert "2 of the steps up to 8 were not finite and skipped" in capsys.readouterr().err
   # What was learnt is what the other eight batches teach.
-  assert int(dict(names.named_leaves(state.opt_state))["0/count"]) == 8
+  assert int(dict(rules.named_leaves(state.opt_state))["0/count"]) == 8
 
 
 def test_skipping_without_end_stops(tmp_path):

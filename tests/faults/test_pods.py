@@ -12,8 +12,9 @@ import pytest
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.cli import main as cli
+from mim_jax.devices import topology
 from mim_jax.errors import InputError
-from mim_jax.train import names, topology
+from mim_jax.optim import rules
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -160,7 +161,7 @@ def test_mae_l_has_the_collectives_it_should(axis):
   config.train.mesh.update({"data": 1, "fsdp": 1, axis: 8})
   experiment = experiment_lib.Experiment(config)
   found = topology.compile_only(experiment, None)
-  sizes = {n: 4 * x.size for n, x in names.named_leaves(experiment.abstract_state().params)}
+  sizes = {n: 4 * x.size for n, x in rules.named_leaves(experiment.abstract_state().params)}
   kernels = [size for name, size in sizes.items() if name.endswith("kernel")]
   counts = {kind: count for kind, (count, _) in found["collectives"].items()}
   assert counts == EXPECTED[axis]

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from mim_jax.cli import main as cli
+from mim_jax.devices import distributed
 from mim_jax.errors import InputError, RunError
-from mim_jax.train import distributed, metrics
+from mim_jax.monitor import metrics
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs

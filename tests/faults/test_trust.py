@@ -8,8 +8,8 @@ import sys
 import jax
 import pytest
 
+from mim_jax.devices import compilation_cache
 from mim_jax.errors import InputError
-from mim_jax.train import cache
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -69,50 +69,50 @@ def options_of_jax():
 
 
 def test_the_cache_is_on_in_a_private_folder(tmp_path, monkeypatch, options_of_jax):
-  monkeypatch.delenv(cache.NAME, raising=False)
+  monkeypatch.delenv(compilation_cache.NAME, raising=False)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-  place = cache.start()
+  place = compilation_cache.start()
   assert place == tmp_path / "mim_jax" / "xla"
   assert jax.config.jax_compilation_cache_dir == str(place)
   assert place.stat().st_mode & 0o777 == 0o700
-  monkeypatch.setenv(cache.NAME, str(tmp_path / "mine"))
-  assert cache.start() == tmp_path / "mine"
+  monkeypatch.setenv(compilation_cache.NAME, str(tmp_path / "mine"))
+  assert compilation_cache.start() == tmp_path / "mine"
 
 
 def test_what_a_killed_process_left_in_the_cache_is_removed(tmp_path, monkeypatch, options_of_jax):
-  monkeypatch.delenv(cache.NAME, raising=False)
+  monkeypatch.delenv(compilation_cache.NAME, raising=False)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-  place = cache.default()
+  place = compilation_cache.default()
   place.mkdir(parents=True, mode=0o700)
   for name in ("jit_whole-1-cache", "jit_whole-1-atime", "jit_cut-2-cache"):
     (place / name).write_bytes(b"some")
-  cache.start()
+  compilation_cache.start()
   assert {x.name for x in place.glob("jit_*")} == {"jit_whole-1-cache", "jit_whole-1-atime"}
-  monkeypatch.setenv(cache.NAME, str(place))
+  monkeypatch.setenv(compilation_cache.NAME, str(place))
   jax.config.update("jax_compilation_cache_max_size", -1)
-  cache.start()
+  compilation_cache.start()
   assert jax.config.jax_compilation_cache_max_size == -1
 
 
 def test_a_home_that_can_not_be_written_to_means_no_cache(tmp_path, monkeypatch, options_of_jax):
   (tmp_path / "file").write_text("")
-  monkeypatch.delenv(cache.NAME, raising=False)
+  monkeypatch.delenv(compilation_cache.NAME, raising=False)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-  assert cache.start() is None
+  assert compilation_cache.start() is None
 
 
 def test_a_cache_that_others_can_write_to_is_refused(tmp_path, monkeypatch, options_of_jax):
   place = tmp_path / "a" / "cache"
-  cache.check(place)
+  compilation_cache.check(place)
   assert place.stat().st_mode & 0o777 == 0o700
   place.chmod(0o770)
-  monkeypatch.setenv(cache.NAME, str(place))
+  monkeypatch.setenv(compilation_cache.NAME, str(place))
   with pytest.raises(InputError, match=r"others may write to this compilation cache.*chmod 700"):
-    cache.start()
+    compilation_cache.start()
   place.chmod(0o700)
-  monkeypatch.setattr(cache.os, "geteuid", lambda: 12345)
+  monkeypatch.setattr(compilation_cache.os, "geteuid", lambda: 12345)
   with pytest.raises(InputError, match="belongs to user .*, not to you"):
-    cache.start()
+    compilation_cache.start()
 
 
 def test_one_entry_without_a_date_stops_jax_and_not_us(tmp_path):
@@ -123,6 +123,6 @@ def test_one_entry_without_a_date_stops_jax_and_not_us(tmp_path):
   ours = lru_cache.LRUCache(str(tmp_path), max_size=1000)
   with pytest.raises(FileNotFoundError):
     ours.put("ours", b"2")
-  cache.sweep(tmp_path)
+  compilation_cache.sweep(tmp_path)
   ours.put("ours", b"2")
   assert (ours.get("cut"), ours.get("ours")) == (None, b"2")

@@ -7,7 +7,7 @@ import pytest
 
 from mim_jax.errors import InputError
 from mim_jax.layers import quantizer
-from mim_jax.ops import codebook
+from mim_jax.ops import vector_quantization
 
 
 def quantize(**settings):
@@ -38,7 +38,7 @@ def test_values_are_codes_and_codes_are_found_again(unit):
   coded = jax.jit(model.apply)(variables, latents())
   codes = variables[quantizer.STATE]["codes"]
   np.testing.assert_allclose(coded.values, codes[coded.ids], atol=1e-6)
-  again = codebook.nearest(coded.values.reshape(-1, 4), codes)
+  again = vector_quantization.nearest(coded.values.reshape(-1, 4), codes)
   np.testing.assert_array_equal(again, coded.ids.reshape(-1))
   used = len(set(np.asarray(coded.ids).ravel().tolist()))
   np.testing.assert_allclose(coded.usage, used / 16)
@@ -84,17 +84,19 @@ def test_codes_follow_after_the_look_up_by_the_published_rule(unit):
   z = [
     jnp.tanh(latents() @ before["params"]["hidden"]["kernel"]) @ before["params"]["down"]["kernel"]
   ]
-  z = (codebook.unit(z[0]) if unit else z[0]).reshape(-1, 4)
-  count, sums = codebook.totals(z, coded.ids.reshape(-1), 16)
+  z = (vector_quantization.unit(z[0]) if unit else z[0]).reshape(-1, 4)
+  count, sums = vector_quantization.totals(z, coded.ids.reshape(-1), 16)
   share = count * 16 / 15  # 15 vectors: 1 is an even share
   np.testing.assert_allclose(new["usage"], 0.9 * old["usage"] + 0.1 * share, rtol=1e-5)
   if unit:
     np.testing.assert_allclose(
-      new["codes"], codebook.turned(old["codes"], count, sums, 0.9), atol=1e-6
+      new["codes"], vector_quantization.turned(old["codes"], count, sums, 0.9), atol=1e-6
     )
   else:
     running = 0.9 * old["sums"] + 0.1 * sums * 16 / 15
-    np.testing.assert_allclose(new["codes"], codebook.averaged(new["usage"], running), atol=1e-5)
+    np.testing.assert_allclose(
+      new["codes"], vector_quantization.averaged(new["usage"], running), atol=1e-5
+    )
 
 
 def test_codes_are_state_and_only_training_changes_it():

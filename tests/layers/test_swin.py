@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mim_jax.errors import InputError
-from mim_jax.layers import swin
+from mim_jax.layers import shifted_windows
 
 
 def block(shifted=True, window=4, heads=2):
-  return swin.Block(heads, window, shifted)
+  return shifted_windows.Block(heads, window, shifted)
 
 
 def image(grid, b=1, d=8, seed=0):
@@ -34,7 +34,7 @@ def sees(model, grid):
 )
 def test_windows_never_mix_across_the_border(grid, window, shifted):
   """A cell sees the cells of its window, and none else: not what the roll brings there, no padding."""
-  sides, shift = swin.layout(grid, window, shifted)
+  sides, shift = shifted_windows.layout(grid, window, shifted)
   cell = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1).reshape(-1, 2)
   place = (cell - np.asarray(shift)) // np.asarray(sides)  # -1: the strip before the first window
   together = (place[:, None] == place[None]).all(-1)
@@ -43,36 +43,38 @@ def test_windows_never_mix_across_the_border(grid, window, shifted):
 
 def test_short_axes_are_one_window_and_never_shift():
   """Swin-B with windows of 6 at 192 pixels: shifts of 3 but in the last stage, of 6 x 6."""
-  assert swin.layout((48, 48), 6, True) == ((6, 6), (3, 3))
-  assert swin.layout((6, 6), 6, True) == ((6, 6), (0, 0))
-  assert swin.layout((6, 12), 12, True) == ((6, 12), (0, 0))
-  assert swin.layout((5, 12), 6, True) == ((5, 6), (0, 3))
+  assert shifted_windows.layout((48, 48), 6, True) == ((6, 6), (3, 3))
+  assert shifted_windows.layout((6, 6), 6, True) == ((6, 6), (0, 0))
+  assert shifted_windows.layout((6, 12), 12, True) == ((6, 12), (0, 0))
+  assert shifted_windows.layout((5, 12), 6, True) == ((5, 6), (0, 3))
 
 
 @pytest.mark.parametrize(("grid", "window"), [((8, 8), (4, 4)), ((6, 9), (4, 2)), ((3, 3), (3, 3))])
 @pytest.mark.parametrize("shift", [(0, 0), (1, 2)])
 def test_joining_undoes_cutting(grid, window, shift):
   x = image(grid, b=2)
-  np.testing.assert_array_equal(swin.joined(swin.cut(x, window, shift), grid, window, shift), x)
+  np.testing.assert_array_equal(
+    shifted_windows.joined(shifted_windows.cut(x, window, shift), grid, window, shift), x
+  )
 
 
 def test_windows_are_squares_of_the_image_row_by_row():
   x = jnp.arange(16.0).reshape(1, 4, 4, 1)
-  cut = swin.cut(x, (2, 2), (0, 0))[..., 0]
+  cut = shifted_windows.cut(x, (2, 2), (0, 0))[..., 0]
   np.testing.assert_array_equal(cut, [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]])
-  moved = swin.cut(x, (2, 2), (1, 1))[0, :, 0]
+  moved = shifted_windows.cut(x, (2, 2), (1, 1))[0, :, 0]
   np.testing.assert_array_equal(moved, [5, 6, 9, 10])
 
 
 def test_without_a_shift_and_padding_nothing_is_masked():
-  assert swin.same_region((8, 8), (4, 4), (0, 0)) is None
-  assert swin.same_region((8, 8), (4, 4), (2, 2)).shape == (4, 16, 16)
-  assert swin.same_region((6, 8), (4, 4), (0, 0)) is not None
+  assert shifted_windows.same_region((8, 8), (4, 4), (0, 0)) is None
+  assert shifted_windows.same_region((8, 8), (4, 4), (2, 2)).shape == (4, 16, 16)
+  assert shifted_windows.same_region((6, 8), (4, 4), (0, 0)) is not None
 
 
 def test_merging_takes_neighbours_column_by_column():
   x = jnp.arange(8.0).reshape(1, 2, 4, 1)
-  model = swin.Merge()
+  model = shifted_windows.Merge()
   params = model.init(jax.random.key(0), x)["params"]
   assert params["reduce"]["kernel"].shape == (4, 2)
   assert "bias" not in params["reduce"]
@@ -86,7 +88,7 @@ def test_merging_takes_neighbours_column_by_column():
 
 def test_an_odd_grid_cannot_be_merged():
   with pytest.raises(InputError, match=r"grid of 3 x 4 can't be halved.*multiples"):
-    swin.Merge().init(jax.random.key(0), image((3, 4)))
+    shifted_windows.Merge().init(jax.random.key(0), image((3, 4)))
 
 
 def test_the_table_is_what_tells_places_apart():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mim_jax import core, losses
+from mim_jax.methods import hpm
 
 
 def by_pairs(scores, errors, real):
@@ -29,7 +30,7 @@ def draw(seed=0, shape=(3, 2, 7)):
 
 def test_the_weighted_mean_is_that_over_all_pairs_of_the_batch():
   scores, errors, weight = draw()
-  found = core.weighted_mean(*losses.pairwise_order(*map(jnp.asarray, (scores, errors, weight))))
+  found = core.weighted_mean(*hpm.pairwise_order(*map(jnp.asarray, (scores, errors, weight))))
   sums = [by_pairs(scores[i], errors[i], weight[i]) for i in np.ndindex(3, 2)]
   total, count = map(sum, zip(*sums, strict=True))
   np.testing.assert_allclose(found, total / count, rtol=1e-5)
@@ -40,7 +41,7 @@ def test_it_starts_at_ln_2_and_falls_to_0_with_the_right_order():
   weight = jnp.ones_like(errors)
 
   def cost(scores):
-    return core.weighted_mean(*losses.pairwise_order(scores, errors, weight))
+    return core.weighted_mean(*hpm.pairwise_order(scores, errors, weight))
 
   np.testing.assert_allclose(cost(jnp.zeros_like(errors)), np.log(2), rtol=1e-6)
   assert cost(100 * errors) < 1e-6
@@ -53,12 +54,12 @@ def test_it_starts_at_ln_2_and_falls_to_0_with_the_right_order():
 
 def test_without_any_pair_it_is_0():
   same = jnp.ones((2, 1, 4))
-  assert core.weighted_mean(*losses.pairwise_order(same, same, same)) == 0
+  assert core.weighted_mean(*hpm.pairwise_order(same, same, same)) == 0
 
 
 def test_errors_get_no_gradient():
   scores, errors, weight = map(jnp.asarray, draw())
-  for loss in (losses.pairwise_order, losses.standardized_error):
+  for loss in (hpm.pairwise_order, hpm.standardized_error):
     gradient = jax.grad(lambda e, f=loss: core.weighted_mean(*f(scores, e, weight)))(errors)
     np.testing.assert_array_equal(gradient, 0)
 
@@ -66,9 +67,7 @@ def test_errors_get_no_gradient():
 def test_standardized_errors_are_those_of_the_group():
   scores, errors, weight = draw()
   weight[:, :, :3] = 1
-  found = core.weighted_mean(
-    *losses.standardized_error(*map(jnp.asarray, (scores, errors, weight)))
-  )
+  found = core.weighted_mean(*hpm.standardized_error(*map(jnp.asarray, (scores, errors, weight))))
   parts = []
   for i in np.ndindex(3, 2):
     kept = weight[i] > 0

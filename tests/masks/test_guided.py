@@ -78,7 +78,7 @@ def test_attended_tokens_stay_as_often_as_in_the_sequential_draw():
   guide = np.array([0.4, 0.25, 0.2, 0.1, 0.05])
   b = 20_000
   half = jnp.tile(jnp.asarray(0.5 * guide, jnp.float32)[None], (b, 1))  # its sum does not matter
-  mask = masks.attended(jax.random.key(0), tokens_of(b, 5), half, ratio=0.5)
+  mask = masks.attention_sampled(jax.random.key(0), tokens_of(b, 5), half, ratio=0.5)
   covers(mask, 5)
   counts = np.bincount(np.asarray(mask.visible).ravel(), minlength=5) / b
   np.testing.assert_allclose(counts, chances(guide, 2), atol=5 * 0.5 / b**0.5)
@@ -87,17 +87,21 @@ def test_attended_tokens_stay_as_often_as_in_the_sequential_draw():
 
 def test_attended_has_the_published_count_and_unattended_tokens_come_last():
   guide = jnp.zeros((4, 196)).at[:, :60].set(1 / 60)
-  mask = masks.attended(jax.random.key(0), tokens_of(4, 196), guide, ratio=0.7)
+  mask = masks.attention_sampled(jax.random.key(0), tokens_of(4, 196), guide, ratio=0.7)
   assert mask.visible.shape == (4, 58)
   assert np.asarray(mask.visible).max() < 60
   covers(mask, 196)
   assert np.isfinite(
-    masks.attended(jax.random.key(0), tokens_of(4, 196), 0 * guide, ratio=0.7).visible
+    masks.attention_sampled(jax.random.key(0), tokens_of(4, 196), 0 * guide, ratio=0.7).visible
   ).all()
 
 
 @pytest.mark.parametrize(
-  "draw", [lambda *a: masks.attended(*a, ratio=0.5), lambda *a: masks.easy_to_hard(*a, **PUBLISHED)]
+  "draw",
+  [
+    lambda *a: masks.attention_sampled(*a, ratio=0.5),
+    lambda *a: masks.easy_to_hard(*a, **PUBLISHED),
+  ],
 )
 def test_no_gradient_and_no_missing_or_misfitting_guide(draw):
   def place(guide):

@@ -25,7 +25,7 @@ def tokens_of(grid, b):
 
 @functools.cache
 def draw(grid=(14, 14), b=B, seed=0, **settings):
-  make = jax.jit(lambda key: rectangles.context_and_targets(key, tokens_of(grid, b), **settings))
+  make = jax.jit(lambda key: rectangles.multi_block(key, tokens_of(grid, b), **settings))
   return jax.device_get(make(jax.random.key(seed)))
 
 
@@ -173,6 +173,6 @@ def test_targets_are_given_up_before_the_context_vanishes():
 
 def test_refuses_a_grid_on_which_nothing_may_be_left():
   with pytest.raises(InputError, match=r"vanish behind a target.*objective.mask.context"):
-    rectangles.context_and_targets(
+    rectangles.multi_block(
       jax.random.key(0), tokens_of((4, 4), 1), scale=(0.9, 1.0), aspect=(1.0, 1.0)
     )

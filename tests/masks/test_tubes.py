@@ -58,7 +58,7 @@ def test_every_cell_is_hidden_equally_often_and_clips_differ():
 
 def test_few_shows_uniformly_drawn_tokens_but_at_least_one():
   tokens = grid_tokens(4000, 4, 4)
-  mask = masks.few(jax.random.key(0), tokens, ratio=0.985)
+  mask = masks.random_keep_few(jax.random.key(0), tokens, ratio=0.985)
   assert (mask.visible.shape, mask.masked.shape) == ((4000, 1), (4000, 1, 15))
   share = np.bincount(np.asarray(mask.visible).ravel(), minlength=16) / 4000
   np.testing.assert_allclose(share, 1 / 16, atol=0.015)
@@ -73,4 +73,4 @@ def test_masks_that_cannot_be_are_explained():
     masks.tube(jax.random.key(0), grid_tokens(1, 2, 2, 2), ratio=0.1)
   for ratio in (0.0, 1.0):
     with pytest.raises(InputError, match="of 16 tokens visible"):
-      masks.few(jax.random.key(0), grid_tokens(1, 4, 4), ratio=ratio)
+      masks.random_keep_few(jax.random.key(0), grid_tokens(1, 4, 4), ratio=ratio)

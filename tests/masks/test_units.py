@@ -21,7 +21,7 @@ def tokens_of(b=4, grid=(14, 14)):
 )
 def test_published_counts_and_whole_squares(grid, unit, hidden):
   """SimMIM: 30 of 49 squares for ViT-B at 224 pixels, 22 of 36 for Swin-B at 192."""
-  mask = masks.coarse(jax.random.key(0), tokens_of(grid=grid), ratio=0.6, unit=unit)
+  mask = masks.random_blocks(jax.random.key(0), tokens_of(grid=grid), ratio=0.6, unit=unit)
   assert mask.masked.shape == (4, 1, hidden)
   assert mask.visible.shape[1] == grid[0] * grid[1] - hidden
   flags = np.zeros((4, grid[0] * grid[1]), bool)
@@ -34,7 +34,7 @@ def test_published_counts_and_whole_squares(grid, unit, hidden):
 
 
 def test_every_square_is_as_likely():
-  mask = masks.coarse(jax.random.key(0), tokens_of(4000, (8, 8)), ratio=0.6, unit=2)
+  mask = masks.random_blocks(jax.random.key(0), tokens_of(4000, (8, 8)), ratio=0.6, unit=2)
   share = np.bincount(np.asarray(mask.masked).ravel(), minlength=64) / 4000
   np.testing.assert_allclose(share, 10 / 16, atol=0.04)
 
@@ -46,6 +46,6 @@ def test_counts_round_up_but_not_for_a_rounding_error(squares, ratio, hidden):
 
 def test_what_cannot_be_is_refused():
   with pytest.raises(InputError, match=r"squares of 3 x 3 tokens do not tile the grid \(14, 14\)"):
-    masks.coarse(jax.random.key(0), tokens_of(), ratio=0.6, unit=3)
+    masks.random_blocks(jax.random.key(0), tokens_of(), ratio=0.6, unit=3)
   with pytest.raises(InputError, match="ratio 0.9 hides 4 of 4 squares"):
-    masks.coarse(jax.random.key(0), tokens_of(grid=(4, 4)), ratio=0.9, unit=2)
+    masks.random_blocks(jax.random.key(0), tokens_of(grid=(4, 4)), ratio=0.9, unit=2)

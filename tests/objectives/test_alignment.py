@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
-from mim_jax import core, encoders, experiment, losses, masks, objectives, targets, teachers
+from mim_jax import core, encoders, experiment, losses, masks, teachers
 from mim_jax.errors import InputError
+from mim_jax.methods import maskalign
 from mim_jax.ops import positions
 from mim_jax.teachers import frozen
 
@@ -34,12 +35,12 @@ def loss_of(predict, wanted, guide):
     encoder=encoder,
     predictor=lambda latents, mask: predict(latents, mask),
   )
-  return objectives.align_visible(
+  return maskalign.distill_visible(
     parts,
     {"image": None},
     core.Step(jax.random.key(0), 0, 0),
     None,
-    mask=lambda *args: masks.attended(*args, ratio=0.5),
+    mask=lambda *args: masks.attention_sampled(*args, ratio=0.5),
     target=lambda batch, teachers: (wanted, guide),
     loss=lambda a, b: losses.smooth_l1(a, b, scale=2.0),
     layers=(1, 2),
@@ -77,9 +78,9 @@ def teacher():
   return types.SimpleNamespace(frozen=bound), batch
 
 
-def attended(teacher, **settings):
+def attention_sampled(teacher, **settings):
   settings = dict(layers=(-2, -1), view=lambda image: image) | settings
-  return targets.attended_layers(teacher[1], teacher[0], **settings)
+  return maskalign.attended_layers(teacher[1], teacher[0], **settings)
 
 
 def test_targets_are_white_and_behind_blocks_not_behind_the_last_norm(teacher):

@@ -9,8 +9,9 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
-from mim_jax import losses, predictors
-from mim_jax.train import mesh, names
+from mim_jax import losses
+from mim_jax.devices import mesh
+from mim_jax.optim import rules
 
 STEPS = 500_000
 
@@ -49,7 +50,7 @@ def test_the_losses_share_no_parameter():
 
   prediction, clustering = both(state.params)
   reached = [
-    {name.partition("/")[0] for name, g in names.named_leaves(grads) if np.abs(g).max() > 0}
+    {name.partition("/")[0] for name, g in rules.named_leaves(grads) if np.abs(g).max() > 0}
     for grads in (prediction, clustering)
   ]
   assert reached == [{"tokenizer", "encoder", "predictor", "head"}, {"clusters"}]
@@ -71,11 +72,11 @@ def test_the_loss_by_hand():
 def test_the_heads_by_hand():
   x = jnp.asarray([[[3.0, 4.0], [0.0, 0.0]]])
   kernel = jnp.asarray([[2.0, 0.0, -1.0], [0.0, 0.5, -1.0]])
-  linear = predictors.LinearPrototypes(3).apply(
+  linear = heads.LinearPrototypes(3).apply(
     {"params": dict(kernel=kernel, bias=jnp.asarray([0.1, 0.2, 0.3]))}, x
   )
   np.testing.assert_allclose(linear, [[[1.3, 0.6, -1.1], [0.1, 0.2, 0.3]]], rtol=1e-6)
-  cosine = predictors.CosinePrototypes(3).apply(
+  cosine = heads.CosinePrototypes(3).apply(
     {"params": dict(kernel=kernel, gain=jnp.asarray([1.0, 1.0, 2.0]))}, x
   )
   wanted = [[[0.6, 0.8, -2 * 1.4 / 2**0.5], [0, 0, 0]]]
@@ -85,7 +86,7 @@ def test_the_heads_by_hand():
 def test_first_scores_have_deviation_one():
   """So that the first assignments at temperature 0.06 are neither flat nor hard."""
   x = jax.random.normal(jax.random.key(0), (1, 64, 48))
-  head = predictors.LinearPrototypes(256)
+  head = heads.LinearPrototypes(256)
   scores = head.apply(head.init(jax.random.key(1), x), x)
   assert abs(float(jnp.std(scores)) - 1) < 0.1
 
@@ -123,7 +124,7 @@ def test_every_parameter_has_the_published_decay_and_rate():
   experiment, state, _ = small()
   settings = experiment.config.optimizer
   rules = {
-    key: dict(names.named_leaves(names.by_rule(settings[key], state.params, key)))
+    key: dict(rules.named_leaves(rules.by_rule(settings[key], state.params, key)))
     for key in ("decay", "rate")
   }
   wanted = {  # factor on the decay 0.1, on the rate 1e-3

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mim_jax import core, losses, objectives
+from mim_jax import core, losses
 from mim_jax.layers import quantizer
+from mim_jax.methods import codebook
 
 TRUTH = jnp.arange(24.0).reshape(2, 4, 3)
 
@@ -26,7 +27,7 @@ def parts(distance):
 def test_the_loss_is_what_decoding_misses_and_how_far_codes_are():
   distance = jnp.asarray([[1.0, 2, 3, 4], [5, 6, 7, 8]])
   step = core.Step(jax.random.key(0), jnp.zeros([], jnp.int32), jnp.zeros([]))
-  loss, metrics = objectives.learn_codes(
+  loss, metrics = codebook.learn_codes(
     parts(distance),
     {"image": TRUTH},
     step,

@@ -12,7 +12,7 @@ from mim_jax import config as config_lib
 from mim_jax import core, losses
 from mim_jax import experiment as experiment_lib
 from mim_jax.errors import InputError
-from mim_jax.objectives import distillation
+from mim_jax.methods import ibot as distillation
 
 LOSS = functools.partial(losses.soft_cross_entropy, temperature=0.1)
 
@@ -183,6 +183,6 @@ def test_centres_follow_and_the_frozen_map_waits():
 
 def test_targets_may_be_balanced_and_other_words_are_refused():
   c = config_lib.get_config("ibot", "dataset=digits,targets=sinkhorn")
-  assert c.parts.patch_targets.part.endswith("Balanced")
+  assert c.parts.patch_targets.part.endswith("SinkhornTargets")
   with pytest.raises(InputError, match=r"targets: 'sinkhron'.*sinkhorn"):
     config_lib.get_config("ibot", "targets=sinkhron")

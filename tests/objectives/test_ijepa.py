@@ -64,7 +64,7 @@ def test_targets_are_asked_for_apart():
   experiment, state, batch = nano()
   parts = experiment.parts.bind({"params": state.params})
   tokens = parts.tokenizer(batch["image"])
-  mask = rectangles.context_and_targets(jax.random.key(0), tokens)
+  mask = rectangles.multi_block(jax.random.key(0), tokens)
   latents = parts.encoder(tokens, mask)
   whole = parts.predictor(latents, mask)
   for g in range(4):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
-from mim_jax import core, losses, masks, objectives
-from mim_jax.objectives import layers
+from mim_jax import core, losses, masks
+from mim_jax.methods import localmim
+from mim_jax.methods import localmim as layers
 from mim_jax.ops import positions
 
 
@@ -45,7 +46,7 @@ def test_losses_are_added_and_only_hidden_cells_count():
     encoder=encoder,
     predictor=lambda latents, mask: [0 * fine[:, None], 0 * coarse[:, None]],
   )
-  total, metrics = objectives.predict_scales(
+  total, metrics = localmim.predict_multiscale(
     parts,
     {"image": None},
     core.Step(None, 0, 0),

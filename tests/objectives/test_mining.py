@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
-from mim_jax import core, encoders, losses, masks, objectives, predictors, targets, tokenizers
-from mim_jax.train import names
+from mim_jax import core, encoders, losses, masks, targets, tokenizers
+from mim_jax.methods import hpm
+from mim_jax.optim import rules
 
 WHOLE = dict(ratio=0.5, start=1.0, end=1.0)  # all masked tokens are the hardest
 
@@ -19,7 +20,7 @@ class Parts(nn.Module):
   def setup(self):
     self.tokenizer = tokenizers.ImagePatches(patch=2, width=8)
     self.encoder = encoders.ViT(depth=1, heads=2)
-    self.predictor = predictors.Ranked(width=8, depth=1, heads=2, target_width=4)
+    self.predictor = hpm.LossPredictingDecoder(width=8, depth=1, heads=2, target_width=4)
 
 
 def objective(parts, batch, slow, weight=1.0, drawn=None):
@@ -29,7 +30,7 @@ def objective(parts, batch, slow, weight=1.0, drawn=None):
       drawn.append((guide, found))
     return found
 
-  return objectives.hard_patches(
+  return hpm.mine_hard_patches(
     parts,
     batch,
     core.Step(jax.random.key(0), jnp.int32(3), jnp.float32(0.5)),
@@ -37,7 +38,7 @@ def objective(parts, batch, slow, weight=1.0, drawn=None):
     mask=mask,
     target=lambda batch, teachers: targets.pixels(batch, patch=2, normalize=False),
     loss=losses.squared_error,
-    ranking=losses.pairwise_order,
+    ranking=hpm.pairwise_order,
     weight=weight,
   )
 
@@ -64,12 +65,12 @@ def test_the_slow_copy_sees_the_whole_image_and_its_hardest_patches_are_masked(s
   drawn = []
   run(setting, drawn=drawn)
   (guide, mask) = drawn[0]
-  np.testing.assert_array_equal(guide, objectives.difficulty(parts.bind(slow), batch["image"]))
+  np.testing.assert_array_equal(guide, hpm.difficulty(parts.bind(slow), batch["image"]))
   expected = np.argsort(-np.asarray(guide), 1)[:, :8]
   np.testing.assert_array_equal(np.sort(mask.masked[:, 0], 1), np.sort(expected, 1))
   # Every patch of the image counts for the guess of every other.
   far = batch["image"].at[:, 0, 0].add(3.0)
-  moved = objectives.difficulty(parts.bind(slow), far) - guide
+  moved = hpm.difficulty(parts.bind(slow), far) - guide
   assert (np.abs(moved) > 1e-6).all()
 
 
@@ -79,7 +80,7 @@ def test_ranking_trains_encoder_stem_and_ranker_but_not_the_other_head(setting):
   reached = {
     name: (np.abs(g).max() > 1e-9, np.abs(p).max() > 1e-9)
     for (name, g), (_, p) in zip(
-      names.named_leaves(ranking), names.named_leaves(prediction), strict=True
+      rules.named_leaves(ranking), rules.named_leaves(prediction), strict=True
     )
   }
   for name, found in reached.items():

@@ -10,9 +10,10 @@ import pytest
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax import losses, targets, tokenizers
+from mim_jax.devices import mesh
 from mim_jax.errors import InputError
-from mim_jax.objectives import signals
-from mim_jax.train import mesh, names
+from mim_jax.methods import multimae as signals
+from mim_jax.optim import rules
 
 
 @functools.cache
@@ -79,7 +80,7 @@ def encoded(names_):
   batch = experiment.view(experiment.data.test[np.arange(3)])
 
   def encode(parts):
-    return signals.encode_signals(parts, batch, signals=names_)
+    return signals.encode_modalities(parts, batch, signals=names_)
 
   return jax.jit(lambda: experiment.parts.apply({"params": state.params}, method=encode))()
 
@@ -160,7 +161,7 @@ def test_the_published_numbers(published):
 
 def test_every_parameter_decays():
   experiment, state, _ = small()
-  factors = names.by_rule(experiment.config.optimizer.decay, state.params, "decay")
+  factors = rules.by_rule(experiment.config.optimizer.decay, state.params, "decay")
   assert set(jax.tree.leaves(factors)) == {1.0}
 
 

@@ -42,9 +42,9 @@ def test_a_view_is_normalised_anew():
     mean, std = (jnp.asarray(x)[None, None, None] for x in pair)
     return (pixels - mean) / std
 
-  found = resize.view(normal(ours), size=(4, 4), seen=ours, wanted=theirs)
+  found = resize.teacher_view(normal(ours), size=(4, 4), seen=ours, wanted=theirs)
   np.testing.assert_allclose(found, normal(theirs), atol=1e-5)
-  same = resize.view(normal(ours), size=(4, 4), seen=ours, wanted=ours)
+  same = resize.teacher_view(normal(ours), size=(4, 4), seen=ours, wanted=ours)
   np.testing.assert_array_equal(same, normal(ours))
   with pytest.raises(InputError, match="2 numbers of mean or deviation for 3 channels"):
-    resize.view(pixels, size=(4, 4), seen=ours, wanted=((0.1, 0.2), (0.5, 0.6)))
+    resize.teacher_view(pixels, size=(4, 4), seen=ours, wanted=((0.1, 0.2), (0.5, 0.6)))

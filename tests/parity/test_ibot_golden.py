@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core, losses, objectives, predictors
+from mim_jax import core, losses, schedules
 from mim_jax.config import get_config, part
-from mim_jax.train import schedules
+from mim_jax.methods import ibot
 from mim_jax.weights import layouts, published, table
 from mim_jax.weights import parts as parts_lib
 from mim_jax.weights.layouts import base
@@ -54,14 +54,14 @@ def masked(tokens, hidden):
 def steps():
   """Of two steps [(loss, metrics, centres, gradients by their names)]."""
   (variables, config), (slow, _) = (drawn(NOTE[n], NOTE["seeds"][i]) for i, n in enumerate(NAMES))
-  config.parts.class_targets = config.parts.patch_targets = part(predictors.Centred)
+  config.parts.class_targets = config.parts.patch_targets = part(ibot.CenteredTargets)
   module, (batch, hidden) = parts_lib.parts_of(config), views()
   rising = functools.partial(schedules.linear, start=0.04, end=0.07, until=2 / EPOCHS, stairs=6)
 
   def loss(params, centres, progress):
     gone = iter(hidden)
     objective = functools.partial(
-      objectives.distill_views,
+      ibot.distill_views,
       mask=lambda key, tokens, progress: masked(tokens, next(gone)),
       loss=functools.partial(losses.soft_cross_entropy, temperature=0.1),
       temperature=rising,

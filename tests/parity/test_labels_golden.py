@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax.data import sources
-from mim_jax.evaluate import finetune, network, recipes, supervised
+from mim_jax.data.image import sources
+from mim_jax.evaluate import network
+from mim_jax.evaluate.trained import recipes, supervised, tuning
 from mim_jax.weights import export, files, published
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
@@ -148,7 +149,7 @@ def test_fine_tuning_takes_the_recorded_steps(golden, tmp_path, record):
   config = net.body.config
   settings = dict(rate=note["lr"], warmup=note["warmup"], layer_decay=note["layer_decay"])
   settings |= dict(weight_decay=0.05, drop_path=0.0, b2=0.999, blocks=None, pool="mean", ema=0.0)
-  net, recipe = finetune.tuned(net, data(), **settings, epochs=1.0, batch_size=8, smoothing=0.1)
+  net, recipe = tuning.tuned(net, data(), **settings, epochs=1.0, batch_size=8, smoothing=0.1)
   recipe = dataclasses.replace(recipe, augment=lambda key, view: view)
   state, fixed, transform, rates = started(net, head, recipe, note)
   assert not fixed
@@ -196,7 +197,7 @@ def compare(golden, prefix, found):
 def test_the_linear_probe_takes_the_recorded_steps(golden, record):
   note = json.loads(str(golden["linear/note"]))
   net, head = imported(drawn(note))
-  recipe = finetune.lars_recipe(
+  recipe = tuning.lars_recipe(
     net, data(), epochs=1.0, batch_size=8, rate=note["lr"], warmup=note["warmup"], pool="class"
   )
   recipe = dataclasses.replace(recipe, augment=lambda key, view: view)

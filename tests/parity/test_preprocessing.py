@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from mim_jax.data import augment
+from mim_jax.data.image import augment
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DRAWS, TRIES = 10_000, 10

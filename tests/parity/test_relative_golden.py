@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from mim_jax.ops import relative
+from mim_jax.ops import relative_positions
 
 GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "relative_tables.npz")
 # key: seed and number of heads of the table, rows of a prefix, spacing
@@ -23,9 +23,9 @@ CASES = {
 def test_tables_of_other_grids_are_those_of_the_reference(case):
   seed, heads, prefix, spacing = CASES[case]
   h, w, *new = map(int, case.split("/")[1].split())
-  rows = relative.table_rows((h, w), prefix)
+  rows = relative_positions.table_rows((h, w), prefix)
   table = np.random.default_rng(seed).normal(size=(rows, heads)).astype(np.float32)
-  found = relative.resized(table, (h, w), tuple(new), spacing=spacing)
+  found = relative_positions.resized(table, (h, w), tuple(new), spacing=spacing)
   expected = GOLDEN[case]
   assert found.shape == expected.shape
   assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
-from mim_jax import core, masks
+from mim_jax import core, masks, schedules
 from mim_jax.masks import blocks
 from mim_jax.ops import positions
-from mim_jax.train import schedules
 from mim_jax.weights import export, layouts, parts, published, table
 
 GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "starts_and_masks.npz")
@@ -159,7 +158,9 @@ def beit_blocks(key):
 
 MASKS = {
   "mae": lambda key: hidden_by(masks.random(key, tokens((14, 14)), ratio=0.75), 196),
-  "simmim": lambda key: hidden_by(masks.coarse(key, tokens((48, 48)), ratio=0.6, unit=8), 2304),
+  "simmim": lambda key: hidden_by(
+    masks.random_blocks(key, tokens((48, 48)), ratio=0.6, unit=8), 2304
+  ),
   "videomae": lambda key: hidden_by(masks.tube(key, tokens((8, 14, 14)), ratio=0.9), 1568),
   "ibot": lambda key: hidden_by(masks.blocks_by_chance(key, tokens((14, 14)), chance=1.0), 196),
   "beit": lambda key: beit_blocks(key).reshape(DRAWS, -1),

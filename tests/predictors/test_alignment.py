@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from mim_jax import core, predictors
+from mim_jax import core
 from mim_jax.errors import InputError
+from mim_jax.methods import maskalign
 
 
 def layers_of(count, b=2, v=3, d=4):
@@ -22,7 +23,7 @@ def layers_of(count, b=2, v=3, d=4):
 )
 def test_each_row_is_a_mixture_of_all_layers_and_its_own_linear_map(start, expected):
   latents, values = layers_of(3)
-  model = predictors.Aligner(width=5, rows=(-2, -1), start=start)
+  model = maskalign.DynamicAlignment(width=5, rows=(-2, -1), start=start)
   params = model.init(jax.random.key(1), latents)["params"]
   np.testing.assert_allclose(params["mixing"], expected, rtol=1e-6)
   found = model.apply({"params": params}, latents)
@@ -36,6 +37,6 @@ def test_each_row_is_a_mixture_of_all_layers_and_its_own_linear_map(start, expec
 def test_rows_that_do_not_exist_are_refused():
   latents, _ = layers_of(3)
   with pytest.raises(InputError, match=r"layer 4 does not exist.*1\.\.3"):
-    predictors.Aligner(width=5, rows=(4,)).init(jax.random.key(1), latents)
+    maskalign.DynamicAlignment(width=5, rows=(4,)).init(jax.random.key(1), latents)
   with pytest.raises(InputError, match="'sum' is unknown"):
-    predictors.Aligner(width=5, rows=(1,), start="sum").init(jax.random.key(1), latents)
+    maskalign.DynamicAlignment(width=5, rows=(1,), start="sum").init(jax.random.key(1), latents)

@@ -22,7 +22,7 @@ def latents(seed, n, k=1):
 def drawn():
   where = jnp.broadcast_to(positions.grid_positions((3, 3)), (2, 9, 2))
   tokens = core.Tokens(jnp.zeros((2, 9, 1)), where, grid=(3, 3))
-  return masks.few(jax.random.key(4), tokens, ratio=0.7)
+  return masks.random_keep_few(jax.random.key(4), tokens, ratio=0.7)
 
 
 SEEN, WHOLE, MASK = latents(0, 2), latents(1, 9), drawn()
@@ -93,7 +93,9 @@ def test_both_views_are_encoded_and_both_get_gradients():
       batch,
       step,
       types.SimpleNamespace(),
-      mask=lambda key, tokens, guide=None, progress=None: masks.few(key, tokens, ratio=0.985),
+      mask=lambda key, tokens, guide=None, progress=None: masks.random_keep_few(
+        key, tokens, ratio=0.985
+      ),
       target=lambda batch, teachers: jax.lax.stop_gradient(targets.pixels(batch, patch=2)),
       loss=losses.squared_error,
     )[0]

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mim_jax import core, masks, predictors
+from mim_jax.methods import hpm
 from mim_jax.ops import positions
 
 SHAPE = dict(width=16, depth=1, heads=2, target_width=5)
@@ -34,7 +35,7 @@ def drawn(model, latents, mask):
 
 def test_the_reconstruction_is_that_of_the_plain_decoder():
   _, mask, latents = setting()
-  model = predictors.Ranked(**SHAPE)
+  model = hpm.LossPredictingDecoder(**SHAPE)
   params = drawn(model, latents, mask)["params"]
   kept = {k: params[k] for k in ("embed", "mask_token", "stack", "norm", "head")}
   expected = predictors.Transformer(**SHAPE).apply({"params": kept}, latents, mask)
@@ -46,7 +47,7 @@ def test_the_reconstruction_is_that_of_the_plain_decoder():
 def test_scores_of_visible_and_masked_tokens_lie_where_they_belong():
   """Without attention to others, a token's score depends on its own latent and place alone."""
   tokens, mask, latents = setting()
-  model = predictors.Ranked(**SHAPE)
+  model = hpm.LossPredictingDecoder(**SHAPE)
   params = drawn(model, latents, mask)
   seen, asked = model.apply(params, latents, mask, method="scores")
   assert seen.shape == (2, 1, 8)
@@ -61,7 +62,7 @@ def test_scores_of_visible_and_masked_tokens_lie_where_they_belong():
 
 def test_all_tokens_can_be_scored_with_none_masked():
   tokens, mask, latents = setting()
-  model = predictors.Ranked(**SHAPE)
+  model = hpm.LossPredictingDecoder(**SHAPE)
   params = drawn(model, latents, mask)
   every = jnp.broadcast_to(jnp.arange(16, dtype=jnp.int32), (2, 16))
   whole = core.Latents(tokens.values, latents.prefix)
@@ -73,7 +74,7 @@ def test_all_tokens_can_be_scored_with_none_masked():
 
 def test_scores_start_near_zero_as_the_mean_of_many_outputs_does():
   _, mask, latents = setting()
-  model = predictors.Ranked(width=512, depth=0, heads=2, target_width=768)
+  model = hpm.LossPredictingDecoder(width=512, depth=0, heads=2, target_width=768)
   params = model.init(jax.random.key(2), latents, mask, method="scores")["params"]
   np.testing.assert_allclose(np.std(params["ranking_head"]["kernel"]), 0.0014, rtol=0.1)
   assert "bias" not in params["ranking_head"]

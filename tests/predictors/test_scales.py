@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core, masks, predictors
+from mim_jax import core, masks
 from mim_jax.errors import InputError
+from mim_jax.methods import localmim
+from mim_jax.methods import localmim as scales
 from mim_jax.ops import positions
-from mim_jax.predictors import scales
 
 SHAPE = dict(width=16, depth=1, heads=2)
 
@@ -31,7 +32,7 @@ def drawn(model, taps, mask):
 
 def test_every_layer_has_its_own_decoder_and_number_of_cells():
   _, mask, taps = setting(4)
-  model = predictors.MultiScale(**SHAPE, scales=(4.0, 2.0, 1.0, 0.5), target_widths=(3, 4, 5, 6))
+  model = localmim.MultiScale(**SHAPE, scales=(4.0, 2.0, 1.0, 0.5), target_widths=(3, 4, 5, 6))
   params = jax.eval_shape(model.init, jax.random.key(2), taps, mask)
   found = jax.eval_shape(model.apply, params, taps, mask)
   assert [x.shape for x in found] == [(2, 1, 256, 3), (2, 1, 64, 4), (2, 1, 16, 5), (2, 1, 4, 6)]
@@ -74,7 +75,7 @@ def test_upsampling_is_a_transposed_convolution():
 
 def test_the_order_of_visible_tokens_does_not_matter():
   tokens, mask, taps = setting(1)
-  model = predictors.MultiScale(**SHAPE, scales=(1.0,), target_widths=(3,))
+  model = localmim.MultiScale(**SHAPE, scales=(1.0,), target_widths=(3,))
   params = drawn(model, taps, mask)
   moved = core.split(tokens, mask.visible[:, ::-1], mask.masked)
   reverse = [core.Latents(taps[0].values[:, ::-1], taps[0].prefix)]
@@ -89,7 +90,7 @@ def test_padding_is_as_if_it_were_not_there():
   padded = core.split(tokens, jnp.concatenate([mask.visible, extra], 1), mask.masked, valid=valid)
   noise = jax.random.normal(jax.random.key(4), (2, 3, 12))
   longer = [core.Latents(jnp.concatenate([taps[0].values, noise], 1), taps[0].prefix)]
-  model = predictors.MultiScale(**SHAPE, scales=(1.0,), target_widths=(3,))
+  model = localmim.MultiScale(**SHAPE, scales=(1.0,), target_widths=(3,))
   params = drawn(model, taps, mask)
   first, second = model.apply(params, taps, mask), model.apply(params, longer, padded)
   np.testing.assert_allclose(first[0], second[0], atol=1e-6)
@@ -97,9 +98,9 @@ def test_padding_is_as_if_it_were_not_there():
 
 def test_settings_that_do_not_fit_are_refused():
   _, mask, taps = setting(2)
-  model = predictors.MultiScale(**SHAPE, scales=(1.0,), target_widths=(3,))
+  model = localmim.MultiScale(**SHAPE, scales=(1.0,), target_widths=(3,))
   with pytest.raises(InputError, match="2 layers, 1 scales, 1 target_widths"):
     model.init(jax.random.key(2), taps, mask)
-  model = predictors.MultiScale(**SHAPE, scales=(3.0,), target_widths=(3,))
+  model = localmim.MultiScale(**SHAPE, scales=(3.0,), target_widths=(3,))
   with pytest.raises(InputError, match="predictor.scales: 3.0 is not one of"):
     model.init(jax.random.key(2), taps[:1], mask)

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mim_jax import core, predictors
-from mim_jax.layers import cross, initial, transformer
-from mim_jax.objectives import signals
+from mim_jax import core
+from mim_jax.layers import cross, init, transformer
+from mim_jax.methods import multimae
+from mim_jax.methods import multimae as signals
 from mim_jax.ops import gather, positions
 
 GRID, B, WIDTH = (3, 2, 2), 2, 12
-net = predictors.SignalTransformer(width=16, depth=1, heads=2, target_width=5)
+net = multimae.MultimodalDecoder(width=16, depth=1, heads=2, target_width=5)
 predict = jax.jit(net.apply)
 
 
@@ -116,5 +117,5 @@ def test_queries_keys_and_values_start_each_on_their_own():
     drawn = [attention["params"]["qkv"], asking["query"], asking["key_value"]]
     for kernel in (np.abs(p["kernel"]) for p in drawn):
       assert 0.97 * wanted < kernel.max() <= wanted * 1.0001
-  plain = initial.kernel("each")(jax.random.key(0), (d, 4 * d))
+  plain = init.kernel("each")(jax.random.key(0), (d, 4 * d))
   assert np.abs(plain).max() <= (6 / (5 * d)) ** 0.5

@@ -73,7 +73,9 @@ def test_its_latents_are_targets_at_its_own_size_and_scale(published):
   bound = types.SimpleNamespace(frozen=teacher.bound(None, teacher.start(None), {}))
   image = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
   mine = ((0.305,), (0.376,))
-  view = lambda x: resize.view(x, size=VIEW["size"], seen=mine, wanted=(VIEW["mean"], VIEW["std"]))
+  view = lambda x: resize.teacher_view(
+    x, size=VIEW["size"], seen=mine, wanted=(VIEW["mean"], VIEW["std"])
+  )
   found = latent.latents({"image": image}, bound, teacher="frozen", view=view, normalize=False)
   wanted = own.encoder(own.tokenizer(view(image))).values
   np.testing.assert_allclose(found, wanted, atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from mim_jax.train import optimizer
+from mim_jax.optim import optimizers
 
 RULES = ((r"(bias|scale|token)$", 0.0), (r"kernel$", 1.0))
 
@@ -24,7 +24,7 @@ def lamb(total=10, **settings):
     b2=0.95,
     decay=RULES,
   )
-  return optimizer.lamb(total, **(defaults | settings))
+  return optimizers.lamb(total, **(defaults | settings))
 
 
 def by_hand(p, gradients, decays, clip=None, b1=0.9, b2=0.95):

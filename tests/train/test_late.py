@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
+from mim_jax import schedules
 from mim_jax.errors import InputError
-from mim_jax.train import late, schedules
+from mim_jax.optim import delayed
 
 CONSTANT = functools.partial(schedules.constant, value=0.1)
 NOTHING = functools.partial(schedules.constant, value=0.0)
@@ -38,7 +39,7 @@ def gradients(n):
 
 def made(**settings):
   settings = dict(learning_rate=CONSTANT, weight_decay=CONSTANT, decay=((".*", 1.0),)) | settings
-  return late.late_adamw(10, **settings)
+  return delayed.late_adamw(10, **settings)
 
 
 def test_without_late_parameters_it_is_adamw():
@@ -62,7 +63,7 @@ def test_late_parameters_stand_still_and_then_start_as_if_it_were_the_first_step
 
 
 def test_each_gradient_is_clipped_by_itself():
-  clip = late.clipped_each(1.0)
+  clip = delayed.clipped_each(1.0)
   given = {"a": jnp.asarray([3.0, 4.0]), "b": jnp.asarray([[0.3], [0.4]])}
   found, _ = clip.update(given, clip.init(given))
   np.testing.assert_allclose(found["a"], [0.6, 0.8], rtol=1e-5)

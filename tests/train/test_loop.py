@@ -13,9 +13,12 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
+from mim_jax.checkpoint import store
+from mim_jax.devices import program as program_lib
 from mim_jax.errors import InputError
-from mim_jax.train import checkpoint, loop, metrics, names, numerics
-from mim_jax.train import program as program_lib
+from mim_jax.monitor import metrics, numerics
+from mim_jax.optim import rules
+from mim_jax.train import loop
 
 SPEC = "configs/mae.py:dataset=digits,size=nano"
 
@@ -39,8 +42,8 @@ c = config.get_config("mae", "dataset=digits,size=nano")
 c.train.update(dict(steps={steps}, batch_size=16, log_every=2, checkpoint_every=10))
 path = pathlib.Path({str(workdir)!r})
 state, facts = experiment.build(c).train(path, stop_at={stop_at})
-from mim_jax.train import names
-np.savez(path.with_suffix(".npz"), **dict(names.named_leaves(jax.device_get(state))))
+from mim_jax.optim import rules
+np.savez(path.with_suffix(".npz"), **dict(rules.named_leaves(jax.device_get(state))))
 """
   subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
   return dict(np.load(pathlib.Path(workdir).with_suffix(".npz")))
@@ -106,7 +109,7 @@ def test_a_non_finite_step_is_named_and_the_state_before_it_kept(tmp_path):
     numerics.NonFiniteError, match="step 7: loss or gradient is not finite.*not applied"
   ):
     experiment.train(tmp_path)
-  kept = checkpoint.Checkpoints(tmp_path / "checkpoints")
+  kept = store.Checkpoints(tmp_path / "checkpoints")
   assert kept.latest() == 4
   kept.close()
   assert [line["step"] for line in metrics.read(tmp_path / "metrics.jsonl")] == [2, 4, 6]
@@ -140,7 +143,7 @@ def test_other_data_than_the_checkpoint_s_is_refused(tmp_path):
 
 
 def test_there_is_nothing_to_restore_in_an_empty_folder(tmp_path):
-  saves = checkpoint.Checkpoints(tmp_path)
+  saves = store.Checkpoints(tmp_path)
   with pytest.raises(InputError, match="no finished checkpoint here"):
     saves.extra()
   saves.close()
@@ -171,7 +174,7 @@ def test_eight_devices_give_the_losses_of_one(axes):
   many, state = run(experiment_lib.Experiment(config))
   one, _ = run(one_device(a_config()))
   np.testing.assert_allclose(many, one, rtol=1e-5)
-  kernel = dict(names.named_leaves(state))["opt_state/0/mu/encoder/stack/block_00/mlp/up/kernel"]
+  kernel = dict(rules.named_leaves(state))["opt_state/0/mu/encoder/stack/block_00/mlp/up/kernel"]
   assert len({s.data.shape for s in kernel.addressable_shards}) == 1
   assert kernel.addressable_shards[0].data.size * axes["fsdp"] == kernel.size
 

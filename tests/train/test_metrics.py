@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from mim_jax.train import goodput, metrics
+from mim_jax.monitor import goodput, metrics
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import numpy as np
 import optax
 import pytest
 
+from mim_jax import schedules
+from mim_jax.devices import mesh
 from mim_jax.errors import InputError
-from mim_jax.train import mesh, names, optimizer, schedules
+from mim_jax.optim import optimizers, rules
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "parity" / "golden" / "adamw.npz"
 
@@ -41,7 +43,7 @@ def test_learning_rate_step_by_step(golden, prefix, recorded):
 def test_parameters_after_each_step(golden):
   leaves = {"weight": "layer/kernel", "bias": "layer/bias", "cls_token": "class_token"}
   total, rate = mae_rate(golden, "schedule")
-  transform = optimizer.adamw(
+  transform = optimizers.adamw(
     total, learning_rate=rate, weight_decay=lambda p: jnp.float32(0.05), b2=0.95
   )
   params = {leaves[k]: jnp.asarray(golden[f"params/{k}"][0]) for k in leaves}
@@ -65,11 +67,11 @@ def test_no_decay_on_biases_and_norms_even_when_stacked():
       }
     }
   }
-  transform = optimizer.decayed_weights(lambda count: jnp.float32(0.1), optimizer.DECAY)
+  transform = optimizers.decayed_weights(lambda count: jnp.float32(0.1), optimizers.DECAY)
   zeros = jax.tree.map(jnp.zeros_like, params)
   found = {
     n: float(x.max())
-    for n, x in names.named_leaves(transform.update(zeros, transform.init(params), params)[0])
+    for n, x in rules.named_leaves(transform.update(zeros, transform.init(params), params)[0])
   }
   assert found == {
     "stack/blocks/norm1/scale": 0.0,
@@ -82,13 +84,13 @@ def test_a_parameter_without_a_rule_is_an_error():
   with pytest.raises(
     InputError, match=r"optimizer.decay: no rule covers the parameter 'odd'.*kernel"
   ):
-    optimizer.decayed_weights(lambda count: 0.1, optimizer.DECAY).init({"odd": jnp.ones(2)})
+    optimizers.decayed_weights(lambda count: 0.1, optimizers.DECAY).init({"odd": jnp.ones(2)})
   with pytest.raises(InputError, match=r"train.sharding: no rule covers the parameter 'odd'"):
     mesh.state_sharding({"odd": jnp.ones(2)}, mesh.make(), (("kernel$", "fsdp"),))
 
 
 def test_clip_bounds_the_global_norm():
-  transform = optimizer.adamw(
+  transform = optimizers.adamw(
     10,
     learning_rate=lambda p: 1.0,
     weight_decay=lambda p: jnp.float32(0.0),

@@ -10,7 +10,8 @@ from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax import run
 from mim_jax.errors import InputError
-from mim_jax.train import goodput, metrics, names, probe, watchdog
+from mim_jax.monitor import goodput, metrics, probe, watchdog
+from mim_jax.optim import rules
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def lines(folder: pathlib.Path, evaluated: bool):
 def without(experiment, tmp_path_factory):
   folder = tmp_path_factory.mktemp("without")
   state, _ = experiment.train(folder)
-  return folder, dict(names.named_leaves(jax.device_get(state)))
+  return folder, dict(rules.named_leaves(jax.device_get(state)))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def probed(experiment, tmp_path_factory):
   """A run with the probe of `mim-jax train`, its batches held to go on being read in one piece."""
   folder = tmp_path_factory.mktemp("probed")
   state, facts = experiment.train(folder, probe=run.probe(experiment))
-  return folder, dict(names.named_leaves(jax.device_get(state))), facts
+  return folder, dict(rules.named_leaves(jax.device_get(state))), facts
 
 
 def test_a_run_with_a_probe_has_the_bits_and_the_lines_of_one_without(without, probed):
@@ -71,7 +72,7 @@ def test_a_run_stopped_anywhere_tells_the_same_story(experiment, probed, tmp_pat
   assert metrics.read(tmp_path / "metrics.jsonl")[0]["step"] == 0
   for evaluated in (True, False):
     assert lines(tmp_path, evaluated) == lines(probed[0], evaluated)
-  for name, leaf in names.named_leaves(jax.device_get(state)):
+  for name, leaf in rules.named_leaves(jax.device_get(state)):
     np.testing.assert_array_equal(leaf, probed[1][name], err_msg=name)
 
 
@@ -87,7 +88,7 @@ def test_one_that_fails_leaves_training_untouched_and_says_so_once(
     return {"broken": broken, "sound": lambda: {"number": 2.5}}
 
   state, _ = experiment.train(tmp_path, probe=make)
-  for name, leaf in names.named_leaves(jax.device_get(state)):
+  for name, leaf in rules.named_leaves(jax.device_get(state)):
     np.testing.assert_array_equal(leaf, without[1][name], err_msg=name)
   assert lines(tmp_path, evaluated=False) == lines(without[0], evaluated=False)
   found = [{"step": step, "eval/sound_number": 2.5} for step in (0, 4, 8, 16)]

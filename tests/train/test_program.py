@@ -8,9 +8,9 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
-from mim_jax.data import augment
+from mim_jax.data.image import augment
+from mim_jax.devices import program
 from mim_jax.evaluate import features
-from mim_jax.train import program
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 CODE = """
-from mim_jax.train import progress
+from mim_jax.monitor import progress
 bar = progress.Progress(start=0, total=40, batch_size=8)
 for step in range(1, 41):
   bar.advance()

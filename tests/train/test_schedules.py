@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax.train import schedules
+from mim_jax import schedules
 
 
 def test_the_cosine_of_the_whole_run_steps_down_behind_the_warm_up():

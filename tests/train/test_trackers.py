@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
-from mim_jax.train import metrics, trackers
+from mim_jax.monitor import metrics, trackers
 
 
 class Fake:

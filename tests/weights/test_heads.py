@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mim_jax import encoders, predictors, tokenizers, weights
+from mim_jax import encoders, tokenizers, weights
 from mim_jax.cli import main as cli
 from mim_jax.config import part
 from mim_jax.core import Latents
@@ -18,7 +18,7 @@ from mim_jax.weights import conversion, export, files, published
 from mim_jax.weights import parts as parts_lib
 
 VIT = dict(depth=1, heads=2, positions="learned", table=(2, 2))
-SEEN = {"part": "mim_jax.data.augment.center_crop", "size": (8, 8), "resize": 1.0}
+SEEN = {"part": "mim_jax.data.image.augment.center_crop", "size": (8, 8), "resize": 1.0}
 SEEN |= dict(mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
@@ -36,7 +36,7 @@ def network(encoder, head, **tokenizer):
 
 
 def scores(count=3, **settings):
-  return part(predictors.Classifier, count=count, **settings)
+  return part(heads.Classifier, count=count, **settings)
 
 
 VITS = {
@@ -89,7 +89,7 @@ def test_what_stands_in_for_masked_tokens_is_not_written_where_none_are(tmp_path
 
 
 def test_the_head_of_self_distillation_is_read_and_written(tmp_path):
-  head = part(predictors.ProjectionHead, count=6, hidden=5, bottleneck=4, gains=True)
+  head = part(heads.ProjectionHead, count=6, hidden=5, bottleneck=4, gains=True)
   variables, config = network(part(encoders.ViT, **VIT, stretch=0.1), head)
   assert not export.write(tmp_path, variables, config, format="ibot", note={})
   arrays = files.arrays(tmp_path / "model.safetensors")[0]
@@ -171,7 +171,7 @@ def test_of_microsofts_swin_its_own_names_are_read():
 def test_what_a_classifier_sees(pool):
   random = np.random.default_rng(1)
   values, prefix = (random.normal(size=(2, n, 4)).astype(np.float32) for n in (3, 1))
-  model = predictors.Classifier(0, pool=pool)
+  model = heads.Classifier(0, pool=pool)
   found = model.apply({}, Latents(jnp.asarray(values), jnp.asarray(prefix)))
   seen = dict(zip(("class", "mean"), (prefix[:, 0], values.mean(1)), strict=True))
   seen["both"] = np.concatenate([seen["class"], seen["mean"]], -1)
@@ -181,4 +181,4 @@ def test_what_a_classifier_sees(pool):
 def test_a_pool_that_there_is_not():
   x = Latents(jnp.zeros((1, 2, 4)), jnp.zeros((1, 1, 4)))
   with pytest.raises(InputError, match=r"head.pool: 'clas' is unknown; did you mean 'class'"):
-    predictors.Classifier(2, pool="clas").init(jax.random.key(0), x)
+    heads.Classifier(2, pool="clas").init(jax.random.key(0), x)

@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from mim_jax import encoders, predictors, tokenizers
+from mim_jax import encoders, heads, predictors, tokenizers
 from mim_jax.config import part
 from mim_jax.errors import InputError, unknown
 from mim_jax.ops import positions
@@ -173,16 +173,14 @@ def head_of(layout: Layout, has, epsilon: float):
   if pool == "any":
     pool = "class" if "encoder/class_token" in has and not norm else "mean"
   count, bias = kernel[0] if kernel else 0, "head/classifier/bias" in has
-  return part(predictors.Classifier, count=count, pool=pool, norm=norm, bias=bias, epsilon=epsilon)
+  return part(heads.Classifier, count=count, pool=pool, norm=norm, bias=bias, epsilon=epsilon)
 
 
 def _projection(has):
   if "head/codes" not in has:
     return None
   (hidden, _), (count, bottleneck) = has["head/first/kernel"], has["head/codes"]
-  return part(
-    predictors.ProjectionHead, count=count, hidden=hidden, bottleneck=bottleneck, gains=True
-  )
+  return part(heads.ProjectionHead, count=count, hidden=hidden, bottleneck=bottleneck, gains=True)
 
 
 def _tokenizer(width: int, cube: list[int], bias: bool):

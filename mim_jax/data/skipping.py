@@ -1,0 +1,144 @@
+"""Reading on where a few images cannot be read. Letters: b batch, n images."""
+
+import logging
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from mim_jax import errors
+from mim_jax.data import sample_order
+
+RATE = 0.001
+SKIPPED = "skipped"  # key of a batch: which images of the source were replaced, int64 [any]
+_log = logging.getLogger(__name__)
+
+Batch = dict[str, np.ndarray]
+
+
+class Tolerant:
+  """A Source that puts the next readable image in the place of one that cannot be read.
+
+  Which one is a function of the files alone, so a run that is resumed sees what an unbroken one
+  would. Each is logged once; a share of more than `rate` of all images (rounded up) that cannot be
+  read is an InputError.
+
+  Attributes:
+    source: where the images come from.
+    skipped: the images noted as unreadable so far, {index: why}.
+  """
+
+  def __init__(self, source, rate: float = RATE):
+    """rate: 0 lets nothing pass, 1 everything. InputError for others than 0 to 1."""
+    if not 0 <= rate <= 1:
+      raise errors.InputError(
+        f"train.skip_rate: {rate} is no share of the images; give 0 (none may be unreadable) to 1, "
+        f"say {RATE}."
+      )
+    self.source, self.rate = source, rate
+    self.skipped: dict[int, str] = {}
+    self._told: set[int] = set()
+    self._bad: set[int] = set()
+
+  def anew(self) -> "Tolerant":
+    """The same Source with nothing skipped so far; what was logged is not logged again."""
+    other = Tolerant(self.source, self.rate)
+    other._told = self._told
+    return other
+
+  def __len__(self) -> int:
+    """Images, unreadable ones included."""
+    return len(self.source)
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """See sources.Source."""
+    return self.source.classes
+
+  @property
+  def label(self) -> np.ndarray:
+    """Labels of all images, int32 [n]."""
+    return self.source.label
+
+  @property
+  def fingerprint(self) -> str:
+    """See sources.Source."""
+    return self.source.fingerprint
+
+  def names(self, indices: np.ndarray) -> list[str]:
+    """See sources.Source."""
+    return self.source.names(indices)
+
+  def order(self, positions: np.ndarray, seed: int) -> np.ndarray:
+    """See stream."""
+    return sample_order.chosen(self.source, positions, seed)
+
+  def __getitem__(self, indices: np.ndarray) -> Batch:
+    """See sources.Source."""
+    batch = self.attempt(indices, lambda rows, _: self.source[rows])
+    self.note(batch.pop(SKIPPED))
+    return batch
+
+  def attempt(self, indices: np.ndarray, read: Callable[[np.ndarray, np.ndarray], Batch]) -> Batch:
+    """read(indices, places in the batch) with what cannot be read replaced, and SKIPPED beside."""
+    indices, skipped = self._around(indices)
+    places = np.arange(len(indices))
+    try:
+      return {**read(indices, places), SKIPPED: np.array(skipped, np.int64)}
+    except errors.UnreadableError:
+      pass  # found one by one below, and known from then on
+    rows, found = [], {}
+    for place, index in enumerate(indices):
+      while True:
+        try:
+          rows.append(read(np.array([index]), places[place : place + 1]))
+          break
+        except errors.UnreadableError as error:
+          found[int(index)] = str(error)
+          self._check(found)  # or a source without any readable image would never end
+          index = (index + 1) % len(self)
+    self._bad |= {*found}
+    batch = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
+    return {**batch, SKIPPED: np.array([*skipped, *found], np.int64)}
+
+  def _around(self, indices: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """(the indices with those known to be unreadable replaced, the ones that were)."""
+    if not self._bad:
+      return indices, []
+    replaced, skipped = indices.copy(), []
+    for place, index in enumerate(indices.tolist()):
+      while index in self._bad:
+        skipped.append(index)
+        index = (index + 1) % len(self)
+      replaced[place] = index
+    return replaced, skipped
+
+  def note(self, skipped: np.ndarray) -> None:
+    """Logs the images replaced in a batch, each once, and holds them against the rate."""
+    for index in skipped.tolist():
+      if index not in self.skipped:
+        self.skipped[index] = self._why(index)
+        self._check(self.skipped)
+        self._tell(index)
+
+  def _tell(self, index: int) -> None:
+    if index not in self._told:
+      self._told.add(index)
+      count = len(self.skipped)
+      _log.warning("%s Another image takes its place (%d so far).", self.skipped[index], count)
+
+  def _why(self, index: int) -> str:
+    """What is wrong with an image; asked anew, since another process may have read it."""
+    try:
+      self.source[np.array([index])]
+    except errors.UnreadableError as error:
+      return str(error)
+    return f"data: {self.names(np.array([index]))[0]} could not be read for a while."
+
+  def _check(self, skipped: dict[int, str]) -> None:
+    if len(skipped) > math.ceil(self.rate * len(self)):
+      raise errors.InputError(
+        f"{list(skipped.values())[-1]} With it, {len(skipped)} of {len(self):,} images cannot be "
+        f"read, more than the share of {self.rate:g} that train.skip_rate lets pass. Mend or "
+        "remove them, or raise train.skip_rate."
+      )

@@ -1,0 +1,1 @@
+"""Meshes, processes, machines that are not here, and what was compiled for them."""

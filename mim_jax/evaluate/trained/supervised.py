@@ -1,0 +1,185 @@
+"""An encoder and a head trained on labels. Letters: b batch, k classes.
+
+The loop that probes and fine-tuning share; the recipes stand in finetune.py.
+"""
+
+import dataclasses
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import traverse_util
+
+from mim_jax.data import mixing, pipeline, skipping
+from mim_jax.errors import InputError
+from mim_jax.evaluate import features, network
+from mim_jax.evaluate.frozen import linear
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """How to train.
+
+  Attributes:
+    head: the module behind the encoder, head(features, train) -> logits [b k].
+    optimizer: optimizer(params, steps, steps of an epoch, batch size) -> (Optax transformation of
+      flat {name: array}, the factors on the rates by name; what has 0 throughout stays frozen).
+    augment: augment(key, batch) -> view with `target` [b k]; see data/mixes.py.
+    key: tells this recipe from others, so that nothing is compiled twice.
+    epochs, batch_size: of the labelled training images; batches are no larger than what there is.
+    pool, layer, last: what the head sees, see network.Network.
+    ema: of the weights that are evaluated, 0 for the last ones.
+  """
+
+  head: nn.Module
+  optimizer: Callable
+  augment: Callable
+  epochs: float
+  batch_size: int
+  key: tuple
+  pool: str = "mean"
+  layer: int | None = None
+  last: int = 1
+  ema: float = 0.0
+
+
+def accuracy(net: network.Network, data, seed: int, recipe: Recipe, **few) -> dict[str, float]:
+  """Top-1 accuracy on the test images after training on the training images.
+
+  few: `per_class`, `share` of the labels, see linear.few.
+  """
+  fitted = fit(net, data, seed, recipe, **few)
+  return {"accuracy": score(fitted, data.test, recipe)}
+
+
+def fit(net: network.Network, data, seed: int, recipe: Recipe, **few) -> types.SimpleNamespace:
+  """Trains; returns the network with its new weights as `net`, and the head's `head` variables.
+
+  NoLabels where images have none.
+  """
+  features.check_classes(data)
+  source = labelled(data.train, seed, **few)
+  batch_size = min(recipe.batch_size, len(source))
+  per_epoch = len(source) // batch_size
+  steps = max(1, round(recipe.epochs * per_epoch))
+  keys = jax.random.split(jax.random.fold_in(jax.random.key(77), seed), 3)
+  body = net.body
+  view = body.view(two(source, seed))
+  seen = body.pooled(net.variables, view, recipe.layer, recipe.pool, recipe.last)
+  head = dict(recipe.head.init(keys[0], seen))
+  params = flat(met(net, keys[1], view)) | flat({"head": head.pop("params")})
+  transform, rates = recipe.optimizer(params, steps, per_epoch, batch_size)
+  learns = {name for name, rate in rates.items() if np.any(np.asarray(rate))}
+  trained = {name: jnp.array(value) for name, value in params.items() if name in learns}
+  fixed = {name: jnp.asarray(value) for name, value in params.items() if name not in learns}
+  others = {k: v for k, v in net.variables.items() if k != "params"}
+  state = dict(params=trained, average=trained, head=head, optimizer=transform.init(trained))
+  made = jax.jit(functools.partial(step, body, recipe, transform))
+  update = body.compiled.setdefault((recipe.key, steps, batch_size, source.classes), made)
+  batches = pipeline.batches(source, batch_size, seed)
+  try:
+    for index in range(steps):
+      key = jax.random.fold_in(keys[2], index)
+      state = update(state, fixed, others, body.placed(next(batches)), key)
+      value = state.pop("loss")
+  finally:
+    batches.close()
+  if not np.isfinite(float(value)):
+    raise InputError("training on labels diverged: its loss is not finite. Lower the rate.")
+  tree = unflat((state["average"] if recipe.ema else state["params"]) | fixed)
+  head = {"params": tree.pop("head"), **state["head"]}
+  return types.SimpleNamespace(net=net.like({"params": tree, **others}), head=head)
+
+
+def step(body, recipe: Recipe, transform, state: dict, fixed, others, batch, key) -> dict:
+  """Pure: the state after one step."""
+  drawn, dropped = jax.random.split(key)
+  view = recipe.augment(drawn, batch)
+
+  def loss(trained):
+    tree = unflat(trained | fixed)
+    head = {"params": tree.pop("head"), **state["head"]}
+    variables = {"params": tree, **others}
+    found = body.pooled(variables, view, recipe.layer, recipe.pool, recipe.last, dropped)
+    logits, changed = recipe.head.apply(head, found, True, mutable=list(state["head"]))
+    return cross_entropy(logits, view["target"]), dict(changed)
+
+  (value, head), gradient = jax.value_and_grad(loss, has_aux=True)(state["params"])
+  updates, optimizer = transform.update(gradient, state["optimizer"], state["params"])
+  params = optax.apply_updates(state["params"], updates)
+  average = jax.tree.map(
+    lambda a, p: recipe.ema * a + (1 - recipe.ema) * p, state["average"], params
+  )
+  return dict(params=params, average=average, head=head, optimizer=optimizer, loss=value)
+
+
+def cross_entropy(logits, target):
+  """Mean of -sum target log softmax(logits), both [b k], float32; targets may be soft."""
+  return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits.astype(jnp.float32)), -1))
+
+
+def score(fitted, source, recipe: Recipe, batch_size: int = 256) -> float:
+  """Share of the labelled images of a source whose class is found."""
+  body = fitted.net.body
+
+  def classes(variables, head, batch):
+    found = body.pooled(variables, body.view(batch), recipe.layer, recipe.pool, recipe.last)
+    logits: Any = recipe.head.apply(head, found)
+    return jnp.argmax(logits, -1)
+
+  classes = body.compiled.setdefault((recipe.key, source.classes), jax.jit(classes))
+  right = total = 0
+  for batch, count in pipeline.in_order(source, batch_size):
+    found = np.asarray(classes(fitted.net.variables, fitted.head, body.placed(batch)))[:count]
+    label = batch["label"][:count]
+    right += int(np.sum((found == label) & (label >= 0)))
+    total += int(np.sum(label >= 0))
+  if not total:
+    raise features.NoLabels("needs labels, and the test images have none")
+  return right / total
+
+
+def labelled(source, seed: int, per_class: int | None = None, share: float = 1.0):
+  """The images of a source that have a label, or a few of them."""
+  label = labels(source)
+  known = np.flatnonzero(label >= 0)
+  if not len(known):
+    raise features.NoLabels("needs labels, and the training images have none")
+  chosen = linear.few(label[known], seed, per_class, share, source.classes)
+  return mixing.Chosen(source, known[chosen])
+
+
+def labels(source) -> np.ndarray:
+  """Labels of all images of a source, int32 [n]; images are read where nothing else tells."""
+  try:
+    return np.asarray(source.label)
+  except AttributeError:
+    return np.concatenate([b["label"][:count] for b, count in pipeline.in_order(source, 256)])
+
+
+def two(source, seed: int) -> dict:
+  """Two images of a source, as a raw batch."""
+  return pipeline.first(skipping.Tolerant(source), 2, seed)
+
+
+def met(net: network.Network, key, view) -> dict:
+  """The network's parameters that encoding meets."""
+  wanted: Any = jax.eval_shape(net.body.start, key, view)
+  whole = flat(net.variables["params"])
+  return unflat({name: whole[name] for name in flat(wanted["params"])})
+
+
+def flat(tree) -> dict:
+  """{'a/b': x} of a nested dict."""
+  return traverse_util.flatten_dict(tree, sep="/")
+
+
+def unflat(params: dict) -> dict:
+  """The nested dict again."""
+  return traverse_util.unflatten_dict(params, sep="/")

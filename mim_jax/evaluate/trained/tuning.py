@@ -1,0 +1,247 @@
+"""Recipes that train on labels: fine-tuning, MAE's linear probe, the attentive probe.
+
+Letters: b batch, k classes.
+"""
+
+import functools
+
+import jax
+
+from mim_jax.data.image import mixup
+from mim_jax.evaluate import features, network
+from mim_jax.evaluate.trained import probes, recipes, supervised
+
+
+def finetune(
+  encode,
+  data,
+  seed,
+  *,
+  epochs: float = 100.0,
+  batch_size: int = 1024,
+  rate: float = 5e-4,
+  warmup: float = 5.0,
+  layer_decay: float = 0.65,
+  weight_decay: float = 0.05,
+  b2: float = 0.999,
+  drop_path: float = 0.1,
+  mixup: float = 0.8,
+  cutmix: float = 1.0,
+  changes: int = 2,
+  magnitude: float = 9.0,
+  erase: float = 0.25,
+  smoothing: float = 0.1,
+  scale: tuple[float, float] = (0.08, 1.0),
+  flip: bool = True,
+  ema: float = 0.0,
+  blocks: int | None = None,
+  pool: str = "mean",
+  per_class: int | None = None,
+  share: float = 1.0,
+) -> dict[str, float]:
+  """Top-1 accuracy in [0, 1] after training all of the encoder, or its last blocks, on labels.
+
+  MAE's recipe for ViT-B (FINETUNE.md of its reference, arXiv 2111.06377, table 9); for L rate 1e-3,
+  layer_decay 0.75, drop_path 0.2, 50 epochs. rate: for 256 images, times batch / 256. warmup: in
+  epochs. changes, magnitude: of RandAugment. ema: share of the running average of the weights that
+  stays at each step, 0 for none. blocks: so many last blocks learn (0: none), None for all. Patches
+  are averaged without the encoder's last norm, and a new norm follows, where the encoder is a ViT.
+  NoNetwork where there is none.
+  """
+  settings = dict(locals())
+  for name in ("encode", "data", "seed", "per_class", "share"):
+    del settings[name]
+  net = network.of(encode)
+  features.check_classes(data)
+  net, recipe = tuned(net, data, **settings)
+  return supervised.accuracy(net, data, seed, recipe, per_class=per_class, share=share)
+
+
+def from_scratch(
+  net,
+  data,
+  seed,
+  *,
+  epochs: float = 300.0,
+  batch_size: int = 4096,
+  rate: float = 1e-4,
+  warmup: float = 20.0,
+  weight_decay: float = 0.3,
+  b2: float = 0.95,
+  drop_path: float = 0.1,
+  ema: float = 0.9999,
+  changes: int = 2,
+  mixup: float = 0.8,
+  cutmix: float = 1.0,
+  scale: tuple[float, float] = (0.08, 1.0),
+  flip: bool = True,
+) -> network.Network:
+  """The network trained on labels from random weights: a baseline for all other evaluations.
+
+  MAE's recipe for ViT from scratch (arXiv 2111.06377, table 11).
+  """
+  settings = dict(locals())
+  for name in ("net", "data", "seed"):
+    del settings[name]
+  features.check_classes(data)
+  view = net.body.view(supervised.two(data.train, seed))
+  fresh = net.like(net.body.start(jax.random.key(20_000 + seed), view))
+  tuning = dict(layer_decay=1.0, magnitude=9.0, erase=0.0, smoothing=0.1, blocks=None, pool="mean")
+  ready, recipe = tuned(fresh, data, **settings, **tuning, norm="affine")
+  return net.like(supervised.fit(ready, data, seed, recipe).net.variables)
+
+
+def tuned(net: network.Network, data, *, rate, warmup, layer_decay, norm="none", **s):
+  """(the network as it is trained, the Recipe) of `finetune`'s settings."""
+  encoder = net.body.config.parts.encoder
+  vit = encoder.part.endswith(".ViT") and s["pool"] == "mean"
+  changed = dict(drop_path=s["drop_path"]) | (dict(norm=norm) if vit else {})
+
+  def optimizer(params, steps, per_epoch, batch):
+    factors = recipes.rates(params, layer_decay, s["blocks"])
+    learns = {k: v for k, v in factors.items() if v.any()}
+    speed = recipes.schedule(rate * batch / 256, steps, warmup * per_epoch)
+    return recipes.adamw(speed, learns, decay=s["weight_decay"], b2=s["b2"]), factors
+
+  recipe = supervised.Recipe(
+    head=probes.Linear(len(data.train.classes), norm="layer", std=2e-5),
+    optimizer=optimizer,
+    augment=augmentation(net, data, **s),
+    epochs=s["epochs"],
+    batch_size=s["batch_size"],
+    key=("tuned", rate, warmup, layer_decay, norm, *sorted(s.items())),
+    pool=s["pool"],
+    ema=s["ema"],
+  )
+  if encoder.get("positions") == "sincos" and norm == "none":
+    net = net.learning_positions()  # the reference trains them from the sine-cosine code on
+  return net.changed(**changed), recipe
+
+
+def augmentation(net, data, **settings):
+  """mixes.crop_and_augment at the network's size and normalisation, with these of its settings."""
+  names = "scale flip changes magnitude erase mixup cutmix smoothing"
+  chosen = {name: settings[name] for name in names.split() if name in settings}
+  view = net.body.config.data.view
+  same: dict = dict(size=tuple(view.size), mean=tuple(view.mean), std=tuple(view.std))
+  return functools.partial(
+    mixup.crop_and_augment, classes=len(data.train.classes), **same, **chosen
+  )
+
+
+PLAIN = dict(changes=0, erase=0.0, mixup=0.0, cutmix=0.0, smoothing=0.0)
+
+
+def linear_lars(
+  encode,
+  data,
+  seed,
+  *,
+  epochs: float = 90.0,
+  batch_size: int = 16384,
+  rate: float = 0.1,
+  warmup: float = 10.0,
+  momentum: float = 0.9,
+  weight_decay: float = 0.0,
+  scale: tuple[float, float] = (0.08, 1.0),
+  flip: bool = True,
+  pool: str = "class",
+  layer: int | None = None,
+  last: int = 1,
+  size: int = 0,
+  per_class: int | None = None,
+  share: float = 1.0,
+) -> dict[str, float]:
+  """Top-1 accuracy in [0, 1] of MAE's linear probe: LARS on batch-normed features of crops.
+
+  arXiv 2111.06377, appendix A.1, and main_linprobe.py of the reference: class token, random resized
+  crop and flip, batch norm without scale and bias, then a linear map. rate: for 256 images. Batches
+  are of all images where there are fewer than batch_size. NoNetwork where there is none.
+  """
+  net = network.of(encode).at(size)
+  features.check_classes(data)
+  recipe = lars_recipe(
+    net,
+    data,
+    epochs=epochs,
+    batch_size=batch_size,
+    rate=rate,
+    warmup=warmup,
+    momentum=momentum,
+    weight_decay=weight_decay,
+    scale=scale,
+    flip=flip,
+    pool=pool,
+    layer=layer,
+    last=last,
+  )
+  return supervised.accuracy(net, data, seed, recipe, per_class=per_class, share=share)
+
+
+def lars_recipe(
+  net, data, *, epochs, batch_size, rate, warmup, pool, momentum=0.9, weight_decay=0.0, **s
+) -> supervised.Recipe:
+  """The Recipe of `linear_lars`'s settings."""
+
+  def optimizer(params, steps, per_epoch, batch):
+    speed = recipes.schedule(rate * batch / 256, steps, warmup * per_epoch, end=0.0)
+    rates = {name: float(name.startswith("head/")) for name in params}
+    return recipes.lars(speed, momentum=momentum, decay=weight_decay), rates
+
+  return supervised.Recipe(
+    head=probes.Linear(len(data.train.classes), norm="batch", std=0.01),
+    optimizer=optimizer,
+    augment=augmentation(net, data, **{k: s[k] for k in ("scale", "flip") if k in s}, **PLAIN),
+    epochs=epochs,
+    batch_size=batch_size,
+    key=("linear_lars", epochs, rate, warmup, momentum, weight_decay, pool, *sorted(s.items())),
+    pool=pool,
+    layer=s.get("layer"),
+    last=s.get("last", 1),
+  )
+
+
+def attentive(
+  encode,
+  data,
+  seed,
+  *,
+  epochs: float = 30.0,
+  batch_size: int = 1024,
+  rate: float = 5e-4,
+  warmup: float = 3.0,
+  weight_decay: float = 0.05,
+  attention_heads: int = 0,
+  scale: tuple[float, float] = (0.08, 1.0),
+  flip: bool = True,
+  layer: int | None = None,
+  size: int = 0,
+  per_class: int | None = None,
+  share: float = 1.0,
+) -> dict[str, float]:
+  """Top-1 accuracy in [0, 1] of a probe whose learned query attends to the patches of crops.
+
+  The encoder stays as it is. rate: of AdamW, for 256 images. attention_heads: 0 takes one for 64
+  numbers of width. NoNetwork where there is none.
+  """
+  key = (epochs, rate, warmup, weight_decay, attention_heads, scale, flip, layer)
+  net = network.of(encode).at(size)
+  features.check_classes(data)
+
+  def optimizer(params, steps, per_epoch, batch):
+    rates = {name: float(name.startswith("head/")) for name in params}
+    learns = {name: rate for name, rate in rates.items() if rate}
+    speed = recipes.schedule(rate * batch / 256, steps, warmup * per_epoch)
+    return recipes.adamw(speed, learns, decay=weight_decay), rates
+
+  recipe = supervised.Recipe(
+    head=probes.Attentive(len(data.train.classes), attention_heads),
+    optimizer=optimizer,
+    augment=augmentation(net, data, scale=scale, flip=flip, **PLAIN),
+    epochs=epochs,
+    batch_size=batch_size,
+    key=("attentive", *key),
+    pool="tokens",
+    layer=layer,
+  )
+  return supervised.accuracy(net, data, seed, recipe, per_class=per_class, share=share)

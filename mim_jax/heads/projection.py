@@ -1,0 +1,57 @@
+"""The head of self-distillation, and what makes targets of a teacher's scores. Letters: b n d k.
+
+Products run in `dtype`; norms, scores and softmax are float32.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax.heads import prototypes
+from mim_jax.layers import init, transformer
+from mim_jax.ops import gelu
+
+
+class ProjectionHead(nn.Module):
+  """[*b d] -> scores of `count` codes [*b k], for class and patch tokens alike.
+
+  Three linear maps with GELU between them and no norm, to unit vectors of width `bottleneck`; then
+  a map whose columns have length 1, or with `gains` a learned one (DINO and iBOT: weight norm).
+  `kernels`, of the three maps: a word of `layers.initial`.
+  """
+
+  count: int
+  hidden: int = 2048
+  bottleneck: int = 256
+  gains: bool = False
+  dtype: str = "float32"
+  kernels: str = "normal"
+
+  def setup(self):
+    start = init.kernel(self.kernels)
+    self.first, self.second, self.third = (
+      transformer.dense(width, self.dtype, kernel_init=start)
+      for width in (self.hidden, self.hidden, self.bottleneck)
+    )
+    self.codes = self.param("codes", init.fan_in(self.bottleneck), (self.bottleneck, self.count))
+    if self.gains:
+      self.gain = self.param("gain", nn.initializers.ones, (1, self.count))
+
+  def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b k"]:
+    return prototypes.scores(self._narrow(x), self._last(), self.dtype)
+
+  def mean(self, x: Float[Array, "*b d"]) -> Float[Array, "k"]:
+    """Mean scores over all vectors: the last map is linear, so one mean vector passes it."""
+    narrow = self._narrow(x)
+    middle = jnp.mean(narrow.reshape(-1, narrow.shape[-1]), 0, keepdims=True)
+    return prototypes.scores(middle, self._last(), self.dtype)[0]
+
+  def _narrow(self, x):
+    x = gelu.gelu(self.first(x))
+    x = gelu.gelu(self.second(x))
+    return prototypes.unit(self.third(x), 1e-12)
+
+  def _last(self):
+    length = jnp.sqrt(jnp.sum(jnp.square(self.codes), 0, keepdims=True))
+    return self.codes / length * (self.gain if self.gains else 1.0)

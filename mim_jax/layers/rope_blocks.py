@@ -1,0 +1,177 @@
+"""Transformer with rotary positions, root-mean-square norms and no biases, as in CAPI.
+
+Compute runs in `dtype`; parameters, softmax, norms and angles stay float32. Letters: b batch,
+n tokens (queries), c context tokens (keys), d width, w width of a head.
+"""
+
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax.errors import InputError, unknown
+from mim_jax.layers import transformer
+from mim_jax.ops import attention, gelu, rope
+
+PLANES = {"axial": 2, "coupled": 1}  # see ops.rotary.rotate
+
+
+class Turns(NamedTuple):
+  """Angles of queries [b n w] and keys [b c w], and which keys are real [b c] (None: all)."""
+
+  queries: Array
+  keys: Array
+  valid: Array | None = None
+
+
+class Places(NamedTuple):
+  """Where tokens are, in [0, 1]: coordinates [b n 2], and which are real [b n] (None: all)."""
+
+  coordinates: Array
+  valid: Array | None = None
+
+  def with_registers(self, count: int) -> "Places":
+    """The same after `count` registers around the box of the real tokens, [b k+n 2]."""
+    if not count:
+      return self
+    around = rope.edge(self.coordinates, count, self.valid)
+    coordinates = jnp.concatenate([around, self.coordinates], 1)
+    if self.valid is None:
+      return Places(coordinates)
+    return Places(coordinates, jnp.pad(self.valid, ((0, 0), (count, 0)), constant_values=True))
+
+  def angles(self, width: int, heads: int, cycles: tuple[float, float]) -> Array:
+    """By which angles a head's channels turn, [b n w]; InputError where heads do not divide."""
+    if width % heads:
+      raise InputError(f"attention: width {width} is not a multiple of {heads} heads")
+    return rope.angles(self.coordinates, width // heads, cycles)
+
+
+def norm(dtype: str, name: str | None = None, **settings) -> nn.RMSNorm:
+  """Root-mean-square norm with epsilon 1e-5, statistics in float32."""
+  return nn.RMSNorm(epsilon=1e-5, dtype=jnp.dtype(dtype), name=name, **settings)
+
+
+class Attention(nn.Module):
+  """x [b n d] attends to context [b c d] -> [b n d]; queries and keys are turned, values are not.
+
+  Four maps without bias, each Xavier-uniform on its own. `pairing` is "axial" (a rotation) or
+  "coupled" (CAPI's published weights), see ops.rotary.rotate.
+  """
+
+  heads: int
+  pairing: str = "axial"
+  implementation: Literal["xla", "cudnn"] | None = None
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b n d"], context: Float[Array, "b c d"], turns: Turns):
+    if self.pairing not in PLANES:
+      raise unknown("pairing", self.pairing, PLANES)
+    b, n, d = x.shape
+    w = d // self.heads
+    query, key, value = (
+      transformer.dense(d, self.dtype, name, use_bias=False)(y).reshape(b, -1, self.heads, w)
+      for name, y in (("query", x), ("key", context), ("value", context))
+    )
+    planes = PLANES[self.pairing]
+    mixed = attention.attend(
+      rope.rotate(query, turns.queries, planes),
+      rope.rotate(key, turns.keys, planes),
+      value,
+      keep=None if turns.valid is None else turns.valid[:, None, None, :],
+      implementation=self.implementation,
+    )
+    return transformer.dense(d, self.dtype, "out", use_bias=False)(mixed.reshape(b, n, d))
+
+
+class Mlp(nn.Module):
+  """Two linear maps without bias around an exact (erf) GELU, [b n d] -> [b n d]."""
+
+  ratio: float = 4.0
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x):
+    up = transformer.dense(int(x.shape[-1] * self.ratio), self.dtype, "up", use_bias=False)
+    down = transformer.dense(x.shape[-1], self.dtype, "down", use_bias=False)
+    return down(gelu.gelu(up(x)))
+
+
+class Block(nn.Module):
+  """Pre-norm block: attention (to itself, or to `context` as it is, not normed here), then mlp.
+
+  `drop_path` is the same in every block; it acts when a "dropout" key is given.
+  """
+
+  heads: int
+  mlp_ratio: float = 4.0
+  drop_path: float = 0.0
+  pairing: str = "axial"
+  attention: Literal["xla", "cudnn"] | None = None
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x, context, turns: Turns):
+    drop = jnp.asarray(self.drop_path, jnp.float32) if self.drop_path else None
+    attend = Attention(self.heads, self.pairing, self.attention, self.dtype, name="attention")
+    y = norm(self.dtype, "norm1")(x)
+    y = attend(y, y if context is None else context, turns)
+    x = transformer.Residual(name="residual1")(x, y, drop)
+    y = Mlp(self.mlp_ratio, self.dtype, name="mlp")(norm(self.dtype, "norm2")(x))
+    return transformer.Residual(name="residual2")(x, y, drop)
+
+
+class Stack(nn.Module):
+  """`depth` blocks one after the other, [b n d]; with `context` [b c d] all of them attend to that.
+
+  Returns the last output, and with `keep` the list of all outputs beside it (else None).
+  `scan` and `remat` as in layers.transformer.Stack.
+  """
+
+  depth: int
+  heads: int
+  mlp_ratio: float = 4.0
+  drop_path: float = 0.0
+  pairing: str = "axial"
+  attention: str | None = None
+  scan: bool = False
+  remat: str = "none"
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b n d"], turns: Turns, context=None, keep: bool = False):
+    if self.remat not in transformer.REMAT:
+      raise unknown("remat", self.remat, transformer.REMAT)
+    run = self._scanned if self.scan else self._unrolled
+    return run(x.astype(self.dtype), turns, context, keep)
+
+  def _block(self, name: str) -> nn.Module:
+    policy, block = transformer.REMAT[self.remat], Block
+    if policy is not None:
+      block = nn.remat(Block, policy=policy, prevent_cse=not self.scan)
+    names = "heads mlp_ratio drop_path pairing attention dtype"
+    return block(**{key: getattr(self, key) for key in names.split()}, name=name)
+
+  def _unrolled(self, x, turns, context, keep):
+    outputs = []
+    for i in range(self.depth):
+      x = self._block(f"block_{i:02d}")(x, context, turns)
+      outputs.append(x)
+    return x, outputs if keep else None
+
+  def _scanned(self, x, turns, context, keep):
+    def body(block, x, _):
+      x = block(x, context, turns)
+      return x, (x if keep else None)
+
+    loop = nn.scan(
+      body,
+      variable_axes={"params": 0},
+      split_rngs={"params": True, "dropout": True},
+      length=self.depth,
+    )
+    x, outputs = loop(self._block("blocks"), x, None)
+    return x, list(outputs) if keep else None

@@ -1,0 +1,143 @@
+"""Hard patches mining: the EMA teacher predicts per-patch losses and the hardest are masked (HPM,
+arXiv 2304.05919). Letters as in core.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax import core
+from mim_jax.core import Step, split, take, weighted_mean
+from mim_jax.layers import transformer
+from mim_jax.predictors import joint as decoder
+
+
+def mine_hard_patches(
+  parts,
+  batch,
+  step: Step,
+  teachers,
+  *,
+  mask: Callable,
+  target: Callable,
+  loss: Callable,
+  ranking: Callable,
+  weight: float = 1.0,
+  signal: str = "image",
+):
+  """Masks what the slow copy guesses to be hard; the student learns to predict and to guess.
+
+  The predictor has `scores` (LossPredictingDecoder). ranking: (scores, losses, weights) -> (costs,
+  their weights), and counts `weight` times. Source: HPM (arXiv 2304.05919), algorithm 1.
+  """
+  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
+  guide = difficulty(teachers.ema, batch[signal])  # [b n]
+  drawn = mask(step.key, tokens, guide, step.progress)  # visible [b v], masked [b g m]
+  latents = parts.encoder(tokens, drawn)  # [b v d]
+  predictions = parts.predictor(latents, drawn)  # [b g m e]
+  losses = loss(predictions, take(target(batch, teachers), drawn.masked))  # [b g m]
+  _, scores = parts.predictor.scores(latents, drawn)  # [b g m]
+  prediction = weighted_mean(losses, drawn.weight)
+  order = weighted_mean(*ranking(scores, jax.lax.stop_gradient(losses), drawn.weight))
+  return prediction + weight * order, {"prediction": prediction, "ranking": order}
+
+
+def difficulty(network, signal):
+  """How large a network, seeing all, guesses the loss of each token to be: [b n], no gradient."""
+  tokens = network.tokenizer(signal)
+  b, n = tokens.positions.shape[:2]
+  every = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), (b, n))
+  scores, _ = network.predictor.scores(network.encoder(tokens), split(tokens, every, every[:, :0]))
+  return jax.lax.stop_gradient(scores[:, 0])
+
+
+class LossPredictingDecoder(nn.Module):
+  """Two transformers over one sequence of visible latents and mask tokens (HPM, arXiv 2304.05919).
+
+  Called, it predicts the masked tokens, [b g m e] with e = target_width. `scores` guesses how large
+  the losses are. Both share the linear map of the latents, the mask token and the positions.
+  """
+
+  width: int
+  depth: int
+  heads: int
+  target_width: int
+  mlp_ratio: float = 4.0
+  attention: str | None = None
+  scan: bool = False
+  unroll: int = 1
+  remat: str = "none"
+  dtype: str = "float32"
+
+  def setup(self):
+    self.embed = transformer.dense(self.width, self.dtype)
+    self.mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, 1, self.width))
+    self.stack, self.ranking_stack = (transformer.Stack(**self._stack()) for _ in range(2))
+    self.norm = transformer.norm(self.dtype)
+    self.head = transformer.dense(self.target_width, self.dtype)
+    # A shift of all scores changes no order, so that no bias behind the ranking blocks would learn.
+    self.ranking_norm = transformer.norm(self.dtype, use_bias=False)
+    # The reference averages `target_width` outputs with Xavier kernels: scores start near 0.
+    spread = (2 / (self.width + self.target_width) / self.target_width) ** 0.5
+    init = nn.initializers.normal(spread)
+    self.ranking_head = transformer.dense(1, self.dtype, use_bias=False, kernel_init=init)
+
+  def __call__(
+    self, latents: core.Latents, mask: core.Mask, context=None
+  ) -> Float[Array, "b g m e"]:
+    x, valid = decoder.sequence(self.embed, self.mask_token, latents, mask)
+    b, g, m = mask.masked.shape
+    asked = self.stack(x, valid)[:, x.shape[1] - m :]
+    return self.head(self.norm(asked)).reshape(b, g, m, self.target_width)
+
+  def scores(
+    self, latents: core.Latents, mask: core.Mask
+  ) -> tuple[Float[Array, "b g v"], Float[Array, "b g m"]]:
+    """Guessed losses of (visible, masked) tokens, float32; only their order has a meaning."""
+    x, valid = decoder.sequence(self.embed, self.mask_token, latents, mask)
+    b, g, m = mask.masked.shape
+    found = self.ranking_head(self.ranking_norm(self.ranking_stack(x, valid)))
+    found = found.astype(jnp.float32).reshape(b, g, -1)
+    k, end = latents.prefix.shape[1], found.shape[-1]
+    return found[..., k : end - m], found[..., end - m :]
+
+  def _stack(self) -> dict:
+    names = "depth heads mlp_ratio attention scan unroll remat dtype"
+    return {name: getattr(self, name) for name in names.split()}
+
+
+def pairwise_order(
+  scores: Float[Array, "b g m"], errors: Float[Array, "b g m"], weight: Float[Array, "b g m"]
+) -> tuple[Array, Array]:
+  """Whether scores order tokens as errors do: (mean over a token's pairs, its pairs), [b g m] each.
+
+  A pair is two tokens of one group whose errors differ, each of weight 1 or 0; it costs -log
+  sigmoid of how much higher the worse token scores. The mean weighted by pairs is that over all
+  pairs of the batch. No gradient reaches `errors`. Source: HPM (arXiv 2304.05919), relative loss.
+  """
+  errors, scores = jax.lax.stop_gradient(errors), scores.astype(jnp.float32)
+  worse = jnp.sign(errors[..., :, None] - errors[..., None, :])  # [b g m m]
+  counts = weight[..., :, None] * weight[..., None, :] * jnp.abs(worse)
+  gaps = scores[..., :, None] - scores[..., None, :]
+  costs = -jax.nn.log_sigmoid(worse * gaps)
+  pairs = jnp.sum(counts, -1)
+  return jnp.sum(costs * counts, -1) / jnp.maximum(pairs, 1.0), pairs
+
+
+def standardized_error(
+  scores: Float[Array, "b g m"], errors: Float[Array, "b g m"], weight: Float[Array, "b g m"]
+) -> tuple[Array, Array]:
+  """How far scores are from errors in square, those standardised within a group: (cost, weight).
+
+  No gradient reaches `errors`. Source: HPM (arXiv 2304.05919), its absolute loss, an ablation;
+  unbiased variance plus 1e-6 as in its reference.
+  """
+  errors, scores = jax.lax.stop_gradient(errors), scores.astype(jnp.float32)
+  count = jnp.sum(weight, -1, keepdims=True)
+  centred = errors - jnp.sum(errors * weight, -1, keepdims=True) / jnp.maximum(count, 1.0)
+  spread = jnp.sum(jnp.square(centred) * weight, -1, keepdims=True) / jnp.maximum(count - 1, 1.0)
+  return jnp.square(scores - centred / jnp.sqrt(spread + 1e-6)), weight

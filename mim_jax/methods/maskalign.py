@@ -1,0 +1,109 @@
+"""Student features of what is visible follow a teacher's features of the whole (MaskAlign, arXiv
+2211.08887). Letters as in core; a teacher layers.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax import core
+from mim_jax.core import Latents, Step, take, weighted_mean
+from mim_jax.errors import InputError, unknown
+from mim_jax.layers import transformer
+from mim_jax.targets.latent import standardized
+
+
+def distill_visible(
+  parts,
+  batch,
+  step: Step,
+  teachers,
+  *,
+  mask: Callable,
+  target: Callable,
+  loss: Callable,
+  layers: tuple[int, ...],
+  signal: str = "image",
+):
+  """The teacher looks first and says where; the student's latents of those patches follow its own.
+
+  target: (batch, teachers) -> (Latents of several layers, guide [b n]), maskalign.attended_layers.
+  layers: those of the student, 1 = after the first block, that the predictor mixes. Class tokens
+  count like patches. Source: MaskAlign (arXiv 2211.08887).
+  """
+  targets, guide = target(batch, teachers)
+  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
+  drawn = mask(step.key, tokens, guide, step.progress)  # visible [b v]
+  latents = parts.encoder(tokens, drawn, layers=layers, raw=True)  # list of Latents [b v d]
+  predictions = parts.predictor(latents, drawn)  # [b a k+v e]
+  wanted = [jnp.concatenate([x.prefix, take(x.values, drawn.visible)], 1) for x in targets]
+  losses = loss(predictions, jnp.stack(wanted, 1))  # [b a k+v]
+  return weighted_mean(losses, jnp.ones_like(losses)), {}
+
+
+class DynamicAlignment(nn.Module):
+  """Each teacher layer from a learned mixture of all student layers and a linear map of its own.
+
+  A list of Latents -> [b a k+v e], class tokens first. The mixture has no softmax. It starts at
+  0.01 everywhere, plus 1 at the student layer with the teacher layer's number ("own", where both
+  are as deep), or as the mean ("mean"). Source: MaskAlign (arXiv 2211.08887), dynamic alignment.
+
+  rows: numbers of the teacher's layers, as in the target; negative ones count from the end.
+  """
+
+  width: int
+  rows: tuple[int, ...]
+  start: str = "own"
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+    self, latents: list[core.Latents], mask=None, context=None
+  ) -> Float[Array, "b a n e"]:
+    if self.start not in ("own", "mean"):
+      raise unknown("predictor.start", self.start, ("own", "mean"))
+    every = jnp.stack([jnp.concatenate([x.prefix, x.values], 1) for x in latents], 1)
+    mixing = self.param("mixing", self._mixing, (len(self.rows), len(latents)))
+    mixed = jnp.einsum("al,blnd->band", mixing.astype(every.dtype), every)
+    heads = [transformer.dense(self.width, self.dtype, f"head_{i}") for i in range(len(self.rows))]
+    return jnp.stack([head(mixed[:, i]) for i, head in enumerate(heads)], 1)
+
+  def _mixing(self, key, shape, dtype=jnp.float32):
+    if self.start == "mean":
+      return jnp.full(shape, 1 / shape[1], dtype)
+    own = [transformer.check_layer(row, shape[1]) - 1 for row in self.rows]
+    return jnp.full(shape, 0.01, dtype).at[jnp.arange(shape[0]), jnp.asarray(own)].add(1.0)
+
+
+def attended_layers(
+  batch,
+  teachers,
+  *,
+  layers: tuple[int, ...],
+  view: Callable,
+  whiten: bool = True,
+  teacher: str = "frozen",
+  signal: str = "image",
+) -> tuple[list[Latents], Array]:
+  """What a teacher makes of the whole image: (Latents of `layers`, attention of its class token).
+
+  Latents are those behind blocks, before any norm, float32; with `whiten` each token has mean 0 and
+  deviation 1. Attention [b n] is that of the last block, the mean of its heads, to patches alone:
+  it sums to less than 1. `view` makes of our image that of the teacher. No gradient.
+  Register tokens are left out. InputError where the teacher has no class token.
+  Source: MaskAlign (arXiv 2211.08887).
+  """
+  network = getattr(teachers, teacher)
+  tokens = network.tokenizer(view(batch[signal]))
+  found, attention = network.encoder(tokens, layers=layers, raw=True, weights=True)
+  if attention is None:
+    raise InputError(f"teachers.{teacher}: needs a class token to attend. Take one that has it.")
+  k, classes = found[0].prefix.shape[1], attention.shape[2]
+  found = [Latents(x.values, x.prefix[:, :classes]) for x in found]
+  found = [jax.tree.map(lambda x: x.astype(jnp.float32), latents) for latents in found]
+  found = jax.tree.map(standardized, found) if whiten else found
+  return jax.lax.stop_gradient((found, jnp.mean(attention[:, :, 0, k:], 1)))

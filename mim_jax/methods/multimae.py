@@ -1,0 +1,147 @@
+"""Several signals, one pool of tokens, a decoder a task (MultiMAE, arXiv 2204.01678). Letters as in
+core; s signals.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax import core
+from mim_jax.core import Mask, Step, Tokens
+from mim_jax.errors import InputError
+from mim_jax.layers import cross, transformer
+from mim_jax.ops import gather, positions
+
+
+def predict_modalities(
+  parts,
+  batch,
+  step: Step,
+  teachers,
+  *,
+  signals: tuple[str, ...],
+  mask: Callable,
+  tasks: dict,
+):
+  """What is visible of all signals tells what is hidden of each: the sum of the tasks' losses.
+
+  tasks: {name: {"signal", "target", "loss"}}; `parts.predictors[name]` serves the task `name`.
+  A loss is averaged over the hidden places of an image, then over images: they differ in number.
+  """
+  tokens = pooled(parts, batch, signals)  # Tokens [b s*n d]
+  mask = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b s n]
+  latents = parts.encoder(tokens, mask)  # [b v d]
+  losses = {}
+  for name, task in tasks.items():
+    own = group(mask, signals.index(task["signal"]))  # masked [b 1 n]
+    predictions = parts.predictors[name](latents, own)  # [b 1 n e]
+    targets = task["target"](batch, teachers)[:, None]  # [b 1 n e]
+    losses[f"loss_{name}"] = image_mean(task["loss"](predictions, targets), own.weight)
+  return sum(losses.values()), losses
+
+
+def encode_modalities(parts, batch, layers=None, *, signals: tuple[str, ...]):
+  """Latents of these signals with nothing masked, one after the other; any subset will do."""
+  return parts.encoder(pooled(parts, batch, signals), layers=layers)
+
+
+def pooled(parts, batch, signals: tuple[str, ...]) -> Tokens:
+  """The tokens of all `signals`, one after the other, on the grid (s, rows, columns).
+
+  Positions are those within a signal. InputError where a signal is missing or the grids differ.
+  """
+  missing = [name for name in signals if name not in batch or name not in parts.tokenizers]
+  if missing or not signals:
+    there = sorted(set(batch) & set(parts.tokenizers))
+    raise InputError(
+      f"signals: {', '.join(missing) or 'none'} asked for, but the data and the tokenizers share "
+      f"{', '.join(there) or 'none'}. Change `signals`, or give data that has them."
+    )
+  cut = [parts.tokenizers[name](batch[name]) for name in signals]
+  if len({tokens.grid for tokens in cut}) > 1:
+    grids = ", ".join(f"{name} {t.grid}" for name, t in zip(signals, cut, strict=True))
+    raise InputError(f"signals: all must lie on one grid; they lie on {grids}. Change the patches.")
+  values, positions = (
+    jnp.concatenate([getattr(t, key) for t in cut], 1) for key in ("values", "positions")
+  )
+  return Tokens(values, positions, grid=(len(cut), *cut[0].grid))
+
+
+def group(mask: Mask, index: int) -> Mask:
+  """The mask with one of its groups of targets only, [b 1 m]."""
+  here = slice(index, index + 1)
+  return dataclasses.replace(mask, masked=mask.masked[:, here], weight=mask.weight[:, here])
+
+
+def image_mean(values, weight):
+  """Mean over the weighted places of each image, then over the images that have any."""
+  values, weight = values.astype(jnp.float32), weight.astype(jnp.float32)
+  total = jnp.sum(weight, (1, 2))
+  each = jnp.sum(values * weight, (1, 2)) / jnp.maximum(total, 1e-12)
+  counts = (total > 0).astype(jnp.float32)
+  return jnp.sum(each * counts) / jnp.maximum(jnp.sum(counts), 1.0)
+
+
+class MultimodalDecoder(nn.Module):
+  """MultiMAE's predictor of one signal: latents of a pool -> [b g m e] at all places of a group.
+
+  Every place of the pool, which lies on the grid (s, ...), has its position and a learned embedding
+  of its signal. Visible places hold their latents, the others a mask token. The places of a group
+  (all of one signal, also visible ones) ask the visible places and the class tokens, by one
+  cross-attention without residual and an mlp; `depth` blocks of self-attention follow.
+  Source: MultiMAE (arXiv 2204.01678), section 3.3 and appendix; details from its reference.
+  """
+
+  width: int
+  depth: int
+  heads: int
+  target_width: int
+  mlp_ratio: float = 4.0
+  attention: str | None = None
+  scan: bool = False
+  unroll: int = 1
+  remat: str = "none"
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+    self, latents: core.Latents, mask: core.Mask, context=None
+  ) -> Float[Array, "b g m e"]:
+    b, g, m = mask.masked.shape
+    memory, places = self._laid_out(latents, mask)
+    asked = core.take(places, mask.masked).reshape(b * g, m, self.width)
+    valid = None
+    if mask.valid is not None:
+      valid = jnp.pad(mask.valid, ((0, 0), (0, latents.prefix.shape[1])), constant_values=True)
+      valid = jnp.repeat(valid, g, axis=0)
+    attend = cross.CrossAttention(self.heads, dtype=self.dtype, kernels="each", name="cross")
+    memory = jnp.repeat(transformer.norm(self.dtype, "norm_memory")(memory), g, axis=0)
+    x = attend(transformer.norm(self.dtype, "norm_asked")(asked), memory, valid)
+    mlp = transformer.Mlp(self.mlp_ratio, self.dtype, name="mlp")
+    x = x + mlp(transformer.norm(self.dtype, "norm_mlp")(x))
+    x = transformer.Stack(**self._stack(), kernels="each", name="stack")(x)
+    return transformer.dense(self.target_width, self.dtype, "head")(x).reshape(b, g, m, -1)
+
+  def _laid_out(self, latents, mask):
+    """What is visible, class tokens last [b v+k d], and all places of the pool [b n d]."""
+    n, k, signals = mask.positions.shape[1], latents.prefix.shape[1], mask.grid[0]
+    embed = transformer.dense(self.width, self.dtype, "embed")
+    seen = embed(jnp.concatenate([latents.values, latents.prefix], 1))
+    origin = self.param("signal_embedding", nn.initializers.normal(0.02), (signals, self.width))
+    where = positions.sincos(mask.positions, self.width)
+    where = (where + jnp.repeat(origin, n // signals, axis=0)[None]).astype(seen.dtype)
+    v = seen.shape[1] - k
+    visible = seen[:, :v] + core.take(where, mask.visible)
+    token = self.param("mask_token", nn.initializers.zeros, (1, 1, self.width))
+    # Entries that only fill up point behind the end, where a scatter drops them.
+    index = mask.visible if mask.valid is None else jnp.where(mask.valid, mask.visible, n)
+    places = gather.place(visible, index, where + token.astype(where.dtype))
+    return jnp.concatenate([visible, seen[:, v:]], 1), places
+
+  def _stack(self) -> dict:
+    names = "depth heads mlp_ratio attention scan unroll remat dtype"
+    return {name: getattr(self, name) for name in names.split()}

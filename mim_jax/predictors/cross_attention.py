@@ -1,0 +1,53 @@
+"""Predict one view from another. Letters as in core."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from mim_jax import core
+from mim_jax.errors import InputError
+from mim_jax.layers import cross, transformer
+from mim_jax.predictors import joint as joined
+
+
+class CrossTransformer(nn.Module):
+  """Latents of one view and, as `context`, of another -> predictions [b g m e] at masked tokens.
+
+  Visible latents and mask tokens, with positions, ask the context in every block; what is asked,
+  prefix tokens included, gets no positions here: its encoder has put them in. Both come in by one
+  linear map. Each group of targets is predicted on its own. InputError without a context.
+  Source: CropMAE (arXiv 2403.17823), SiamMAE (arXiv 2305.14344).
+  """
+
+  width: int
+  depth: int
+  heads: int
+  target_width: int
+  hidden: int = 2048
+  dropout: float = 0.1
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+    self, latents: core.Latents, mask: core.Mask, context: core.Latents | None = None
+  ) -> Float[Array, "b g m e"]:
+    if context is None:
+      raise InputError(
+        "predictor: CrossTransformer predicts one view from another and was given one view only. "
+        "Use objectives.predict_from_context, or predictors.Transformer."
+      )
+    b, g, m = mask.masked.shape
+    embed = transformer.dense(self.width, self.dtype, "embed")
+    memory = embed(jnp.concatenate([context.prefix, context.values], 1))
+    groups = (b, g, *memory.shape[1:])
+    memory = jnp.broadcast_to(memory[:, None], groups).reshape(b * g, *memory.shape[1:])
+    token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, 1, self.width))
+    x, valid = joined.sequence(embed, token, latents, mask)
+    for i in range(self.depth):
+      block = cross.CrossBlock(
+        self.heads, self.hidden, self.dropout, self.dtype, name=f"block_{i:02d}"
+      )
+      x = block(x, memory, valid)
+    x = transformer.norm(self.dtype, "norm")(x[:, x.shape[1] - m :])
+    return transformer.dense(self.target_width, self.dtype, "head")(x).reshape(b, g, m, -1)
