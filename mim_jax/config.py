@@ -19,9 +19,9 @@ import ml_collections
 from beartype.door import is_bearable
 from ml_collections import config_dict
 
-from mim_jax import errors, rooms
+from mim_jax import editions, errors, rooms
 
-KEY = "part"
+KEY = editions.KEY
 _NOT_SETTINGS = ("parent", "name")
 
 
@@ -153,17 +153,14 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 
 def from_json(text: str) -> ml_collections.ConfigDict:
-  """The config that `to_json` wrote, in the names of today: data only, no code is run."""
+  """The config that `to_json` wrote, in the words of today: data only, no code is run."""
 
   def revive(value):
     if isinstance(value, dict):
-      node = ml_collections.ConfigDict({k: revive(v) for k, v in value.items()})
-      if isinstance(node.get(KEY), str):
-        node[KEY] = rooms.current(node[KEY])
-      return node
+      return ml_collections.ConfigDict({k: revive(v) for k, v in value.items()})
     return _tuples(value)
 
-  return revive(json.loads(text))
+  return revive(editions.current(json.loads(text)))
 
 
 def flatten(config, prefix: str = "") -> dict[str, object]:

@@ -1,12 +1,13 @@
-"""The words every room shares: Tokens, Mask, Latents, Step, and the two functions that join them.
+"""The words every room shares: Tokens, Mask, Latents, Step, Outcome, and what joins them.
 
 Axis letters, the same in every file: b batch, n tokens, v visible, g groups of targets, m masked
-per
-group, d width, e target width, p position coordinates, k prefix (class and register) tokens,
-h w c t height, width, channels, time.
+per group, d width, e target width, p position coordinates, k prefix (class and register) tokens or
+classes, h w c t height, width, channels, time.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,9 @@ class Mask:
     weight: [b g m], float32, 0 for entries that only fill up a draw of varying length.
     positions: [b n p], float32, of all tokens, so that a predictor knows where the masked ones are.
     valid: [b v], bool, False for entries of `visible` that only fill up; None when all are real.
+    present: [b n], bool, which of the tokens are real (`Tokens.valid`); None when all are.
     grid: as in Tokens. Static.
+    copies: masks of one sample that lie one after the other along b. Static.
   """
 
   visible: Array
@@ -55,7 +58,9 @@ class Mask:
   weight: Array
   positions: Array
   valid: Array | None = None
+  present: Array | None = None
   grid: tuple[int, ...] = _static(())
+  copies: int = _static(1)
 
 
 @jax.tree_util.register_dataclass
@@ -66,10 +71,12 @@ class Latents:
   Attributes:
     values: [b v d] (or [b n d] where the encoder keeps all tokens), in the order of its input.
     prefix: [b k d], class and register tokens; k may be 0.
+    valid: which of `values` are real, bool [b v] or [b n]; None when all are.
   """
 
   values: Array
   prefix: Array
+  valid: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -81,7 +88,7 @@ class Pyramid(Latents):
     maps: one [b h w d] a stage, finest first, zero at hidden sites.
   """
 
-  maps: tuple[Array, ...]
+  maps: tuple[Array, ...] = ()
 
 
 @jax.tree_util.register_dataclass
@@ -98,6 +105,58 @@ class Step:
   key: Array
   index: Array
   progress: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What an objective returns: the loss, and what it saw on the way there.
+
+  The step uses loss and metrics; pictures, documentation and promises read the rest, which costs
+  nothing where nobody does.
+
+  Attributes:
+    loss: float32 scalar.
+    metrics: {name: scalar}.
+    mask: the Mask that was drawn, of the first view where there are several; None without one.
+    predictions: [b g m e] at `mask.masked`, or {name: such} of several tasks; None without any.
+    targets: like predictions.
+    weight: the sum of weights that the loss was divided by, for accumulation over parts of a batch.
+    more: what else painters draw: "scores" [b n] that the mask followed, "context" signals.
+  """
+
+  loss: Array
+  metrics: dict = dataclasses.field(default_factory=dict)
+  mask: Mask | None = None
+  predictions: Any = None
+  targets: Any = None
+  weight: Array | None = None
+  more: dict = dataclasses.field(default_factory=dict)
+
+
+def painted_by(painter: str) -> Callable:
+  """Marks a target with the name of the painter (see pictures) that draws what it asks for."""
+
+  def marked(target):
+    target.painter = painter
+    return target
+
+  return marked
+
+
+def averaged(losses: Array, mask: Mask, predictions=None, targets=None, **more) -> Outcome:
+  """Makes the Outcome of per-token losses [b g m]: their mean over all that is asked for."""
+  loss = weighted_mean(losses, mask.weight)
+  weight = jnp.sum(mask.weight.astype(jnp.float32))
+  return Outcome(loss, {}, mask, predictions, targets, weight, more)
+
+
+def repeated(tree, copies: int):
+  """Repeats every row of a tree `copies` times, sample by sample: [b ...] -> [b*copies ...].
+
+  With `copies` 1 it is the tree itself.
+  """
+  return tree if copies == 1 else jax.tree.map(lambda x: jnp.repeat(x, copies, axis=0), tree)
 
 
 def take(values: Array, index: Array) -> Array:
@@ -117,10 +176,18 @@ def weighted_mean(values: Array, weight: Array) -> Array:
   return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1e-12)
 
 
-def split(
+def make_mask(
   tokens: Tokens, visible: Array, masked: Array, weight: Array | None = None, valid=None
 ) -> Mask:
-  """The Mask of `tokens` with these index sets: visible [b v], masked [b m] or [b g m]."""
+  """Makes the Mask of `tokens` with these index sets: visible [b v], masked [b m] or [b g m].
+
+  Tokens that are not real are neither shown nor asked for, whatever the sets say.
+  """
   masked = masked[:, None] if masked.ndim == 2 else masked
   weight = jnp.ones(masked.shape, jnp.float32) if weight is None else weight
-  return Mask(visible, masked, weight, tokens.positions, valid, tokens.grid)
+  if tokens.valid is not None:
+    real = jnp.take_along_axis(tokens.valid, visible, axis=1)
+    valid = real if valid is None else valid & real
+    asked = jnp.take_along_axis(tokens.valid, masked.reshape(len(masked), -1), axis=1)
+    weight = jnp.where(asked.reshape(masked.shape), weight, 0.0)
+  return Mask(visible, masked, weight, tokens.positions, valid, tokens.valid, tokens.grid)

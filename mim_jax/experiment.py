@@ -1,5 +1,6 @@
 """The config made real: parts, objective, optimizer, data, and the pure functions made of them."""
 
+import dataclasses
 import functools
 import pathlib
 import types
@@ -15,6 +16,7 @@ from mim_jax.data.image import host
 from mim_jax.devices import mesh
 from mim_jax.errors import InputError
 from mim_jax.evaluate import network
+from mim_jax.pictures import painters
 from mim_jax.train import loop, update
 from mim_jax.train import state as state_lib
 from mim_jax.weights import parts as parts_lib
@@ -41,7 +43,7 @@ class Experiment:
     self.objective = build(config.objective, where="objective")
     self.mesh = mesh.make(**config.train.mesh, devices=devices)
     mesh.check_batch(config.train.batch_size, self.mesh)
-    self._pictures = build(config.get("pictures"), where="pictures")
+    self._painter = painters.of(config, self.objective)
     self._data = build(config.data, where="data")
     if config.data.get("crop", "device") == "host":
       self._data = host.moved(self._data)
@@ -173,13 +175,13 @@ class Experiment:
   def _forward(self, params, stats, teacher, batch, step):
     batch = self._data["augment"](jax.random.fold_in(step.key, _AUGMENT), batch)
     teachers = self._bound(teacher, stats)
-    (loss, metrics), changed = self.parts.apply(
+    outcome, changed = self.parts.apply(
       {"params": params, **stats},
       method=lambda parts: self.objective(parts, batch, step, teachers),
       rngs={"dropout": jax.random.fold_in(step.key, _DROPOUT)},
       mutable=list(stats),
     )
-    return loss, (metrics, dict(changed))
+    return outcome.loss, (outcome.metrics, dict(changed))
 
   def update(self, state: state_lib.TrainState, batch: dict):
     """Pure: (state, metrics) after one training step."""
@@ -243,19 +245,21 @@ class Experiment:
     compiled = jax.jit(run)
     return lambda batch: jax.device_get(compiled(state.params, state.stats, batch))
 
-  def pictures(self, state: state_lib.TrainState, batch: dict, step=0) -> dict | None:
-    """The config's pictures of a raw batch, e.g. original, masked, reconstruction; None if it has
-    none.
+  def pictures(self, state: state_lib.TrainState, batch: dict, step=0):
+    """Draws what the objective makes of a raw batch, as at the end of training; None without a
+    painter.
     """
-    if self._pictures is None:
+    if self._painter is None:
       return None
 
     def run(state, batch, step):
-      teachers = self._bound(state.teacher, state.stats)
-      return self.parts.apply(
+      viewed, teachers = self.view(batch), self._bound(state.teacher, state.stats)
+      last = dataclasses.replace(self.step(step), progress=jnp.ones([], jnp.float32))
+      outcome = self.parts.apply(
         {"params": state.params, **state.stats},
-        method=lambda parts: self._pictures(parts, self.view(batch), self.step(step), teachers),
+        method=lambda parts: self.objective(parts, viewed, last, teachers),
       )
+      return self._painter(viewed, outcome)
 
     return jax.jit(run)(state, batch, step)
 

@@ -65,7 +65,7 @@ def pyramid(maps: list[Array], mask: core.Mask | None, layers=None):
     values = upto[-1].reshape(b, h * w, c)
     if mask is not None and h * w == mask.positions.shape[1]:
       values = core.take(values, mask.visible)
-    found.append(core.Pyramid(values, values[:, :0], upto))
+    found.append(core.Pyramid(values, values[:, :0], maps=upto))
   return found[0] if layers is None else found
 
 

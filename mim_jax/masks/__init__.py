@@ -1,4 +1,4 @@
-"""What is visible and what is predicted; mask(key, tokens, guide, progress) -> Mask."""
+"""What is visible and what is predicted; mask(key, tokens, scores, progress, *, ...) -> Mask."""
 
 from mim_jax.masks.blocks import block_wise as block_wise
 from mim_jax.masks.budget import dirichlet as dirichlet

@@ -19,7 +19,7 @@ DRAWS = 12  # blocks at most; at the published sizes 1 mask of 20000 asks for mo
 def block_wise(
   key,
   tokens: core.Tokens,
-  guide=None,
+  scores=None,
   progress=None,
   *,
   ratio: float = 75 / 196,
@@ -43,7 +43,7 @@ def block_wise(
   hidden = grown(block_key, b, tokens.grid, count, sizes, aspect).reshape(b, n)
   noise = jax.random.uniform(rest_key, (b, n))
   order = jnp.argsort(jnp.where(hidden, -1.0, noise), axis=1).astype(jnp.int32)
-  return core.split(tokens, order[:, count:], order[:, :count])
+  return core.make_mask(tokens, order[:, count:], order[:, :count])
 
 
 def grown(

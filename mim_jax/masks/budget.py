@@ -12,7 +12,7 @@ from mim_jax.ops import gather
 def dirichlet(
   key,
   tokens: core.Tokens,
-  guide=None,
+  scores=None,
   progress=None,
   *,
   visible: int,
@@ -42,7 +42,7 @@ def dirichlet(
   seen = jnp.argsort(order.reshape(b, n), axis=1)[:, :visible]
   places = jnp.broadcast_to(jnp.arange(n, dtype=seen.dtype).reshape(1, s, -1), rank.shape)
   weight = 1.0 - gather.member(seen, n).astype(jnp.float32)
-  return core.split(tokens, seen, places, weight.reshape(rank.shape))
+  return core.make_mask(tokens, seen, places, weight.reshape(rank.shape))
 
 
 def shares(key, b: int, concentration: tuple[float, ...]) -> Array:

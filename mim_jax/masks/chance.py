@@ -15,7 +15,7 @@ from mim_jax.masks import blocks
 def blocks_by_chance(
   key,
   tokens: core.Tokens,
-  guide=None,
+  scores=None,
   progress=None,
   *,
   chance: float = 0.5,
@@ -44,7 +44,7 @@ def blocks_by_chance(
   valid = jnp.arange(n)[None] < n - count
   weight = (jnp.arange(m)[None] < count).astype(jnp.float32)
   visible = jnp.where(valid, visible, visible[:, :1])
-  return core.split(tokens, visible, order[:, :m], weight[:, None], valid)
+  return core.make_mask(tokens, visible, order[:, :m], weight[:, None], valid)
 
 
 def _check(grid: tuple[int, ...], ratio: tuple[float, float]) -> None:

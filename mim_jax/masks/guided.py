@@ -1,4 +1,4 @@
-"""Masks that follow a guide, one number a token. Letters as in core."""
+"""Masks that follow scores, one number a token. Letters as in core."""
 
 import jax
 import jax.numpy as jnp
@@ -10,51 +10,51 @@ from mim_jax.ops import gather
 
 
 def easy_to_hard(
-  key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float, start: float, end: float
+  key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float, start: float, end: float
 ) -> core.Mask:
-  """Hides the tokens with the highest guide, and random others to fill up.
+  """Hides the tokens with the highest scores, and random others to fill up.
 
-  guide [b n]: how hard each token is. Of the m masked, trunc(m share) are the hardest, where share
+  scores [b n]: how hard each token is. Of the m masked, trunc(m share) are the hardest, where share
   goes straight from `start` to `end` with progress; as long as none is, this is masks.random.
   Source: HPM (arXiv 2304.05919), easy-to-hard mask generation; v = int(n (1 - ratio)) as in its
   reference, which raises the share once an epoch where we do at every step.
   """
-  guide, n = _checked(guide, tokens, "easy_to_hard"), tokens.positions.shape[1]
+  scores, n = _checked(scores, tokens, "easy_to_hard"), tokens.positions.shape[1]
   v = visible_count(n, ratio)
   share = start + (end - start) * jnp.asarray(progress, jnp.float32)
   hard = jnp.floor((n - v) * share).astype(jnp.int32)
-  rank = gather.inverse(jnp.argsort(-guide, axis=1).astype(jnp.int32))  # 0 is the hardest
-  noise = jax.random.uniform(key, guide.shape)  # below 1, so that the hardest come last
+  rank = gather.inverse(jnp.argsort(-scores, axis=1).astype(jnp.int32))  # 0 is the hardest
+  noise = jax.random.uniform(key, scores.shape)  # below 1, so that the hardest come last
   order = jnp.argsort(jnp.where(rank < hard, 1.0, noise), axis=1)
-  return core.split(tokens, order[:, :v], order[:, v:])
+  return core.make_mask(tokens, order[:, :v], order[:, v:])
 
 
 def attention_sampled(
-  key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float, floor: float = 1e-20
+  key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float, floor: float = 1e-20
 ) -> core.Mask:
-  """Keeps tokens drawn one after the other, without replacement, with chances as the guide.
+  """Keeps tokens drawn one after the other, without replacement, with chances as the scores.
 
-  guide [b n]: how much each token is attended to, not negative; a token below `floor` counts as
-  `floor`. The largest log(guide) + Gumbel noise are such a draw. v = int(n (1 - ratio)).
+  scores [b n]: how much each token is attended to, not negative; a token below `floor` counts as
+  `floor`. The largest log(scores) + Gumbel noise are such a draw. v = int(n (1 - ratio)).
   Source: MaskAlign (arXiv 2211.08887), attentive masking.
   """
-  guide, n = _checked(guide, tokens, "attended"), tokens.positions.shape[1]
+  scores, n = _checked(scores, tokens, "attention_sampled"), tokens.positions.shape[1]
   v = visible_count(n, ratio)
-  chance = jnp.log(jnp.maximum(guide, floor)) + jax.random.gumbel(key, guide.shape)
+  chance = jnp.log(jnp.maximum(scores, floor)) + jax.random.gumbel(key, scores.shape)
   order = jnp.argsort(-chance, axis=1)
-  return core.split(tokens, order[:, :v], order[:, v:])
+  return core.make_mask(tokens, order[:, :v], order[:, v:])
 
 
-def _checked(guide, tokens, name):
-  """The guide in float32 and without gradient; InputError where there is none for these tokens."""
-  if guide is None:
+def _checked(scores, tokens, name):
+  """The scores in float32 and without gradient; InputError where there is none for these tokens."""
+  if scores is None:
     raise InputError(
-      f"masks.{name} needs a guide, and this objective gives none. Use it with an objective that "
-      "does (hard_patches, distill_visible), or take masks.random."
+      f"masks.{name} needs scores, and this objective gives none. Use it with an objective that "
+      "does (HPM's, MaskAlign's, predict_masked with `scores`), or take masks.random."
     )
-  if guide.shape != tokens.positions.shape[:2]:
+  if scores.shape != tokens.positions.shape[:2]:
     raise InputError(
-      f"masks.{name}: a guide {guide.shape} for tokens {tokens.positions.shape[:2]}. One number a "
+      f"masks.{name}: scores {scores.shape} for tokens {tokens.positions.shape[:2]}. One number a "
       "token is needed: give the teacher the student's patch grid."
     )
-  return jax.lax.stop_gradient(guide.astype(jnp.float32))
+  return jax.lax.stop_gradient(scores.astype(jnp.float32))

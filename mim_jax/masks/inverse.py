@@ -13,7 +13,7 @@ from mim_jax.errors import InputError
 def inverse_block(
   key,
   tokens: core.Tokens,
-  guide=None,
+  scores=None,
   progress=None,
   *,
   ratio: float,
@@ -40,7 +40,7 @@ def inverse_block(
   drawn = jax.random.uniform(target_key, (b, n))
   # Visible cells first, row by row; then the others in random order.
   order = jnp.argsort(jnp.where(inside, -1.0, drawn), axis=1)
-  return core.split(tokens, order[:, :v], order[:, v : v + m])
+  return core.make_mask(tokens, order[:, :v], order[:, v : v + m])
 
 
 def counts(n: int, ratio: float, predicted: float) -> tuple[int, int]:

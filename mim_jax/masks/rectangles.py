@@ -15,7 +15,7 @@ from mim_jax.errors import InputError
 def multi_block(
   key,
   tokens: core.Tokens,
-  guide=None,
+  scores=None,
   progress=None,
   *,
   blocks: int = 4,
@@ -51,7 +51,9 @@ def multi_block(
   visible, valid = _listed(order_key, left, seen)
   masked, weight = _cells(target, asked, columns)
   used = jnp.arange(blocks)[None] < kept[:, None]  # [b g]
-  return core.split(tokens, visible, masked, weight * used[..., None].astype(jnp.float32), valid)
+  return core.make_mask(
+    tokens, visible, masked, weight * used[..., None].astype(jnp.float32), valid
+  )
 
 
 def counts(

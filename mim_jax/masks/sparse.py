@@ -8,7 +8,7 @@ from mim_jax.errors import InputError
 
 
 def random_keep_few(
-  key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float
+  key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float
 ) -> core.Mask:
   """Every sample shows int(n (1 - ratio)) uniformly drawn tokens, but at least one.
 
@@ -18,7 +18,7 @@ def random_keep_few(
   b, n = tokens.positions.shape[:2]
   v = shown_tokens(n, ratio)
   order = jnp.argsort(jax.random.uniform(key, (b, n)), axis=1)
-  return core.split(tokens, order[:, :v], order[:, v:])
+  return core.make_mask(tokens, order[:, :v], order[:, v:])
 
 
 def shown_tokens(n: int, ratio: float) -> int:

@@ -9,7 +9,7 @@ from mim_jax import core
 from mim_jax.errors import InputError
 
 
-def tube(key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float) -> core.Mask:
+def tube(key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float) -> core.Mask:
   """Every clip hides one uniformly drawn set of int(ratio x cells) cells, at all its times.
 
   Cells are the places of one time on the (time, row, column) grid. Source: VideoMAE, section 3.2
@@ -29,7 +29,7 @@ def tube(key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float) -
     (jnp.sort(drawn, axis=1)[:, None] + first).reshape(b, -1)
     for drawn in (order[:, m:], order[:, :m])
   )
-  return core.split(tokens, visible, masked)
+  return core.make_mask(tokens, visible, masked)
 
 
 def hidden_cells(cells: int, ratio: float) -> int:

@@ -11,7 +11,7 @@ from mim_jax.errors import InputError
 def random(
   key,
   tokens: core.Tokens,
-  guide=None,
+  scores=None,
   progress=None,
   *,
   ratio: float,
@@ -25,7 +25,7 @@ def random(
   b, n = tokens.positions.shape[:2]
   v = visible_count(n, ratio, rounding)
   order = jax.numpy.argsort(jax.random.uniform(key, (b, n)), axis=1)
-  return core.split(tokens, order[:, :v], order[:, v:])
+  return core.make_mask(tokens, order[:, :v], order[:, v:])
 
 
 def visible_count(n: int, ratio: float, rounding: str = "down") -> int:

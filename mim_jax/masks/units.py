@@ -11,7 +11,7 @@ from mim_jax.errors import InputError
 
 
 def random_blocks(
-  key, tokens: core.Tokens, guide=None, progress=None, *, ratio: float, unit: int
+  key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float, unit: int
 ) -> core.Mask:
   """Hides whole squares of unit x unit tokens, a uniform draw of ceil(ratio x squares) of them.
 
@@ -25,7 +25,7 @@ def random_blocks(
   order = jnp.argsort(jax.random.uniform(key, (b, len(members))), axis=1)
   index = jnp.asarray(members)[order].reshape(b, -1)  # [b n], square after square
   m = hidden * unit**2
-  return core.split(tokens, index[:, m:], index[:, :m])
+  return core.make_mask(tokens, index[:, m:], index[:, :m])
 
 
 def hidden_count(squares: int, ratio: float) -> int:

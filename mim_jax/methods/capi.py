@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mim_jax.core import Step, take, weighted_mean
+from mim_jax.core import Outcome, Step, take, weighted_mean
 
 
 def predict_clusters(
@@ -17,24 +17,25 @@ def predict_clusters(
   step: Step,
   teachers,
   *,
+  entry: str,
   mask: Callable,
   assign: Callable,
   loss: Callable,
-  signal: str = "image",
-):
-  """Two losses that share no parameter: the student predicts, the teacher's tokens are clustered.
+) -> Outcome:
+  """Predicts the clusters of a teacher's tokens, and clusters them; the losses share no parameter.
 
-  The slow copy sees the whole image; `parts.clusters` scores its patch tokens; `assign` balances
-  the scores, which gives the targets of both. `parts.head` scores the student's predictions.
+  entry: of the batch, which the EMA teacher sees whole. `parts.clusters` gives logits of its patch
+  tokens, `assign` balances them, which gives the targets of both. `parts.head` gives the student's.
   """
-  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
-  mask = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b g m]
-  latents = teachers.ema.encoder(teachers.ema.tokenizer(batch[signal]))
-  scores = parts.clusters(lax.stop_gradient(latents.values))  # [b n k]
-  assigned = lax.stop_gradient(assign(scores))  # [b n k], distributions
-  predictions = parts.head(parts.predictor(parts.encoder(tokens, mask), mask))  # [b g m k]
-  prediction = weighted_mean(loss(predictions, take(assigned, mask.masked)), mask.weight)
-  clustering = jnp.mean(loss(scores[:, None], assigned[:, None]))
+  tokens = parts.tokenizer(batch[entry])  # Tokens [b n d]
+  drawn = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b g m]
+  latents = teachers.ema.encoder(teachers.ema.tokenizer(batch[entry]))
+  logits = parts.clusters(lax.stop_gradient(latents.values))  # [b n k]
+  assigned = lax.stop_gradient(assign(logits))  # [b n k], distributions
+  predictions = parts.head(parts.predictor(parts.encoder(tokens, drawn), drawn))  # [b g m k]
+  targets = take(assigned, drawn.masked)  # [b g m k]
+  prediction = weighted_mean(loss(predictions, targets), drawn.weight)
+  clustering = jnp.mean(loss(logits[:, None], assigned[:, None]))
   entropy = jnp.mean(jnp.sum(jax.scipy.special.entr(assigned), -1))
   metrics = dict(prediction=prediction, clustering=clustering, target_entropy=entropy)
-  return prediction + clustering, metrics
+  return Outcome(prediction + clustering, metrics, drawn, predictions, targets)

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax import core
-from mim_jax.core import Step
+from mim_jax.core import Outcome, Step
 from mim_jax.layers import init, transformer
 from mim_jax.ops import positions
 
@@ -22,23 +22,26 @@ def learn_codes(
   step: Step,
   teachers,
   *,
+  entry: str,
   target: Callable,
   loss: Callable,
   commitment: float = 1.0,
-  signal: str = "image",
-):
-  """Encode all patches, replace each latent by its nearest code, decode: (loss, metrics).
+) -> Outcome:
+  """Encodes all patches, replaces each latent by its nearest code, decodes.
 
-  VQ-VAE (arXiv 1711.00937), equation 3: the codes follow the latents on their own, so the two terms
-  left are how well the target is met, and how far latents are from their codes.
+  entry: of the batch. Source: VQ-VAE (arXiv 1711.00937), equation 3: the codes follow the latents
+  on their own, so the two terms left are how well the target is met, and how far latents are from
+  their codes.
   """
-  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
+  tokens = parts.tokenizer(batch[entry])  # Tokens [b n d]
   coded = parts.quantizer(parts.encoder(tokens).values)  # values [b n c], straight through
-  predictions = parts.decoder(dataclasses.replace(tokens, values=coded.values))  # [b n e]
-  errors = loss(predictions[:, None], target(batch, teachers)[:, None])  # [b 1 n]
+  predictions = parts.decoder(dataclasses.replace(tokens, values=coded.values))[:, None]
+  targets = target(batch, teachers)[:, None]  # [b 1 n e]
+  errors = loss(predictions, targets)  # [b 1 n]
   met, away = jnp.mean(errors), jnp.mean(coded.distance)
   metrics = dict(decoded=met, commitment=away, perplexity=coded.perplexity, usage=coded.usage)
-  return met + commitment * away, metrics
+  total = met + commitment * away
+  return Outcome(total, metrics, None, predictions, targets)
 
 
 class Decoder(nn.Module):

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax import core
-from mim_jax.core import Step, split, take, weighted_mean
+from mim_jax.core import Outcome, Step, make_mask, take, weighted_mean
 from mim_jax.layers import transformer
 from mim_jax.predictors import joint as decoder
 
@@ -22,44 +22,49 @@ def mine_hard_patches(
   step: Step,
   teachers,
   *,
+  entry: str,
   mask: Callable,
   target: Callable,
   loss: Callable,
   ranking: Callable,
   weight: float = 1.0,
-  signal: str = "image",
-):
-  """Masks what the slow copy guesses to be hard; the student learns to predict and to guess.
+) -> Outcome:
+  """Masks what the EMA teacher predicts to be hard; the student predicts targets and its losses.
 
-  The predictor has `scores` (LossPredictingDecoder). ranking: (scores, losses, weights) -> (costs,
-  their weights), and counts `weight` times. Source: HPM (arXiv 2304.05919), algorithm 1.
+  entry: of the batch. The predictor has `losses` (LossPredictingDecoder). ranking: (predicted
+  losses, losses, weights) -> (costs, their weights), and counts `weight` times. Source: HPM (arXiv
+  2304.05919), algorithm 1.
   """
-  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
-  guide = difficulty(teachers.ema, batch[signal])  # [b n]
-  drawn = mask(step.key, tokens, guide, step.progress)  # visible [b v], masked [b g m]
+  tokens = parts.tokenizer(batch[entry])  # Tokens [b n d]
+  scores = difficulty(teachers.ema, batch[entry])  # [b n]
+  drawn = mask(step.key, tokens, scores, step.progress)  # visible [b v], masked [b g m]
   latents = parts.encoder(tokens, drawn)  # [b v d]
   predictions = parts.predictor(latents, drawn)  # [b g m e]
-  losses = loss(predictions, take(target(batch, teachers), drawn.masked))  # [b g m]
-  _, scores = parts.predictor.scores(latents, drawn)  # [b g m]
+  targets = take(target(batch, teachers), drawn.masked)  # [b g m e]
+  losses = loss(predictions, targets)  # [b g m]
+  _, predicted = parts.predictor.losses(latents, drawn)  # [b g m]
   prediction = weighted_mean(losses, drawn.weight)
-  order = weighted_mean(*ranking(scores, jax.lax.stop_gradient(losses), drawn.weight))
-  return prediction + weight * order, {"prediction": prediction, "ranking": order}
+  order = weighted_mean(*ranking(predicted, jax.lax.stop_gradient(losses), drawn.weight))
+  metrics = {"prediction": prediction, "ranking": order}
+  more, total = {"scores": scores}, prediction + weight * order
+  return Outcome(total, metrics, drawn, predictions, targets, jnp.sum(drawn.weight), more)
 
 
-def difficulty(network, signal):
-  """How large a network, seeing all, guesses the loss of each token to be: [b n], no gradient."""
-  tokens = network.tokenizer(signal)
+def difficulty(network, inputs):
+  """Predicts with a network that sees all how large each token's loss is: [b n], no gradient."""
+  tokens = network.tokenizer(inputs)
   b, n = tokens.positions.shape[:2]
   every = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), (b, n))
-  scores, _ = network.predictor.scores(network.encoder(tokens), split(tokens, every, every[:, :0]))
-  return jax.lax.stop_gradient(scores[:, 0])
+  nothing = make_mask(tokens, every, every[:, :0])
+  losses, _ = network.predictor.losses(network.encoder(tokens), nothing)
+  return jax.lax.stop_gradient(losses[:, 0])
 
 
 class LossPredictingDecoder(nn.Module):
   """Two transformers over one sequence of visible latents and mask tokens (HPM, arXiv 2304.05919).
 
-  Called, it predicts the masked tokens, [b g m e] with e = target_width. `scores` guesses how large
-  the losses are. Both share the linear map of the latents, the mask token and the positions.
+  Called, it predicts the masked tokens, [b g m e] with e = target_width. `losses` predicts how
+  large the losses are. Both share the linear map of the latents, the mask token and the positions.
   """
 
   width: int
@@ -94,10 +99,10 @@ class LossPredictingDecoder(nn.Module):
     asked = self.stack(x, valid)[:, x.shape[1] - m :]
     return self.head(self.norm(asked)).reshape(b, g, m, self.target_width)
 
-  def scores(
+  def losses(
     self, latents: core.Latents, mask: core.Mask
   ) -> tuple[Float[Array, "b g v"], Float[Array, "b g m"]]:
-    """Guessed losses of (visible, masked) tokens, float32; only their order has a meaning."""
+    """Predicts the losses of (visible, masked) tokens, float32; only their order has a meaning."""
     x, valid = decoder.sequence(self.embed, self.mask_token, latents, mask)
     b, g, m = mask.masked.shape
     found = self.ranking_head(self.ranking_norm(self.ranking_stack(x, valid)))

@@ -12,27 +12,27 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from mim_jax.core import Step, take
+from mim_jax.core import Mask, Outcome, Step, take
 from mim_jax.ops import collapse, sinkhorn
 
 CENTRES = "centres"  # the collection of running means
 
 
 class Seen(NamedTuple):
-  """What student and teacher make of one large view; scores are over k codes.
+  """Logits of student and teacher for one large view, over k codes.
 
   Attributes:
-    classes, slow_classes: of the class token, [b k].
-    patches, slow_patches: of the masked tokens, [b 1 m k].
+    classes, teacher_classes: of the class token, [b k].
+    patches, teacher_patches: of the masked tokens, [b 1 m k].
     weight: of the masked tokens, [b 1 m].
-    mean: the teacher's scores over all patches of the batch, [k].
+    mean: the teacher's logits over all patches of the batch, [k].
     features: the teacher's class token before the head, [b d].
   """
 
   classes: jax.Array
-  slow_classes: jax.Array
+  teacher_classes: jax.Array
   patches: jax.Array
-  slow_patches: jax.Array
+  teacher_patches: jax.Array
   weight: jax.Array
   mean: jax.Array
   features: jax.Array
@@ -51,47 +51,52 @@ def distill_views(
   patch_weight: float = 1.0,
   views: tuple[str, ...] = ("image", "other"),
   local: str = "local",
-):
-  """Class tokens agree across views, masked patches with the teacher's ones (iBOT, eq. 2 and 3).
+) -> Outcome:
+  """Matches class tokens across views, and masked patches with the teacher's (iBOT, eq. 2 and 3).
 
   The student sees `views` masked and `local` [b l h w c] whole, `teachers.ema` sees `views` whole.
-  `parts.head` scores tokens; `parts.class_targets` and `parts.patch_targets` make distributions of
-  the teacher's scores. Temperatures, the teacher's, are schedules; the student's is the loss's.
+  `parts.head` gives logits; `parts.class_targets` and `parts.patch_targets` make distributions of
+  the teacher's. Temperatures, the teacher's, are schedules; the student's is the loss's.
   """
   keys = jax.random.split(step.key, len(views))
-  large = [
-    _seen(parts, teachers.ema, batch[name], functools.partial(mask, key), step)
-    for name, key in zip(views, keys, strict=True)
-  ]
+  masks, large = zip(
+    *(
+      _seen(parts, teachers.ema, batch[name], functools.partial(mask, key), step)
+      for name, key in zip(views, keys, strict=True)
+    ),
+    strict=True,
+  )
   seen = jax.tree.map(lambda *of: jnp.stack(of, 1), *large)  # [b q ...]; means [k q]
   classes = jnp.concatenate([seen.classes, _local(parts, batch[local])], 1)  # [b q+l k]
-  slow = seen.slow_classes  # [b q k]
-  truth = parts.class_targets(slow, temperature(step.progress), jnp.mean(slow, (0, 1)), None)
+  logits = seen.teacher_classes  # [b q k]
+  truth = parts.class_targets(logits, temperature(step.progress), jnp.mean(logits, (0, 1)), None)
   codes = _codes(parts, seen, patch_temperature(step.progress))  # [b q m k]
   across = _across(loss, classes, truth)
   within = _of_the_masked(loss(seen.patches[:, :, 0], codes), seen.weight[:, :, 0])
   metrics = dict(class_loss=across, patch_loss=within, **_meters(truth, seen.features))
-  return across + patch_weight * within, metrics
+  total = across + patch_weight * within
+  return Outcome(total, metrics, masks[0], seen.patches[:, 0], codes[:, :1])
 
 
-def _seen(parts, slow, image, draw, step: Step) -> Seen:
+def _seen(parts, teacher, image, draw, step: Step) -> tuple[Mask, Seen]:
   tokens = parts.tokenizer(image)  # Tokens [b n d]
   mask = draw(tokens, progress=step.progress)  # masked [b 1 m]
   latents = parts.encoder(tokens, mask)
-  whole = jax.lax.stop_gradient(slow.encoder(slow.tokenizer(image)))
+  whole = jax.lax.stop_gradient(teacher.encoder(teacher.tokenizer(image)))
   asked = take(whole.values, mask.masked)
-  scores = parts.head(latents.prefix[:, 0]), slow.head(whole.prefix[:, 0])
-  patches = parts.head(take(latents.values, mask.masked)), slow.head(asked)
-  return Seen(*scores, *patches, mask.weight, slow.head.mean(whole.values), whole.prefix[:, 0])
+  classes = parts.head(latents.prefix[:, 0]), teacher.head(whole.prefix[:, 0])
+  patches = parts.head(take(latents.values, mask.masked)), teacher.head(asked)
+  mean = teacher.head.mean(whole.values)
+  return mask, Seen(*classes, *patches, mask.weight, mean, whole.prefix[:, 0])
 
 
 def _codes(parts, seen: Seen, temperature) -> jax.Array:
-  """The teacher's distributions at the masked patches, made of all views at once: [b q m k]."""
-  weight, scores = seen.weight[:, :, 0], seen.slow_patches[:, :, 0]  # [b q m], [b q m k]
-  b, *_, k = scores.shape
+  """Makes the teacher's distributions at the masked patches, of all views at once: [b q m k]."""
+  weight, logits = seen.weight[:, :, 0], seen.teacher_patches[:, :, 0]  # [b q m], [b q m k]
+  b, *_, k = logits.shape
   mean = jnp.mean(seen.mean, 1)
-  codes = parts.patch_targets(scores.reshape(b, -1, k), temperature, mean, weight.reshape(b, -1))
-  return codes.reshape(scores.shape)
+  codes = parts.patch_targets(logits.reshape(b, -1, k), temperature, mean, weight.reshape(b, -1))
+  return codes.reshape(logits.shape)
 
 
 def _local(parts, images) -> jax.Array:

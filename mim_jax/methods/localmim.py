@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax import core
-from mim_jax.core import Mask, Step, weighted_mean
+from mim_jax.core import Mask, Outcome, Step, weighted_mean
 from mim_jax.errors import InputError
 from mim_jax.layers import init, transformer
 from mim_jax.ops import gather, gelu, grids, patches, positions
@@ -22,32 +22,34 @@ def predict_multiscale(
   step: Step,
   teachers,
   *,
+  entry: str,
   mask: Callable,
   layers: tuple[int, ...],
   targets: dict,
   loss: Callable,
-  signal: str = "image",
-):
-  """Low layers predict fine targets, high layers coarse ones; their losses are added.
+) -> Outcome:
+  """Predicts fine targets from low layers and coarse ones from high layers; adds their losses.
 
-  layers: which latents the predictor gets (1 = after the first block), one for each of `targets`,
-  in the order of their names. Cells may be smaller or larger than a patch, and one counts as much
-  as the share of it that is masked.
+  entry: of the batch. layers: which latents the predictor gets (1 = after the first block), one for
+  each of `targets`, in the order of their names. Cells may be smaller or larger than a patch, and
+  one counts as much as the share of it that is masked.
   Source: LocalMIM (arXiv 2303.05251).
   """
-  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
+  tokens = parts.tokenizer(batch[entry])  # Tokens [b n d]
   drawn = mask(step.key, tokens, progress=step.progress)  # visible [b v]
   predictions = parts.predictor(parts.encoder(tokens, drawn, layers), drawn)  # list of [b 1 s e]
+  predictions = dict(zip(sorted(targets), predictions, strict=True))
+  wanted = {name: targets[name](batch, teachers)[:, None] for name in predictions}  # [b 1 s e]
   losses = {}
-  for prediction, (name, target) in zip(predictions, sorted(targets.items()), strict=True):
-    wanted = target(batch, teachers)[:, None]  # [b 1 s e]
-    weight = hidden_share(drawn, wanted.shape[2])[:, None]  # [b 1 s]
-    losses[name] = weighted_mean(loss(prediction, wanted), weight)
-  return sum(losses.values()), losses
+  for name, prediction in predictions.items():
+    weight = hidden_share(drawn, wanted[name].shape[2])[:, None]  # [b 1 s]
+    losses[name] = weighted_mean(loss(prediction, wanted[name]), weight)
+  total = sum(losses.values(), start=jnp.float32(0.0))
+  return Outcome(total, losses, drawn, predictions, wanted)
 
 
 def hidden_share(drawn: Mask, cells: int):
-  """How much of each of `cells` on the grid is not visible, in [0, 1]: [b cells], float32."""
+  """Measures how much of each of `cells` on the grid is not visible, in [0, 1]: [b cells]."""
   n = drawn.positions.shape[1]
   hidden = 1.0 - gather.member(drawn.visible, n, drawn.valid).astype(jnp.float32)
   return grids.rescale(hidden[..., None], drawn.grid, (cells / n) ** 0.5)[..., 0]

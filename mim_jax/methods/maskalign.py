@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax import core
-from mim_jax.core import Latents, Step, take, weighted_mean
+from mim_jax.core import Latents, Outcome, Step, painted_by, take, weighted_mean
 from mim_jax.errors import InputError, unknown
 from mim_jax.layers import transformer
 from mim_jax.targets.latent import standardized
@@ -23,26 +23,28 @@ def distill_visible(
   step: Step,
   teachers,
   *,
+  entry: str,
   mask: Callable,
   target: Callable,
   loss: Callable,
   layers: tuple[int, ...],
-  signal: str = "image",
-):
-  """The teacher looks first and says where; the student's latents of those patches follow its own.
+) -> Outcome:
+  """Shows what a teacher attends to; the student's features of it regress the teacher's.
 
-  target: (batch, teachers) -> (Latents of several layers, guide [b n]), maskalign.attended_layers.
+  entry: of the batch. target: (batch, teachers) -> (Latents of several layers, scores [b n]).
   layers: those of the student, 1 = after the first block, that the predictor mixes. Class tokens
   count like patches. Source: MaskAlign (arXiv 2211.08887).
   """
-  targets, guide = target(batch, teachers)
-  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
-  drawn = mask(step.key, tokens, guide, step.progress)  # visible [b v]
+  targets, scores = target(batch, teachers)
+  tokens = parts.tokenizer(batch[entry])  # Tokens [b n d]
+  drawn = mask(step.key, tokens, scores, step.progress)  # visible [b v]
   latents = parts.encoder(tokens, drawn, layers=layers, raw=True)  # list of Latents [b v d]
   predictions = parts.predictor(latents, drawn)  # [b a k+v e]
   wanted = [jnp.concatenate([x.prefix, take(x.values, drawn.visible)], 1) for x in targets]
-  losses = loss(predictions, jnp.stack(wanted, 1))  # [b a k+v]
-  return weighted_mean(losses, jnp.ones_like(losses)), {}
+  wanted = jnp.stack(wanted, 1)  # [b a k+v e]
+  losses = loss(predictions, wanted)  # [b a k+v]
+  total, count = weighted_mean(losses, jnp.ones_like(losses)), jnp.float32(losses.size)
+  return Outcome(total, {}, drawn, predictions, wanted, count, {"scores": scores})
 
 
 class DynamicAlignment(nn.Module):
@@ -79,6 +81,7 @@ class DynamicAlignment(nn.Module):
     return jnp.full(shape, 0.01, dtype).at[jnp.arange(shape[0]), jnp.asarray(own)].add(1.0)
 
 
+@painted_by("scores")
 def attended_layers(
   batch,
   teachers,
@@ -87,7 +90,7 @@ def attended_layers(
   view: Callable,
   whiten: bool = True,
   teacher: str = "frozen",
-  signal: str = "image",
+  entry: str = "image",
 ) -> tuple[list[Latents], Array]:
   """What a teacher makes of the whole image: (Latents of `layers`, attention of its class token).
 
@@ -98,7 +101,7 @@ def attended_layers(
   Source: MaskAlign (arXiv 2211.08887).
   """
   network = getattr(teachers, teacher)
-  tokens = network.tokenizer(view(batch[signal]))
+  tokens = network.tokenizer(view(batch[entry]))
   found, attention = network.encoder(tokens, layers=layers, raw=True, weights=True)
   if attention is None:
     raise InputError(f"teachers.{teacher}: needs a class token to attend. Take one that has it.")

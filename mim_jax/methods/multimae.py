@@ -1,5 +1,5 @@
-"""Several signals, one pool of tokens, a decoder a task (MultiMAE, arXiv 2204.01678). Letters as in
-core; s signals.
+"""Several modalities, one pool of tokens, a decoder a task (MultiMAE, arXiv 2204.01678). Letters as
+in core; s modalities.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax import core
-from mim_jax.core import Mask, Step, Tokens
+from mim_jax.core import Mask, Outcome, Step, Tokens
 from mim_jax.errors import InputError
 from mim_jax.layers import cross, transformer
 from mim_jax.ops import gather, positions
@@ -23,48 +23,53 @@ def predict_modalities(
   step: Step,
   teachers,
   *,
-  signals: tuple[str, ...],
+  modalities: tuple[str, ...],
   mask: Callable,
   tasks: dict,
-):
-  """What is visible of all signals tells what is hidden of each: the sum of the tasks' losses.
+) -> Outcome:
+  """Predicts what is hidden of each modality from what is visible of all; adds the tasks' losses.
 
-  tasks: {name: {"signal", "target", "loss"}}; `parts.predictors[name]` serves the task `name`.
-  A loss is averaged over the hidden places of an image, then over images: they differ in number.
+  modalities: entries of the batch. tasks: {name: {"entry", "target", "loss"}};
+  `parts.predictors[name]` serves the task `name`. A loss is averaged over the hidden places of a
+  sample, then over samples: they differ in number.
   """
-  tokens = pooled(parts, batch, signals)  # Tokens [b s*n d]
-  mask = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b s n]
-  latents = parts.encoder(tokens, mask)  # [b v d]
-  losses = {}
+  tokens = pooled(parts, batch, modalities)  # Tokens [b s*n d]
+  drawn = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b s n]
+  latents = parts.encoder(tokens, drawn)  # [b v d]
+  losses, predictions, targets = {}, {}, {}
   for name, task in tasks.items():
-    own = group(mask, signals.index(task["signal"]))  # masked [b 1 n]
-    predictions = parts.predictors[name](latents, own)  # [b 1 n e]
-    targets = task["target"](batch, teachers)[:, None]  # [b 1 n e]
-    losses[f"loss_{name}"] = image_mean(task["loss"](predictions, targets), own.weight)
-  return sum(losses.values()), losses
+    own = group(drawn, modalities.index(task["entry"]))  # masked [b 1 n]
+    predictions[name] = parts.predictors[name](latents, own)  # [b 1 n e]
+    targets[name] = task["target"](batch, teachers)[:, None]  # [b 1 n e]
+    errors = task["loss"](predictions[name], targets[name])  # [b 1 n]
+    losses[f"loss_{name}"] = sample_mean(errors, own.weight)
+  total = sum(losses.values(), start=jnp.float32(0.0))
+  return Outcome(total, losses, drawn, predictions, targets)
 
 
-def encode_modalities(parts, batch, layers=None, *, signals: tuple[str, ...]):
-  """Latents of these signals with nothing masked, one after the other; any subset will do."""
-  return parts.encoder(pooled(parts, batch, signals), layers=layers)
+def encode_modalities(parts, batch, layers=None, *, modalities: tuple[str, ...]):
+  """Encodes these modalities, any of them, with nothing masked: Latents, one after the other."""
+  return parts.encoder(pooled(parts, batch, modalities), layers=layers)
 
 
-def pooled(parts, batch, signals: tuple[str, ...]) -> Tokens:
-  """The tokens of all `signals`, one after the other, on the grid (s, rows, columns).
+def pooled(parts, batch, modalities: tuple[str, ...]) -> Tokens:
+  """Joins the tokens of all `modalities`, one after the other, on the grid (s, rows, columns).
 
-  Positions are those within a signal. InputError where a signal is missing or the grids differ.
+  Positions are those within a modality. InputError where one is missing or the grids differ.
   """
-  missing = [name for name in signals if name not in batch or name not in parts.tokenizers]
-  if missing or not signals:
+  missing = [name for name in modalities if name not in batch or name not in parts.tokenizers]
+  if missing or not modalities:
     there = sorted(set(batch) & set(parts.tokenizers))
     raise InputError(
-      f"signals: {', '.join(missing) or 'none'} asked for, but the data and the tokenizers share "
-      f"{', '.join(there) or 'none'}. Change `signals`, or give data that has them."
+      f"modalities: {', '.join(missing) or 'none'} asked for, but data and tokenizers share "
+      f"{', '.join(there) or 'none'}. Change `modalities`, or give data that has them."
     )
-  cut = [parts.tokenizers[name](batch[name]) for name in signals]
+  cut = [parts.tokenizers[name](batch[name]) for name in modalities]
   if len({tokens.grid for tokens in cut}) > 1:
-    grids = ", ".join(f"{name} {t.grid}" for name, t in zip(signals, cut, strict=True))
-    raise InputError(f"signals: all must lie on one grid; they lie on {grids}. Change the patches.")
+    grids = ", ".join(f"{name} {t.grid}" for name, t in zip(modalities, cut, strict=True))
+    raise InputError(
+      f"modalities: all must share one grid; they lie on {grids}. Change the patches."
+    )
   values, positions = (
     jnp.concatenate([getattr(t, key) for t in cut], 1) for key in ("values", "positions")
   )
@@ -72,13 +77,13 @@ def pooled(parts, batch, signals: tuple[str, ...]) -> Tokens:
 
 
 def group(mask: Mask, index: int) -> Mask:
-  """The mask with one of its groups of targets only, [b 1 m]."""
+  """Keeps one of the mask's groups of targets, [b 1 m]."""
   here = slice(index, index + 1)
   return dataclasses.replace(mask, masked=mask.masked[:, here], weight=mask.weight[:, here])
 
 
-def image_mean(values, weight):
-  """Mean over the weighted places of each image, then over the images that have any."""
+def sample_mean(values, weight):
+  """Averages over the weighted places of each sample, then over the samples that have any."""
   values, weight = values.astype(jnp.float32), weight.astype(jnp.float32)
   total = jnp.sum(weight, (1, 2))
   each = jnp.sum(values * weight, (1, 2)) / jnp.maximum(total, 1e-12)

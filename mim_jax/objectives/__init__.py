@@ -1,4 +1,4 @@
-"""The order in which the parts meet; objective(parts, batch, step, teachers) -> (loss, metrics)."""
+"""The order in which the parts meet; objective(parts, batch, step, teachers, *, ...) -> Outcome."""
 
 from mim_jax.objectives.context import predict_from_context as predict_from_context
 from mim_jax.objectives.encoding import encode as encode

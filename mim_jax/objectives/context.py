@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mim_jax.core import Step, take, weighted_mean
+from mim_jax.core import Outcome, Step, averaged, take
 
 
 def predict_from_context(
@@ -11,20 +11,22 @@ def predict_from_context(
   step: Step,
   teachers,
   *,
+  entry: str,
   mask: Callable,
   target: Callable,
   loss: Callable,
-  signal: str = "image",
   context: str = "context",
-):
-  """Encode the other view whole and this one masked, by the same encoder; predict this one.
+) -> Outcome:
+  """Encodes the other view whole and this one masked, by the same encoder; predicts this one.
 
-  Both views are encoded on their own and both get gradients (CropMAE, arXiv 2403.17823).
+  entry, context: of the batch, this view and the other. Both get gradients (CropMAE, arXiv
+  2403.17823).
   """
   whole = parts.encoder(parts.tokenizer(batch[context]))  # [b n d]
-  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
-  mask = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b g m]
-  latents = parts.encoder(tokens, mask)  # [b v d]
-  predictions = parts.predictor(latents, mask, context=whole)  # [b g m e]
-  targets = take(target(batch, teachers), mask.masked)  # [b g m e]
-  return weighted_mean(loss(predictions, targets), mask.weight), {}
+  tokens = parts.tokenizer(batch[entry])  # Tokens [b n d]
+  drawn = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b g m]
+  latents = parts.encoder(tokens, drawn)  # [b v d]
+  predictions = parts.predictor(latents, drawn, context=whole)  # [b g m e]
+  targets = take(target(batch, teachers), drawn.masked)  # [b g m e]
+  losses = loss(predictions, targets)  # [b g m]
+  return averaged(losses, drawn, predictions, targets, context=batch[context])

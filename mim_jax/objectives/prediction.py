@@ -1,8 +1,8 @@
-"""The road most methods share. Letters as in core."""
+"""Predict what is masked: the road most methods take. Letters as in core."""
 
 from collections.abc import Callable
 
-from mim_jax.core import Step, take, weighted_mean
+from mim_jax.core import Outcome, Step, averaged, repeated, take
 
 
 def predict_masked(
@@ -11,15 +11,21 @@ def predict_masked(
   step: Step,
   teachers,
   *,
+  entry: str,
   mask: Callable,
   target: Callable,
   loss: Callable,
-  signal: str = "image",
-):
-  """Encode what is visible, predict what is masked, compare token by token: (loss, metrics)."""
-  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
-  mask = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b g m]
-  latents = parts.encoder(tokens, mask)  # [b v d]
-  predictions = parts.predictor(latents, mask)  # [b g m e]
-  targets = take(target(batch, teachers), mask.masked)  # [b g m e]
-  return weighted_mean(loss(predictions, targets), mask.weight), {}
+  scores: Callable | None = None,
+) -> Outcome:
+  """Encodes what is visible, predicts what is masked, compares token by token.
+
+  entry: of the batch, what is masked. scores: what the mask follows, (batch, teachers) -> [b n].
+  """
+  tokens = parts.tokenizer(batch[entry])  # Tokens [b n d]
+  order = None if scores is None else scores(batch, teachers)  # [b n]
+  drawn = mask(step.key, tokens, order, step.progress)  # visible [b v], masked [b g m]
+  latents = parts.encoder(repeated(tokens, drawn.copies), drawn)  # [b v d]
+  predictions = parts.predictor(latents, drawn)  # [b g m e]
+  targets = repeated(target(batch, teachers, drawn), drawn.copies)  # [b n e]
+  targets = take(targets, drawn.masked)  # [b g m e]
+  return averaged(loss(predictions, targets), drawn, predictions, targets)

@@ -1,1 +1,8 @@
-"""Pictures: painters of what an objective returned, and of what an encoder makes of a batch."""
+"""Painters of what an objective returned; painter(batch, outcome, *, ...) -> Pictures."""
+
+from mim_jax.pictures.features import codes as codes
+from mim_jax.pictures.features import latents as latents
+from mim_jax.pictures.heat import scores as scores
+from mim_jax.pictures.modalities import modalities as modalities
+from mim_jax.pictures.values import cubes as cubes
+from mim_jax.pictures.values import pixels as pixels

@@ -2,26 +2,13 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jaxtyping import Bool, Float
 
-from mim_jax.core import Step
 from mim_jax.errors import InputError
-from mim_jax.ops import gather, patches
-from mim_jax.targets import pixel as target
 
-ORDER = (
-  "original",
-  "masked",
-  "features",
-  "attention",
-)  # panels that come first; others follow by name
-VISIBLE = "visible only"  # the panel in which nothing comes from the masked patches
+ORDER = ("original", "masked", "features", "attention")  # panels first, others follow by name
 SIDE = 160  # pixels a picture is at least enlarged to
 GAP = 6
 
@@ -38,90 +25,6 @@ class Pictures:
 
   panels: dict
   note: str = dataclasses.field(default="", metadata={"static": True})
-
-
-def pixels(
-  parts,
-  batch,
-  step: Step,
-  teachers=None,
-  *,
-  mask: Callable,
-  patch: int,
-  normalize: bool = True,
-  signal: str = "image",
-) -> Pictures:
-  """Panels "original", "masked", "reconstruction", each [b h w c] float32 like batch[signal].
-
-  Visible patches are pasted from the original and what is neither seen nor predicted stays 0, grey.
-  With `normalize` the network predicted patches of mean 0 and deviation 1: the true mean and
-  deviation are put back in "reconstruction", and in a fourth panel, VISIBLE, those guessed from the
-  visible patches (see `note`). InputError where the network does not predict pixels.
-  """
-  image = batch[signal].astype(jnp.float32)
-  tokens = parts.tokenizer(batch[signal])  # Tokens [b n d]
-  drawn = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b g m]
-  predictions = parts.predictor(parts.encoder(tokens, drawn), drawn)  # [b g m e]
-  cut = patches.patchify(image, patch)  # [b n e]
-  n, e = cut.shape[1:]
-  if predictions.shape[-1] != e:
-    raise InputError(
-      f"reconstruction: the network predicts {predictions.shape[-1]} numbers a token, but a patch "
-      f"of {patch} has {e} pixel values. Pictures need a network that predicts pixels."
-    )
-  predicted, asked = _placed(predictions.astype(jnp.float32), drawn, n)
-  seen = gather.member(drawn.visible, n, drawn.valid)[..., None]
-  panels = {"original": cut, "masked": jnp.where(seen, cut, 0.0)}
-  if normalize:
-    _, mean, deviation = target.normalize_patches(cut)
-    guess = [guessed(x, seen, drawn.positions) for x in (mean, deviation)]
-    whole = {"reconstruction": (mean, deviation), VISIBLE: guess}
-    shown = {name: jnp.where(asked, predicted * d + m, 0.0) for name, (m, d) in whole.items()}
-  else:
-    shown = {"reconstruction": predicted}
-  panels |= {name: jnp.where(seen, cut, x) for name, x in shown.items()}
-  grid = patches.patch_grid(image.shape[1:-1], patch)
-  return Pictures(
-    {name: patches.unpatchify(x, grid, patch) for name, x in panels.items()}, note(normalize)
-  )
-
-
-def _placed(predictions, drawn, n):
-  """Predictions [b g m e] at their patches, 0 elsewhere [b n e]; where there are any [b n 1]."""
-  b, *_, e = predictions.shape
-  # Entries that only fill up the draw point behind the end, where a scatter drops them.
-  index = jnp.where(drawn.weight > 0, drawn.masked, n).reshape(b, -1)
-  nothing = jnp.zeros((b, n, e), jnp.float32)
-  placed = gather.place(predictions.reshape(b, -1, e), index, nothing)
-  return placed, gather.member(index, n + 1)[:, :n, None]
-
-
-def guessed(
-  values: Float[Array, "b n e"], seen: Bool[Array, "b n 1"], positions: Float[Array, "b n p"]
-) -> Float[Array, "b n e"]:
-  """What values of patches may be, by those that were seen: their mean, the near ones first.
-
-  Weights fall with distance as a normal distribution of deviation one patch.
-  """
-  apart = positions[:, :, None] - positions[:, None]
-  closeness = -jnp.sum(jnp.square(apart), -1) / 2.0  # [b n n]
-  weights = jax.nn.softmax(jnp.where(seen[:, None, :, 0], closeness, -jnp.inf), -1)
-  return jnp.einsum("bnk,bke->bne", weights, values)
-
-
-def note(normalize: bool) -> str:
-  """What a reader must know before believing the pictures."""
-  if normalize:
-    return (
-      "The network predicts each masked patch only up to its brightness and contrast: mean and "
-      "deviation of every patch come from the true image, so the reconstructions look better than "
-      f"what was predicted. In '{VISIBLE}' they are guessed from the visible patches nearby, and "
-      "nothing of what was masked is used. Visible patches are pasted from the original."
-    )
-  return (
-    "Masked patches are shown as predicted; nothing but the visible patches, which are pasted from "
-    "the original, comes from the true image."
-  )
 
 
 def picture_grid(panels: dict, limit: int = 8):

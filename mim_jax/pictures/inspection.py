@@ -12,7 +12,7 @@ import numpy as np
 
 from mim_jax.errors import InputError
 from mim_jax.evaluate.frozen import neighbours
-from mim_jax.pictures import grid, latent_maps
+from mim_jax.pictures import features, grid
 from mim_jax.pictures.grid import Pictures
 
 TILE, BAR = 72, 4  # pixels of a neighbour, and of the bar below it
@@ -56,14 +56,14 @@ def seen(parts, encode, batch) -> Pictures:
   found = encode(Attending(parts), batch) if attends else encode(parts, batch)
   latents, attended = found if attends else (found, None)
   grid = grid_of(latents.values.shape[1], image.shape)
-  colours = latent_maps.coloured(latents.values, latent_maps.directions(latents.values))
-  panels = {"original": image, "features": latent_maps.painted(colours, grid, image)}
+  colours = features.coloured(latents.values, features.directions(latents.values))
+  panels = {"original": image, "features": features.painted(colours, grid, image)}
   if attended is None:
     return Pictures(panels, NOTE + NO_CLASS)
   weights = attended[:, :, 0, latents.prefix.shape[1] :].astype(jnp.float32)  # [b h n]
-  panels["attention"] = latent_maps.painted(heat(jnp.mean(weights, 1)), grid, image)
+  panels["attention"] = features.painted(heat(jnp.mean(weights, 1)), grid, image)
   for i in range(min(weights.shape[1], HEADS)):
-    panels[f"head {i + 1}"] = latent_maps.painted(heat(weights[:, i]), grid, image)
+    panels[f"head {i + 1}"] = features.painted(heat(weights[:, i]), grid, image)
   return Pictures(panels, NOTE + ATTENTION)
 
 

@@ -5,6 +5,6 @@ from jax import Array
 from mim_jax.ops import patches
 
 
-def class_ids(batch, teachers=None, *, patch: int, signal: str = "semantic") -> Array:
+def class_ids(batch, teachers=None, mask=None, *, patch: int, entry: str = "semantic") -> Array:
   """The class of every pixel of every patch of a class map [b h w], row by row: [b n p], int."""
-  return patches.patchify(batch[signal][..., None], patch)
+  return patches.patchify(batch[entry][..., None], patch)

@@ -4,19 +4,22 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from mim_jax.core import painted_by
 from mim_jax.errors import InputError
 from mim_jax.ops import patches
 
 
+@painted_by("cubes")
 def cubes(
   batch,
   teachers=None,
+  mask=None,
   *,
   tubelet: int,
   patch: int,
   std: tuple[float, ...],
   normalize: bool = True,
-  signal: str = "image",
+  entry: str = "image",
 ) -> Array:
   """The pixels of every cube, [b n e]; with `normalize` each colour of each cube by itself.
 
@@ -24,7 +27,7 @@ def cubes(
   published scale. Values go by frame, row, column, channel. Source: VideoMAE, section 3.1, and
   engine_for_pretraining.py of its reference.
   """
-  clip = batch[signal].astype(jnp.float32)
+  clip = batch[entry].astype(jnp.float32)
   cut = patches.patchify(clip, (tubelet, patch, patch))
   return normalize_cubes(cut, std)[0] if normalize else cut
 

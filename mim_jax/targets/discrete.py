@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 from jax import Array
 
+from mim_jax.core import painted_by
 
+
+@painted_by("codes")
 def codes(
-  batch, teachers, *, view: Callable, teacher: str = "codes", signal: str = "image"
+  batch, teachers, mask=None, *, view: Callable, teacher: str = "codes", entry: str = "image"
 ) -> Array:
   """Which code a frozen codebook gives each patch: [b n 1] int32.
 
@@ -14,5 +17,5 @@ def codes(
   makes of our image that of the teacher. Source: BEiT (arXiv 2106.08254), section 2.1.
   """
   network = getattr(teachers, teacher)
-  latents = network.encoder(network.tokenizer(view(batch[signal])))
+  latents = network.encoder(network.tokenizer(view(batch[entry])))
   return network.quantizer(latents.values).ids[..., None]

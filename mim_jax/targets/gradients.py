@@ -2,21 +2,24 @@
 
 from jax import Array
 
+from mim_jax.core import painted_by
 from mim_jax.ops import hog as ops
 
 
+@painted_by("latents")
 def hog(
   batch,
   teachers=None,
+  mask=None,
   *,
   cell: int,
   bins: int = 9,
   bias: tuple[float, float] = (0.0, 0.0),
-  signal: str = "image",
+  entry: str = "image",
 ) -> Array:
   """The histogram of oriented gradients of every cell of `cell` x `cell` pixels, [b n e] float32.
 
   Of the normalised picture, every channel by itself; `bias` is added to its gradient (see ops.hog).
   Source: LocalMIM (arXiv 2303.05251).
   """
-  return ops.hog(batch[signal], cell, bins, bias)
+  return ops.hog(batch[entry], cell, bins, bias)

@@ -7,15 +7,19 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from mim_jax.core import painted_by
 
+
+@painted_by("latents")
 def latents(
   batch,
   teachers,
+  mask=None,
   *,
   teacher: str = "ema",
   normalize: bool = True,
   view: Callable | None = None,
-  signal: str = "image",
+  entry: str = "image",
 ) -> Float[Array, "b n e"]:
   """What the teacher of that name makes of every patch of the whole signal, float32, no gradient.
 
@@ -24,7 +28,7 @@ def latents(
   signal that of a teacher with a size and a normalisation of its own (ops.resize.teacher_view).
   """
   network = getattr(teachers, teacher)
-  seen = batch[signal] if view is None else view(batch[signal])
+  seen = batch[entry] if view is None else view(batch[entry])
   found = network.encoder(network.tokenizer(seen)).values.astype(jnp.float32)
   return jax.lax.stop_gradient(standardized(found) if normalize else found)
 

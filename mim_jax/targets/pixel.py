@@ -4,19 +4,21 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from mim_jax.core import painted_by
 from mim_jax.errors import InputError
 from mim_jax.ops import patches
 
 
+@painted_by("pixels")
 def pixels(
-  batch, teachers=None, *, patch: int, normalize: bool = True, signal: str = "image"
+  batch, teachers=None, mask=None, *, patch: int, normalize: bool = True, entry: str = "image"
 ) -> Array:
   """The pixels of every patch, [b n e] float32; with `normalize` each patch has mean 0, deviation
   1.
 
   MAE section 4.1 (normalised targets): unbiased variance plus 1e-6, as in its reference.
   """
-  cut = patches.patchify(batch[signal].astype(jnp.float32), patch)
+  cut = patches.patchify(batch[entry].astype(jnp.float32), patch)
   return normalize_patches(cut)[0] if normalize else cut
 
 

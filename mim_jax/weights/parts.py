@@ -41,7 +41,7 @@ def shapes(config, masked: bool = True) -> dict[str, tuple[int, ...]]:
     if not masked:
       return parts.encoder(tokens)
     order = jnp.arange(n, dtype=jnp.int32)[None]
-    mask = core.split(tokens, order[:, : -(-n // 2)], order[:, -(-n // 2) :])
+    mask = core.make_mask(tokens, order[:, : -(-n // 2)], order[:, -(-n // 2) :])
     latents = parts.encoder(tokens, mask)
     return parts.predictor(latents, mask) if "predictor" in config.parts else latents
 

@@ -90,7 +90,7 @@ def test_values_are_the_visible_sites_of_the_last_map_in_the_order_of_the_mask(n
 def test_unmasked_is_all_visible_and_layers_count_stages(name):
   tokens, _ = drawn(images())
   everything = jnp.broadcast_to(jnp.arange(16), (2, 16))
-  mask = core.split(tokens, everything, everything[:, :1])
+  mask = core.make_mask(tokens, everything, everything[:, :1])
 
   @jax.jit
   def at_rest(mask):

@@ -30,7 +30,7 @@ def test_registers_stand_behind_the_class_token_and_have_no_position():
 def test_weights_in_numpy_stay_what_they_are():
   """As weights.load gives them: looking twice must see the same network."""
   model = encoders.ViT(depth=1, heads=2, positions="learned", hidden="token", blank=True)
-  mask = core.split(tokens(), *(jnp.asarray([x, x], jnp.int32) for x in ((0, 1), (2, 3))))
+  mask = core.make_mask(tokens(), *(jnp.asarray([x, x], jnp.int32) for x in ((0, 1), (2, 3))))
   variables = model.init(jax.random.key(0), tokens(), mask)
   assert not np.any(variables["params"]["mask_token"])
   loaded = jax.tree.map(np.array, variables)

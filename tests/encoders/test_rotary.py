@@ -81,7 +81,7 @@ def test_padding_counts_for_nothing():
   b, v = mask.visible.shape
   more = jnp.concatenate([mask.visible, mask.masked[:, 0, :2]], 1)
   valid = jnp.arange(v + 2)[None] < jnp.full((b, 1), v)
-  padded = core.Mask(more, mask.masked, mask.weight, mask.positions, valid, mask.grid)
+  padded = core.Mask(more, mask.masked, mask.weight, mask.positions, valid, grid=mask.grid)
   found = encode(params, tokens, padded)
   close(found.values[:, :v], latents.values)
   close(found.prefix, latents.prefix)
@@ -115,7 +115,7 @@ def test_registers_stand_around_what_is_visible():
   outcomes = []
   for cells in ([0, 1, 4, 5], [0, 3, 12, 15]):
     seen = jnp.tile(jnp.asarray(cells, jnp.int32), (2, 1))
-    outcomes.append(encode(params, same, core.split(same, seen, seen)).prefix)
+    outcomes.append(encode(params, same, core.make_mask(same, seen, seen)).prefix)
   assert np.abs(outcomes[0] - outcomes[1]).max() > 1e-3
 
 

@@ -59,7 +59,7 @@ def test_a_permutation_of_tokens_permutes_the_latents(seed):
 def test_padding_is_as_if_it_were_not_there():
   tokens = tokens_of()
   whole = masks.random(jax.random.key(2), tokens, ratio=0.5)
-  padded = core.split(
+  padded = core.make_mask(
     tokens,
     jnp.concatenate([whole.visible, whole.masked[:, 0, :3]], 1),
     whole.masked,

@@ -151,7 +151,7 @@ def test_padding_paints_nothing():
   def padded(key, tokens, guide=None, progress=None):
     ids = jnp.broadcast_to(jnp.arange(16), (3, 16))
     weight = jnp.broadcast_to(jnp.asarray([1.0, 0.0]), (3, 2))[:, None]
-    return core.split(tokens, ids[:, :3], ids[:, 4:6], weight)
+    return core.make_mask(tokens, ids[:, :3], ids[:, 4:6], weight)
 
   shown = latent_maps.predictions(
     seeing(truth, truth), given, step(), mask=padded, target=lambda batch, teachers: truth

@@ -81,7 +81,7 @@ def test_filled_up_and_unpredicted_tokens_stay_grey():
     ids = jnp.broadcast_to(jnp.arange(16), (3, 16))
     weight = jnp.broadcast_to(jnp.asarray([1.0, 0.0]), (3, 2))[:, None]
     valid = jnp.broadcast_to(jnp.asarray([True, True, False]), (3, 3))
-    return core.split(tokens, ids[:, :3], ids[:, 4:6], weight, valid)
+    return core.make_mask(tokens, ids[:, :3], ids[:, 4:6], weight, valid)
 
   given = batch()
   panels = drawn(knowing(jnp.full((3, 16, 4), 5.0)), given, padded, normalize=True)

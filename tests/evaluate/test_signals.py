@@ -36,7 +36,7 @@ def world(side=4, patch=2):
   def mask(key, tokens, progress):
     weight = jnp.ones((2, 3, 4)).at[:, :, 0].set(0.0)
     places = jnp.tile(jnp.arange(12).reshape(3, 4), (2, 1, 1))
-    return core.split(tokens, jnp.tile(jnp.asarray([0, 4, 8]), (2, 1)), places, weight)
+    return core.make_mask(tokens, jnp.tile(jnp.asarray([0, 4, 8]), (2, 1)), places, weight)
 
   parts = types.SimpleNamespace(
     tokenizers={name: lambda _: one for name in NAMES},

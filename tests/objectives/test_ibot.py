@@ -81,7 +81,7 @@ def second_and_third(key, tokens, progress):
   both = jax.random.bernoulli(key, 0.5, (tokens.values.shape[0],)).astype(jnp.float32)
   ids = jnp.broadcast_to(jnp.arange(6), tokens.values.shape[:2])
   weight = jnp.stack([jnp.ones_like(both), both], 1)
-  return core.split(tokens, ids, ids[:, 1:3], weight[:, None])
+  return core.make_mask(tokens, ids, ids[:, 1:3], weight[:, None])
 
 
 def test_who_sees_what_and_what_meets_what():

@@ -52,7 +52,7 @@ def test_what_fills_up_the_lists_counts_for_nothing():
     )
     visible = jnp.where(mask.valid, mask.visible, one)
     masked = jnp.where(mask.weight > 0, mask.masked, two)
-    return core.Mask(visible, masked, mask.weight, mask.positions, mask.valid, mask.grid)
+    return core.Mask(visible, masked, mask.weight, mask.positions, mask.valid, grid=mask.grid)
 
   assert loss(as_drawn) == pytest.approx(float(loss(filled_otherwise)), rel=1e-5)
   assert seen["real"] < 1

@@ -32,7 +32,7 @@ def test_a_cell_counts_as_much_as_is_hidden_of_it(cells, total):
 def test_losses_are_added_and_only_hidden_cells_count():
   """One patch of four is seen; predictions are 0, so that losses are means of squared targets."""
   tokens = tokens_of((2, 2), b=1)
-  drawn = core.split(tokens, jnp.array([[1]]), jnp.array([[0, 2, 3]]))
+  drawn = core.make_mask(tokens, jnp.array([[1]]), jnp.array([[0, 2, 3]]))
   fine = jnp.arange(16.0).reshape(1, 16, 1)  # a 4 x 4 grid; the patch seen has 2, 3, 6, 7
   coarse = jnp.full((1, 1, 1), 2.0)
   asked = []

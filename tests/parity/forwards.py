@@ -37,7 +37,7 @@ def order(hidden):
 
 def masked(tokens, hidden):
   visible, gone = order(hidden)
-  return core.split(tokens, jnp.asarray(visible, jnp.int32), jnp.asarray(gone, jnp.int32))
+  return core.make_mask(tokens, jnp.asarray(visible, jnp.int32), jnp.asarray(gone, jnp.int32))
 
 
 def whole(latents):

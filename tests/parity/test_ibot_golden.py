@@ -47,7 +47,7 @@ def masked(tokens, hidden):
   weight = (np.arange(6)[None] < count).astype(np.float32)[:, None]
   valid = np.arange(CELLS)[None] < CELLS - count
   visible = np.where(valid, order[:, ::-1], order[:, -1:])
-  return core.split(tokens, *map(jnp.asarray, (visible, order[:, :6], weight, valid)))
+  return core.make_mask(tokens, *map(jnp.asarray, (visible, order[:, :6], weight, valid)))
 
 
 @pytest.fixture(scope="module")

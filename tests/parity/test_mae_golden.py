@@ -94,7 +94,7 @@ def run(golden, method, params=None):
 def recorded_mask(golden):
   def mask(key, tokens, guide=None, progress=None):
     order = jnp.argsort(jnp.asarray(golden["noise"]), axis=1)
-    return core.split(tokens, order[:, :VISIBLE], order[:, VISIBLE:])
+    return core.make_mask(tokens, order[:, :VISIBLE], order[:, VISIBLE:])
 
   return mask
 

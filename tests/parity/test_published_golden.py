@@ -60,7 +60,7 @@ def order(gone):
 
 
 def masked(tokens, gone):
-  return core.split(tokens, *order(gone))
+  return core.make_mask(tokens, *order(gone))
 
 
 def drawn(note, fixed):
@@ -109,7 +109,7 @@ def ijepa(parts):
   """Two groups of targets, of five cells each; the encoder is its own teacher here."""
   tokens = parts.tokenizer(jnp.asarray(images()))
   visible, gone = order(hidden())
-  mask = core.split(tokens, visible, jnp.stack([gone[:, :5], gone[:, 4:9]], 1))
+  mask = core.make_mask(tokens, visible, jnp.stack([gone[:, :5], gone[:, 4:9]], 1))
   latents = parts.encoder(tokens, mask)
   found = parts.predictor(latents, mask)
   targets = jax.lax.stop_gradient(standardized(parts.encoder(tokens).values))
@@ -125,7 +125,7 @@ def simmim(parts):
   side = tokens.grid[0]
   gone = hidden().reshape(BATCH, 4, 4).repeat(side // 4, 1).repeat(side // 4, 2).reshape(BATCH, -1)
   every = jnp.broadcast_to(jnp.arange(side**2)[None, None], (BATCH, 1, side**2))
-  mask = core.split(tokens, order(gone)[0], every)
+  mask = core.make_mask(tokens, order(gone)[0], every)
   found = parts.predictor(parts.encoder(tokens, mask), mask)
   wanted = pixels({"image": image}, patch=SIDE // side, normalize=False)[:, None]
   loss = core.weighted_mean(

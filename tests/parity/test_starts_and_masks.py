@@ -71,7 +71,7 @@ def started(config):
   def run(parts):
     tokens = parts.tokenizer(jnp.zeros(shape))
     index = jnp.arange(tokens.positions.shape[1])[None]
-    mask = core.split(tokens, index[:, : index.size // 2], index[:, index.size // 2 :])
+    mask = core.make_mask(tokens, index[:, : index.size // 2], index[:, index.size // 2 :])
     latents = parts.encoder(tokens, mask)
     return parts.predictor(latents, mask) if "predictor" in config.parts else latents
 

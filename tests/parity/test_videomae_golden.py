@@ -97,7 +97,7 @@ def run(golden, method, params=None):
 def recorded_mask(golden):
   def mask(key, tokens, guide=None, progress=None):
     order = np.argsort(golden["mask"], axis=1, kind="stable")
-    return core.split(tokens, jnp.asarray(order[:, :VISIBLE]), jnp.asarray(order[:, VISIBLE:]))
+    return core.make_mask(tokens, jnp.asarray(order[:, :VISIBLE]), jnp.asarray(order[:, VISIBLE:]))
 
   return mask
 

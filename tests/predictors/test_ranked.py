@@ -53,7 +53,7 @@ def test_scores_of_visible_and_masked_tokens_lie_where_they_belong():
   assert seen.shape == (2, 1, 8)
   assert asked.shape == (2, 1, 8)
   order = jax.random.permutation(jax.random.key(3), 8)
-  moved = core.split(tokens, mask.visible[:, order], mask.masked[:, 0][:, ::-1])
+  moved = core.make_mask(tokens, mask.visible[:, order], mask.masked[:, 0][:, ::-1])
   again = core.Latents(latents.values[:, order], latents.prefix)
   seen_again, asked_again = model.apply(params, again, moved, method="scores")
   np.testing.assert_allclose(seen_again, seen[:, :, order], atol=1e-5)
@@ -66,7 +66,7 @@ def test_all_tokens_can_be_scored_with_none_masked():
   params = drawn(model, latents, mask)
   every = jnp.broadcast_to(jnp.arange(16, dtype=jnp.int32), (2, 16))
   whole = core.Latents(tokens.values, latents.prefix)
-  seen, asked = model.apply(params, whole, core.split(tokens, every, every[:, :0]), method="scores")
+  seen, asked = model.apply(params, whole, core.make_mask(tokens, every, every[:, :0]), method="scores")
   assert seen.shape == (2, 1, 16)
   assert asked.shape == (2, 1, 0)
   assert seen.dtype == jnp.float32

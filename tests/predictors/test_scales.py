@@ -77,7 +77,7 @@ def test_the_order_of_visible_tokens_does_not_matter():
   tokens, mask, taps = setting(1)
   model = localmim.MultiScale(**SHAPE, scales=(1.0,), target_widths=(3,))
   params = drawn(model, taps, mask)
-  moved = core.split(tokens, mask.visible[:, ::-1], mask.masked)
+  moved = core.make_mask(tokens, mask.visible[:, ::-1], mask.masked)
   reverse = [core.Latents(taps[0].values[:, ::-1], taps[0].prefix)]
   first, second = model.apply(params, taps, mask), model.apply(params, reverse, moved)
   np.testing.assert_allclose(first[0], second[0], atol=1e-5)
@@ -87,7 +87,7 @@ def test_padding_is_as_if_it_were_not_there():
   tokens, mask, taps = setting(1)
   extra = jnp.zeros((2, 3), jnp.int32)
   valid = jnp.arange(7)[None] < jnp.full((2, 1), 4)
-  padded = core.split(tokens, jnp.concatenate([mask.visible, extra], 1), mask.masked, valid=valid)
+  padded = core.make_mask(tokens, jnp.concatenate([mask.visible, extra], 1), mask.masked, valid=valid)
   noise = jax.random.normal(jax.random.key(4), (2, 3, 12))
   longer = [core.Latents(jnp.concatenate([taps[0].values, noise], 1), taps[0].prefix)]
   model = localmim.MultiScale(**SHAPE, scales=(1.0,), target_widths=(3,))

@@ -26,7 +26,7 @@ def world():
   visible = jnp.asarray([[7, 0, 4, 11, 5], [3, 2, 1, 8, 0]], jnp.int32)
   places = jnp.tile(jnp.arange(12, dtype=jnp.int32).reshape(3, 4), (B, 1, 1))
   weight = 1.0 - gather.member(visible, 12).astype(jnp.float32).reshape(B, 3, 4)
-  mask = core.split(tokens, visible, places, weight)
+  mask = core.make_mask(tokens, visible, places, weight)
   keys = jax.random.split(jax.random.key(1))
   latents = core.Latents(
     jax.random.normal(keys[0], (B, 5, WIDTH)), jax.random.normal(keys[1], (B, 1, WIDTH))

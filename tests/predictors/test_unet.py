@@ -24,7 +24,7 @@ def given(channels=(12, 16), grid=4, b=2, patch=2, seed=0):
   sides = [grid << i for i in range(len(channels))][::-1]
   shapes = [(b, s, s, c) for s, c in zip(sides, channels, strict=True)]
   maps = tuple(drawn([jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes], seed))
-  return core.Pyramid(where, where[:, :0], maps), mask
+  return core.Pyramid(where, where[:, :0], maps=maps), mask
 
 
 def drawn(shapes, seed=0):
@@ -47,7 +47,7 @@ def test_predictions_are_pixels_of_masked_cells_and_hidden_sites_say_nothing(nor
   assert out.shape == (2, 1, 10, 12)
   seen = masked_conv.visible(mask)
   shown = tuple(masked_conv.hide(m, seen) for m in latents.maps)
-  other = run(core.Pyramid(latents.values, latents.prefix, shown))
+  other = run(core.Pyramid(latents.values, latents.prefix, maps=shown))
   jax.tree.map(np.testing.assert_array_equal, (out, changed), other)
 
 
