@@ -1,7 +1,7 @@
 """What older files say, read as today's: names by rooms.MOVED, settings by the table here.
 
-A node of the first edition names the file of its part, `mim_jax.masks.uniform.random`; none of today
-does. So its name alone tells how its settings are to be read, and reading is done once.
+A node of the first edition names the file of its part, `mim_jax.masks.uniform.random`; none of
+today's does. So its name alone tells how its settings are to be read, and reading is done once.
 """
 
 from collections.abc import Callable

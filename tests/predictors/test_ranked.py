@@ -66,7 +66,9 @@ def test_all_tokens_can_be_scored_with_none_masked():
   params = drawn(model, latents, mask)
   every = jnp.broadcast_to(jnp.arange(16, dtype=jnp.int32), (2, 16))
   whole = core.Latents(tokens.values, latents.prefix)
-  seen, asked = model.apply(params, whole, core.make_mask(tokens, every, every[:, :0]), method="scores")
+  seen, asked = model.apply(
+    params, whole, core.make_mask(tokens, every, every[:, :0]), method="scores"
+  )
   assert seen.shape == (2, 1, 16)
   assert asked.shape == (2, 1, 0)
   assert seen.dtype == jnp.float32

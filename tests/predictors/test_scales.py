@@ -87,7 +87,9 @@ def test_padding_is_as_if_it_were_not_there():
   tokens, mask, taps = setting(1)
   extra = jnp.zeros((2, 3), jnp.int32)
   valid = jnp.arange(7)[None] < jnp.full((2, 1), 4)
-  padded = core.make_mask(tokens, jnp.concatenate([mask.visible, extra], 1), mask.masked, valid=valid)
+  padded = core.make_mask(
+    tokens, jnp.concatenate([mask.visible, extra], 1), mask.masked, valid=valid
+  )
   noise = jax.random.normal(jax.random.key(4), (2, 3, 12))
   longer = [core.Latents(jnp.concatenate([taps[0].values, noise], 1), taps[0].prefix)]
   model = localmim.MultiScale(**SHAPE, scales=(1.0,), target_widths=(3,))
