@@ -27,6 +27,16 @@ def current(value):
   return value | {KEY: new}
 
 
+def read(config: dict) -> dict:
+  """Reads a whole config that an older file holds as today's."""
+  augment = config.get("data", {}).get("augment", {})
+  old = isinstance(augment, dict) and augment.get(KEY) == "mim_jax.data.crops.global_and_local"
+  config = current(config)
+  if old:  # what is masked was called "image" in training and "crop" in pictures
+    config["objective"]["entry"] = config["objective"]["target"]["entry"] = "crop"
+  return config
+
+
 def renamed(**names: str) -> Callable[[dict], dict]:
   """Makes a reader of settings that gives some of them new names: old="new"."""
   return lambda settings: {names.get(k, k): v for k, v in settings.items()}

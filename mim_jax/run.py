@@ -161,7 +161,6 @@ def describe_run(
   lines = metrics.read(path / "metrics.jsonl")
   data, batch = experiment.data, experiment.config.train.batch_size
   cost = results.setdefault("cost", {})
-  cost["flops_per_image_formula"] = config_lib.flops(experiment.config)
   cost["parameters"] = {k: state_lib.count(v) for k, v in state.params.items()}
   if lines:
     rates = [line["images_per_second"] for line in lines if "images_per_second" in line]

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from jax.experimental import topologies
 
-from mim_jax import config as config_lib
 from mim_jax import errors
 from mim_jax.devices import program
 
@@ -122,15 +121,16 @@ def compile_only(experiment, limit: int | None) -> dict:
   """
   state = experiment.abstract_state()
   row = experiment.data.train[np.zeros(1, np.int64)]
-  update = compiled(experiment, state, program.lower_update(experiment, state, row), limit)
+  lowered = program.lower_update(experiment, state, row)
+  update = compiled(experiment, state, lowered, limit)
   program.check_memory(experiment, update, limit)
-  formula = config_lib.flops(experiment.config)
+  counted = program.flops(lowered)
   whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
   return dict(
     devices=experiment.mesh.size,
     memory=program.memory(update),
     ideal=math.ceil(whole / (experiment.mesh.shape["fsdp"] * experiment.mesh.shape["tensor"])),
-    flops=formula and formula * experiment.config.train.batch_size / experiment.mesh.size,
+    flops=counted and counted / experiment.mesh.size,
     flops_by_xla=float((update.cost_analysis() or {}).get("flops", math.nan)),
     collectives=collectives(update.as_text()),
   )

@@ -21,7 +21,9 @@ def global_and_local(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The training views: context, a random box of the image, and image, a random box of the context.
+  """The training views: context, a random box of the image, and crop, a random box of the context.
+
+  `image` is the crop as well.
 
   outer, inner: ranges of the boxes' areas, as shares of the image and of the context. Both views
   are float32 [b h w c], normalised, and mirrored half the time, each by itself; `size` is gone.
@@ -37,7 +39,7 @@ def global_and_local(
   image = augment.resample(_rounded(context), sides, part, size, mirrored[0])
   context = jnp.where(mirrored[1][:, None, None, None], context[:, :, ::-1], context)
   view = augment.with_image(batch, augment.normalize(image, mean, std))
-  return dict(view, context=augment.normalize(context, mean, std))
+  return dict(view, crop=view["image"], context=augment.normalize(context, mean, std))
 
 
 def center_with_crop(
