@@ -74,7 +74,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     learning_rate=part(schedules.cosine, peak=rate, end=END, warmup=min(WARMUP / a.epochs, 0.1)),
     weight_decay=part(schedules.constant, value=0.05),
     clip=3.0,
-    decay=((r"(bias|scale|class_token)$", 0.0), (r"(kernel|table|mask_token)$", 1.0)),
+    weight_decay_rules=((r"(bias|scale|class_token)$", 0.0), (r"(kernel|table|mask_token)$", 1.0)),
   )
   return c
 

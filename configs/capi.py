@@ -61,7 +61,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     loss=part(losses.soft_cross_entropy, temperature=0.12),
   )
   c.parts = parts(c, common.SIZES[a.size], recipe)
-  shape = dict(warmup=WARMUP, share=0.8)
+  shape = dict(warmup=WARMUP, truncate=0.8)
   momentum = part(schedules.cosine, start=1.0, peak=recipe["momentum"], end=1.0, **shape)
   c.teachers.ema = part(teachers.Ema, momentum=momentum)
   c.pictures = part(latent_maps.features)
@@ -72,8 +72,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     b2=0.95,
     # Factors on 0.1 and on the rate: the clustering head has a decay of 0.01, also on its bias, and
     # half the rate. Registers and the mask token decay, as in the reference.
-    decay=(("^clusters/", 0.1), (r"bias$", 0.0), (r"norm\d?/scale$", 0.1), (".*", 1.0)),
-    rate=(("^clusters/", 0.5), ("^tokenizer/", 0.2), (".*", 1.0)),
+    weight_decay_rules=(
+      ("^clusters/", 0.1),
+      (r"bias$", 0.0),
+      (r"norm\d?/scale$", 0.1),
+      (".*", 1.0),
+    ),
+    lr_rules=(("^clusters/", 0.5), ("^tokenizer/", 0.2), (".*", 1.0)),
   )
   return c
 

@@ -57,7 +57,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     learning_rate=part(schedules.cosine, peak=peak, end=1e-5, warmup=min(WARMUP / a.epochs, 0.1)),
     weight_decay=part(schedules.constant, value=1e-4),
     b2=0.99,
-    decay=((r"(bias|scale|token|positions|table)$", 0.0), (r"kernel$", 1.0)),
+    weight_decay_rules=((r"(bias|scale|token|positions|table)$", 0.0), (r"kernel$", 1.0)),
   )
   return c
 

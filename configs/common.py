@@ -90,7 +90,7 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   c.patch = config_dict.FieldReference(a.patch)  # side in pixels; all parts follow it
   c.data = data(a)
   c.teachers = ml_collections.ConfigDict()
-  c.encode = part(objectives.encode)
+  c.encode = part(objectives.encode, entry="image")
   if a.init:
     c.start_from = part(native.from_run, **native.pinned(a.init))
   c.train = ml_collections.ConfigDict(
@@ -114,7 +114,7 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       watchdog=1800.0,  # seconds without a step after which the process ends, 0 for ever
       threads=2,  # that read and decode, in each process
       workers=0,  # processes that read and decode, 0 for threads of this one
-      skip_rate=skipping.RATE,  # share of unreadable images above which the run stops
+      skip_rate=skipping.MAX_SKIPPED,  # share of unreadable images above which the run stops
       mesh=dict(data=-1, fsdp=1, tensor=1),  # devices along each axis, -1 for all that are left
       sharding=SHARDING,  # (pattern of a name, how it is divided), the first that fits
     )

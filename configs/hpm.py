@@ -57,7 +57,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   )
   momentum = dict(start=0.99, end=0.999) if small else dict(start=0.999, end=0.9999)
   until = 1.0 if small else min(RISING / a.epochs, 1.0)
-  c.teachers.ema = part(teachers.Ema, momentum=part(schedules.linear, until=until, **momentum))
+  c.teachers.ema = part(teachers.Ema, momentum=part(schedules.linear, end_at=until, **momentum))
   c.parts = dict(
     tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], dtype=dtype),
     encoder=part(encoders.ViT, depth=size["depth"], heads=size["heads"], dtype=dtype),

@@ -68,7 +68,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.data.augment, c.data.view = views_of(a, c.data, recipe["crop"])
   start, end = recipe["temperature"]
   until = min(1.0, (recipe["rising"] - 1) / a.epochs)
-  rising = part(schedules.linear, start=start, end=end, until=until, stairs=max(1, int(a.epochs)))
+  rising = part(
+    schedules.linear, start=start, end=end, end_at=until, step_per_epoch=max(1, int(a.epochs))
+  )
   c.objective = part(
     ibot.distill_views,
     mask=part(masks.blocks_by_chance),
@@ -90,8 +92,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     learning_rate=part(schedules.cosine, peak=rate, end=recipe["end"], warmup=warmup),
     weight_decay=part(schedules.cosine, peak=recipe["decay"][0], end=recipe["decay"][1]),
     clip=recipe["clip"],
-    decay=((r"(bias|scale)$", 0.0), (".*", 1.0)),
-    late=(("^head/(codes|gain)$", recipe["frozen"] / a.epochs),),
+    weight_decay_rules=((r"(bias|scale)$", 0.0), (".*", 1.0)),
+    start_rules=(("^head/(codes|gain)$", recipe["frozen"] / a.epochs),),
   )
   return c
 

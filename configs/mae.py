@@ -17,7 +17,6 @@ from mim_jax.configs import common
 from mim_jax.masks import uniform
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import grid
 
 # Elsewhere 512 wide, 8 deep, 16 heads: the paper's default, table 1.
 DECODERS = dict(nano=dict(width=16, depth=1, heads=2), tiny=dict(width=64, depth=2, heads=4))
@@ -38,8 +37,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   mask = part(masks.random, ratio=0.75)
   c.objective = part(
     objectives.predict_masked,
+    entry="image",
     mask=mask,
-    target=part(targets.pixels, patch=patch, normalize=normalize),
+    target=part(targets.pixels, entry="image", patch=patch, normalize=normalize),
     loss=part(losses.squared_error),
   )
   c.parts = dict(
@@ -52,7 +52,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       dtype=dtype,
     ),
   )
-  c.pictures = part(grid.pixels, mask=mask, patch=patch, normalize=normalize)
   c.optimizer = part(
     optimizers.adamw,
     learning_rate=part(

@@ -86,7 +86,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     ),
     weight_decay=part(schedules.constant, value=0.05),
     b2=0.95,
-    decay=(("mixing$", 0.0), *optimizers.DECAY),
+    weight_decay_rules=(("mixing$", 0.0), *optimizers.DECAY),
   )
   return c
 

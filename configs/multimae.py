@@ -68,7 +68,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     ),
     weight_decay=part(schedules.constant, value=0.05),
     b2=0.95,
-    decay=((".*", 1.0),),  # also of biases, norms and tokens, as in the reference
+    weight_decay_rules=((".*", 1.0),),  # also of biases, norms and tokens, as in the reference
   )
   return c
 

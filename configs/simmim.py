@@ -72,7 +72,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     learning_rate=learning_rate(c, a),
     weight_decay=part(schedules.constant, value=0.05),
     clip=5.0,
-    decay=decay,
+    weight_decay_rules=decay,
   )
   return c
 

@@ -68,7 +68,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     learning_rate=part(schedules.cosine, warmup=min(WARMUP / a.epochs, 0.1), **rates),
     weight_decay=part(schedules.constant, value=0.05),
     b2=0.95,
-    decay=((r"(bias|scale|mask_token)$", 0.0), (r"kernel$", 1.0)),
+    weight_decay_rules=((r"(bias|scale|mask_token)$", 0.0), (r"kernel$", 1.0)),
   )
   return c
 

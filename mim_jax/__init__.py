@@ -10,8 +10,8 @@ __all__ = ["build", "get_config", "part"]
 
 _HOMES = {"build": "mim_jax.experiment", "get_config": "mim_jax.config", "part": "mim_jax.config"}
 
-# In a checkout the configs lie at its top. They are bound to this package by their place, so that one
-# checkout never gets another's.
+# In a checkout the configs lie at its top. They are bound to this package by their place, so that
+# one checkout never gets another's.
 _home = pathlib.Path(__file__).parent
 if not (_home / "configs").is_dir():
   _configs = types.ModuleType("mim_jax.configs", "The configs, one file a method.")
