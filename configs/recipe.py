@@ -94,7 +94,7 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       watchdog=1800.0,  # seconds without a step after which the process ends, 0 for ever
       threads=2,  # that read and decode, in each process
       workers=0,  # processes that read and decode, 0 for threads of this one
-      skip_rate=skipping.RATE,  # share of unreadable entries above which the run stops
+      skip_rate=skipping.MAX_SKIPPED,  # share of unreadable entries above which the run stops
       mesh=dict(data=-1, fsdp=1, tensor=1),  # devices along each axis, -1 for all that are left
       sharding=SHARDING,  # (pattern of a name, how it is divided), the first that fits
     )

@@ -44,6 +44,7 @@ def renamed(**names: str) -> Callable[[dict], dict]:
 
 _ENTRY = renamed(signal="entry")
 _OBJECTIVE = renamed(signal="entry", guide="scores")
+_OPTIMIZER = renamed(decay="weight_decay_rules", rate="lr_rules")
 
 
 def _tasks(settings: dict) -> dict:
@@ -71,4 +72,9 @@ SETTINGS: dict[str, Callable[[dict], dict]] = {
   "mim_jax.targets.gradients.hog": _ENTRY,
   "mim_jax.targets.latent.latents": _ENTRY,
   "mim_jax.targets.pixel.pixels": _ENTRY,
+  "mim_jax.train.late.late_adamw": renamed(decay="weight_decay_rules", late="start_rules"),
+  "mim_jax.train.optimizer.adamw": _OPTIMIZER,
+  "mim_jax.train.optimizer.lamb": _OPTIMIZER,
+  "mim_jax.train.schedules.cosine": renamed(share="truncate"),
+  "mim_jax.train.schedules.linear": renamed(until="end_at", stairs="step_per_epoch"),
 }

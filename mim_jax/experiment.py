@@ -46,7 +46,7 @@ class Experiment:
     self._painter = painters.of(config, self.objective)
     self._data = build(config.data, where="data")
     if config.data.get("crop", "device") == "host":
-      self._data = host.moved(self._data)
+      self._data = host.on_host(self._data)
     self._teachers = build(config.teachers, where="teachers")
     self._make_optimizer = build(config.optimizer, where="optimizer")
     self._start_from = build(config.get("start_from"), where="start_from") or (
@@ -59,8 +59,8 @@ class Experiment:
   @functools.cached_property
   def data(self) -> types.SimpleNamespace:
     """The sources, `.train` and `.test`, opened on first use; what is unreadable is passed over."""
-    rate = self.config.train.get("skip_rate", skipping.RATE)
-    opened = {name: skipping.Tolerant(self._data[name](), rate) for name in ("train", "test")}
+    rate = self.config.train.get("skip_rate", skipping.MAX_SKIPPED)
+    opened = {name: skipping.SkipUnreadable(self._data[name](), rate) for name in ("train", "test")}
     return types.SimpleNamespace(**opened)
 
   def view(self, batch: dict) -> dict:
@@ -83,7 +83,7 @@ class Experiment:
   def samples(self, batch: int):
     """Which training images are in batch number `batch` of the run, of all processes: int [b]."""
     rows = self.config.train.batch_size
-    return pipeline.order(batch * rows + np.arange(rows), len(self.data.train), self.config.seed)
+    return pipeline.permute(batch * rows + np.arange(rows), len(self.data.train), self.config.seed)
 
   def fingerprint(self) -> str:
     """Tells this training set from others."""
@@ -186,16 +186,16 @@ class Experiment:
   def update(self, state: state_lib.TrainState, batch: dict):
     """Pure: (state, metrics) after one training step."""
     kept = self.abstract_state()
-    rules = update.Rules(
+    functions = update.StepFunctions(
       self._forward,
       self.optimizer,
       self._teachers,
       self._make_optimizer.keywords["learning_rate"],
       self.config.train.get("on_non_finite", "stop"),
-      gather=functools.partial(mesh.gathered, like=(kept.params, kept.teacher)),
-      divide=functools.partial(mesh.divided, like=kept.params),
+      gather=functools.partial(mesh.all_gather_params, like=(kept.params, kept.teacher)),
+      divide=functools.partial(mesh.shard_like, like=kept.params),
     )
-    return update.update(rules, state, batch, self.step(state.step))
+    return update.update(functions, state, batch, self.step(state.step))
 
   def train(self, workdir: pathlib.Path, stop_at: int | None = None, probe=None):
     """Trains to the end, to step `stop_at`, or to the first signal: (state, facts).

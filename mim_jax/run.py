@@ -48,7 +48,7 @@ def run(config, workdir) -> dict:
     if first():
       native.save(path / native.FILE, {"params": state.params, **state.stats}, config)
       judge(experiment, state, path, facts)
-    mesh.agreed()  # the others wait: all of them end together
+    mesh.all_reduce_max()  # the others wait: all of them end together
   return facts
 
 
@@ -77,7 +77,7 @@ def probe(experiment):
 
 def whole(experiment, state):
   """(experiment, state) on this process's first device, where a run has several processes."""
-  if mesh.alone():
+  if mesh.is_single_process():
     return experiment, state
   state = jax.tree.map(np.asarray, multihost_utils.process_allgather(state, tiled=True))
   return on_one_device(experiment), jax.device_put(state, jax.local_devices()[0])
@@ -109,7 +109,9 @@ def judge(experiment, state, path: pathlib.Path, facts: dict | None = None, only
 def restored(workdir):
   """(experiment, state) of a run folder, from its config.json and newest checkpoint."""
   experiment = experiment_lib.build(folder.read_config(workdir))
-  with store.Checkpoints(location.of(workdir, experiment.config), writes=False) as saves:
+  with store.Checkpoints(
+    location.checkpoint_dir(workdir, experiment.config), writes=False
+  ) as saves:
     state, _ = saves.restore(experiment.abstract_state())
   return experiment, state
 

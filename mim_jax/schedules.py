@@ -5,7 +5,7 @@ from jax import Array
 
 
 def constant(progress, *, value: float) -> Array:
-  """`value` throughout."""
+  """Returns `value` throughout the run."""
   return jnp.full_like(jnp.asarray(progress, jnp.float32), value)
 
 
@@ -16,41 +16,44 @@ def cosine(
   end: float = 0.0,
   start: float = 0.0,
   warmup: float = 0.0,
-  share: float = 1.0,
+  truncate: float = 1.0,
 ) -> Array:
-  """Linear from `start` to `peak` over the share `warmup` of the run, then half a cosine to `end`.
+  """Warms up linearly from `start` to `peak`, then decays by half a cosine to `end`.
 
-  Evaluated at every step, not once an epoch (MAE, util/lr_sched.py of its reference). With a
-  `share` below 1 the run is over before the half cosine is: it stops short of `end` (CAPI).
+  The warm-up takes the fraction `warmup` of the run. Evaluated at every step, not once an epoch
+  (MAE, util/lr_sched.py of its reference). `truncate` < 1 stops the cosine early, above `end`
+  (CAPI's truncate_cos).
   """
   progress = jnp.asarray(progress, jnp.float32)
-  rising = start + (peak - start) * progress / max(warmup, 1e-12)
   rest = (progress - warmup) / max(1.0 - warmup, 1e-12)
-  falling = end + (peak - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * share * jnp.clip(rest, 0.0, 1.0)))
-  return jnp.where(progress < warmup, rising, falling)
+  falling = _half_cosine(jnp.pi * truncate * jnp.clip(rest, 0.0, 1.0), peak, end)
+  return _warm_up(progress, falling, start=start, peak=peak, warmup=warmup)
 
 
-def linear(progress, *, start: float, end: float, until: float = 1.0, stairs: int = 0) -> Array:
-  """Straight from `start` to `end` over the share `until` of the run, then `end`.
+def linear(
+  progress, *, start: float, end: float, end_at: float = 1.0, step_per_epoch: int = 0
+) -> Array:
+  """Interpolates linearly from `start` to `end` over the fraction `end_at` of the run, then holds.
 
-  With `stairs` it stays as it is for each such part of the run, e.g. an epoch.
+  `step_per_epoch`: the number of epochs of the run, to change once an epoch; 0 changes every step.
   """
-  if stairs:  # rounding must not delay a stair by a step
-    progress = jnp.floor(jnp.asarray(progress, jnp.float32) * stairs + 1e-4) / stairs
-  return start + (end - start) * jnp.minimum(jnp.asarray(progress, jnp.float32) / until, 1.0)
+  if step_per_epoch:  # rounding must not delay an epoch by a step
+    progress = jnp.asarray(progress, jnp.float32)
+    progress = jnp.floor(progress * step_per_epoch + 1e-4) / step_per_epoch
+  return start + (end - start) * jnp.minimum(jnp.asarray(progress, jnp.float32) / end_at, 1.0)
 
 
 def cosine_throughout(
   progress, *, peak: float, end: float = 0.0, start: float = 0.0, warmup: float = 0.0
 ) -> Array:
-  """Half a cosine from `peak` to `end` over the whole run, but for a straight warm-up.
+  """Decays from `peak` to `end` by half a cosine over the whole run, under a linear warm-up.
 
-  The first share `warmup` goes from `start` to `peak`, then the rate steps down (SimMIM, Swin).
+  The first fraction `warmup` goes from `start` to `peak`; then the value steps down to the cosine,
+  which has gone on meanwhile (SimMIM, Swin).
   """
   progress = jnp.asarray(progress, jnp.float32)
-  rising = start + (peak - start) * progress / max(warmup, 1e-12)
-  falling = end + (peak - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
-  return jnp.where(progress < warmup, rising, falling)
+  falling = _half_cosine(jnp.pi * progress, peak, end)
+  return _warm_up(progress, falling, start=start, peak=peak, warmup=warmup)
 
 
 def staircase(
@@ -62,8 +65,22 @@ def staircase(
   start: float = 0.0,
   warmup: float = 0.0,
 ) -> Array:
-  """Linear from `start` to `peak` over the share `warmup` of the run; x factor at each of `at`."""
+  """Warms up linearly from `start` to `peak`, then multiplies by `factor` at each of `at`.
+
+  `warmup` and `at` are fractions of the run.
+  """
   progress = jnp.asarray(progress, jnp.float32)
+  steps = sum(jnp.where(progress < fraction, 0.0, 1.0) for fraction in at)
+  return _warm_up(progress, peak * factor**steps, start=start, peak=peak, warmup=warmup)
+
+
+def _warm_up(
+  progress: Array, then: Array | float, *, start: float, peak: float, warmup: float
+) -> Array:
+  """Rises linearly from `start` to `peak` over the fraction `warmup` of the run; `then` follows."""
   rising = start + (peak - start) * progress / max(warmup, 1e-12)
-  steps = sum(jnp.where(progress < share, 0.0, 1.0) for share in at)
-  return jnp.where(progress < warmup, rising, peak * factor**steps)
+  return jnp.where(progress < warmup, rising, then)
+
+
+def _half_cosine(angle: Array, peak: float, end: float) -> Array:
+  return end + (peak - end) * 0.5 * (1.0 + jnp.cos(angle))

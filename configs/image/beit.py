@@ -44,5 +44,5 @@ def get_config(arg: str = ""):
   c.parts.predictor = part(predictors.Linear, **codes, dtype=c.train.get_ref("dtype"))
   rate = recipe.cosine(c, a, 1.5e-3, warmup=10, per=2048, end=1e-5)
   decay = ((r"(bias|scale|class_token)$", 0.0), (r"(kernel|table|mask_token)$", 1.0))
-  c.optimizer = recipe.adamw(c, a, rate, clip=3.0, decay=decay)
+  c.optimizer = recipe.adamw(c, a, rate, clip=3.0, weight_decay_rules=decay)
   return recipe.finish(c, a, laptop=LAPTOP)

@@ -63,11 +63,10 @@ def get_config(arg: str = ""):
     head=part(heads.CosinePrototypes, count=16_384, dtype=dtype),
     clusters=part(heads.LinearPrototypes, count=16_384, dtype=dtype),
   )
-  shape = dict(warmup=0.1, share=0.8)
+  shape = dict(warmup=0.1, truncate=0.8)
   momentum = part(schedules.cosine, start=1.0, peak=0.999, end=1.0, **shape)
   c.teachers.ema = part(teachers.Ema, momentum=momentum)
   schedule = part(schedules.cosine, peak=1e-3, **shape)
-  rules = dict(decay=DECAY, rate=RATES)
-  decay = part(schedules.constant, value=0.1)
-  c.optimizer = recipe.adamw(c, a, schedule, weight_decay=decay, b2=0.95, **rules)
+  rules = dict(weight_decay_rules=DECAY, lr_rules=RATES)
+  c.optimizer = recipe.adamw(c, a, schedule, weight_decay=0.1, b2=0.95, **rules)
   return recipe.finish(c, a, laptop=LAPTOP)

@@ -13,7 +13,7 @@ Differs:   it decodes pixels, as the codebook of BEiT v1 does, for no network of
 It masks nothing; what it learns is the discrete targets of the config `beit`.
 """
 
-from mim_jax import layers, losses, schedules, targets
+from mim_jax import layers, losses, targets
 from mim_jax.config import part
 from mim_jax.configs import recipe
 from mim_jax.methods import codebook
@@ -45,7 +45,6 @@ def get_config(arg: str = ""):
   shape |= dict(target_width=patch**2 * a.channels, kernels="scaled", dtype=dtype)
   c.parts.decoder = part(codebook.Decoder, **shape)
   rate = recipe.cosine(c, a, 5e-5, warmup=10, per=128, end=1e-5)
-  decay = part(schedules.constant, value=1e-4)
   rules = ((r"(bias|scale|token|positions|table)$", 0.0), (r"kernel$", 1.0))
-  c.optimizer = recipe.adamw(c, a, rate, weight_decay=decay, b2=0.99, decay=rules)
+  c.optimizer = recipe.adamw(c, a, rate, weight_decay=1e-4, b2=0.99, weight_decay_rules=rules)
   return recipe.finish(c, a, laptop=LAPTOP)

@@ -13,7 +13,7 @@ from mim_jax.config import part
 from mim_jax.configs import recipe
 from mim_jax.methods import hpm
 
-LAPTOP = {"teachers.ema.momentum": dict(start=0.99, end=0.999, until=1.0)}
+LAPTOP = {"teachers.ema.momentum": dict(start=0.99, end=0.999, end_at=1.0)}
 
 
 def get_config(arg: str = ""):
@@ -27,7 +27,7 @@ def get_config(arg: str = ""):
     loss=part(losses.squared_error),
     ranking=part(hpm.pairwise_order),
   )
-  rising = dict(start=0.999, end=0.9999, until=recipe.share(c, a, 100))
+  rising = dict(start=0.999, end=0.9999, end_at=recipe.share(c, a, 100))
   c.teachers.ema = part(teachers.Ema, momentum=part(schedules.linear, **rising))
   c.parts = recipe.vit(c, a)
   shape = dict(width=512, depth=8, heads=16)

@@ -29,8 +29,8 @@ TARGETS = dict(centred=ibot.CenteredTargets, sinkhorn=ibot.SinkhornTargets)
 # Few blocks have none to drop. Few codes and steps: at the published temperature all of a short run
 # passes before the teacher's class tokens tell images apart.
 LAPTOP = {
-  "objective.temperature": dict(start=0.02, end=0.02, until=1.0),
-  "objective.patch_temperature": dict(start=0.02, end=0.02, until=1.0),
+  "objective.temperature": dict(start=0.02, end=0.02, end_at=1.0),
+  "objective.patch_temperature": dict(start=0.02, end=0.02, end_at=1.0),
   "teachers.ema.momentum.peak": 0.98,
   "parts.encoder.drop_path": 0.0,
   "parts.encoder.kernels": "xavier",
@@ -56,7 +56,7 @@ def get_config(arg: str = ""):
   c.data.augment, c.data.view = views(c, a, own["area"])
   stairs = recipe.follow(lambda e: max(1, int(e or a.epochs)), c.train.get_ref("epochs"))
   until = recipe.share(c, a, own["rising"] - 1)
-  rising = part(schedules.linear, start=0.04, end=0.07, until=until, stairs=stairs)
+  rising = part(schedules.linear, start=0.04, end=0.07, end_at=until, step_per_epoch=stairs)
   c.objective = part(
     ibot.distill_views,
     mask=part(masks.blocks_by_chance),
@@ -74,10 +74,10 @@ def get_config(arg: str = ""):
   c.teachers.ema = part(teachers.Ema, momentum=part(schedules.cosine, peak=0.996, end=1.0))
   recipe.pool(c, "class")
   rate = recipe.cosine(c, a, own["rate"], warmup=10, end=own["end"])
-  settings = dict(clip=own["clip"], decay=((r"(bias|scale)$", 0.0), (".*", 1.0)))
+  settings = dict(clip=own["clip"], weight_decay_rules=((r"(bias|scale)$", 0.0), (".*", 1.0)))
   settings["weight_decay"] = part(schedules.cosine, peak=0.04, end=0.4)
   late = lambda epochs: (("^head/(codes|gain)$", own["frozen"] / (epochs or a.epochs)),)
-  settings["late"] = recipe.follow(late, c.train.get_ref("epochs"))
+  settings["start_rules"] = recipe.follow(late, c.train.get_ref("epochs"))
   c.optimizer = recipe.adamw(c, a, rate, kind=optim.late_adamw, **settings)
   return recipe.finish(c, a, laptop=LAPTOP, embedded=EMBEDDED)
 

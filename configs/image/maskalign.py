@@ -43,5 +43,7 @@ def get_config(arg: str = ""):
     layers=tuple(range(1, depth + 1)),
   )
   rate = recipe.cosine(c, a, 1.5e-4, warmup=20, end=1e-5)
-  c.optimizer = recipe.adamw(c, a, rate, b2=0.95, decay=(("mixing$", 0.0), *optim.DECAY))
+  c.optimizer = recipe.adamw(
+    c, a, rate, b2=0.95, weight_decay_rules=(("mixing$", 0.0), *optim.DECAY)
+  )
   return recipe.finish(c, a, laptop=LAPTOP)

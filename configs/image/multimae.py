@@ -53,7 +53,7 @@ def get_config(arg: str = ""):
   }
   c.parts.predictors.semantic.dtype = "float32"  # as in the reference
   # All decays, also biases, norms and tokens, as in the reference.
-  c.optimizer = recipe.adamw(c, a, 1e-4, warmup=40, b2=0.95, decay=((".*", 1.0),))
+  c.optimizer = recipe.adamw(c, a, 1e-4, warmup=40, b2=0.95, weight_decay_rules=((".*", 1.0),))
   return recipe.finish(c, a, laptop=LAPTOP)
 
 

@@ -52,7 +52,7 @@ def get_config(arg: str = ""):
     target=part(targets.pixels, patch=c.get_ref("patch"), normalize=False),
     loss=part(losses.absolute_error),
   )
-  c.optimizer = recipe.adamw(c, a, learning_rate(c, a), clip=5.0, decay=rules)
+  c.optimizer = recipe.adamw(c, a, learning_rate(c, a), clip=5.0, weight_decay_rules=rules)
   return recipe.finish(c, a, laptop=LAPTOP | (VIT if a.encoder == "vit" else {}))
 
 

@@ -79,7 +79,7 @@ def get_config(arg: str = ""):
     weight_decay=part(schedules.cosine, peak=0.04, end=0.2),
     b2=0.95 if norm == "batch" else 0.999,
     clip=5.0,
-    decay=((r"(bias|scale|token)$", 0.0), (r"kernel$", 1.0)),
+    weight_decay_rules=((r"(bias|scale|token)$", 0.0), (r"kernel$", 1.0)),
   )
   return recipe.finish(c, a, laptop=LAPTOP, embedded=EMBEDDED)
 

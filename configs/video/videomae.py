@@ -50,5 +50,5 @@ def get_config(arg: str = ""):
   c.parts.predictor = part(predictors.Transformer, **DECODERS[a.size], **shape)
   rate = recipe.cosine(c, a, 1.5e-4, warmup=40, end=recipe.scaled(c, 1e-5))
   rules = ((r"(bias|scale|mask_token)$", 0.0), (r"kernel$", 1.0))
-  c.optimizer = recipe.adamw(c, a, rate, b2=0.95, decay=rules)
+  c.optimizer = recipe.adamw(c, a, rate, b2=0.95, weight_decay_rules=rules)
   return recipe.finish(c, a, laptop=LAPTOP, embedded=EMBEDDED)

@@ -151,7 +151,7 @@ def only_normalised(made):
   made = made.copy_and_resolve_references()
   with made.unlocked():
     norm = {key: made.data.augment[key] for key in ("mean", "std")}
-    made.data.augment = config_lib.part(augment.ready, **norm)
+    made.data.augment = config_lib.part(augment.normalize_only, **norm)
   return made
 
 

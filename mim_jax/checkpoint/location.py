@@ -20,7 +20,7 @@ REMEDY = (
 )
 
 
-def whole(path) -> epath.Path:
+def resolve(path) -> epath.Path:
   """A directory as an absolute path, or the address of a bucket as it is.
 
   InputError for other addresses, which Orbax can't write to.
@@ -36,9 +36,9 @@ def whole(path) -> epath.Path:
   return epath.Path(os.path.abspath(text))
 
 
-def of(workdir, config) -> epath.Path:
+def checkpoint_dir(workdir, config) -> epath.Path:
   """Where the checkpoints of a run are: `train.checkpoints`, or else in the run folder."""
-  return whole(config.train.get("checkpoints", "") or os.path.join(workdir, "checkpoints"))
+  return resolve(config.train.get("checkpoints", "") or os.path.join(workdir, "checkpoints"))
 
 
 def steps(place: epath.Path) -> list[int]:
@@ -46,7 +46,7 @@ def steps(place: epath.Path) -> list[int]:
   return sorted(int(x.name) for x in place.iterdir() if x.name.isdigit()) if place.exists() else []
 
 
-def room(place: epath.Path) -> int | None:
+def free_bytes(place: epath.Path) -> int | None:
   """Free bytes; None where there is no such number: a bucket has no end."""
   return shutil.disk_usage(place).free if place.as_posix().startswith("/") else None
 
@@ -58,35 +58,35 @@ def check(place: epath.Path) -> None:
   """
   name = ".check_{}".format
   mine = place / name(jax.process_index())
-  together(place, lambda: _write(mine))
+  on_all_processes(place, lambda: _write(mine))
   try:
-    together(place, lambda: _read(place / name(0)))
+    on_all_processes(place, lambda: _read(place / name(0)))
   finally:
     mine.unlink(missing_ok=True)
 
 
-def together(place, act) -> None:
+def on_all_processes(place, act) -> None:
   """act() in all processes: they all go on, or all raise, its error or an InputError."""
   trouble: Exception | None = None
   try:
     act()
   except Exception as error:
     trouble = error
-  if mesh.agreed(trouble is not None):
+  if mesh.all_reduce_max(trouble is not None):
     raise trouble or InputError(f"{place}: another process can't use this; it says why.")
 
 
 def _write(file: epath.Path) -> None:
   try:
     if os.fspath(file).startswith(BUCKET):
-      _knock(file)
+      _probe_bucket(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("checked")
   except Exception as error:
     raise refused(file.parent, error) from error
 
 
-def _knock(file: epath.Path) -> None:
+def _probe_bucket(file: epath.Path) -> None:
   """Asks for the bucket, as Orbax will: gcsfs alone tries for minutes, without credentials too."""
   from google.cloud import storage  # of the extra gcs
 

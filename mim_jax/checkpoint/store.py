@@ -10,8 +10,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as managers
 
-from mim_jax.checkpoint import digests
-from mim_jax.checkpoint import location as place_lib
+from mim_jax.checkpoint import digests, location
 from mim_jax.errors import InputError, RunError
 
 FORMAT = 2  # 1 had CRC-32 of arrays, none of files
@@ -57,7 +56,7 @@ class Checkpoints:
     besides them every `keep_every`-th step, and the `keep_best` of least loss. `writes`: this
     process owns the folder, and removes what saves that were killed have left.
     """
-    self.folder = place_lib.whole(folder)
+    self.folder = location.resolve(folder)
     if writes and jax.process_index() == 0:
       for scratch in ocp.utils.tmp_checkpoints(self.folder):
         scratch.get().rmtree()
@@ -103,7 +102,7 @@ class Checkpoints:
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra))
     self._saving = step
     try:
-      check_room(self.folder, step, state, self._good)
+      check_free_bytes(self.folder, step, state, self._good)
       self._manager.save(step, args=items, metrics=None if loss is None else {"loss": loss})
     except SaveError:
       raise
@@ -214,7 +213,7 @@ class Checkpoints:
 
   def _failed(self, error: Exception) -> SaveError:
     step, self._saving = self._saving, None
-    free = place_lib.room(self.folder)
+    free = location.free_bytes(self.folder)
     room = "" if free is None else f"{free:,} bytes are free there. "
     return SaveError(
       f"{self.folder / str(step)}: saving failed ({_first_line(error)}). {kept(self._good)} "
@@ -225,13 +224,13 @@ class Checkpoints:
     return DamageError(f"{self.folder / str(step)}: {what}")
 
 
-def check_room(folder: epath.Path, step: int, state, good: int | None) -> None:
+def check_free_bytes(folder: epath.Path, step: int, state, good: int | None) -> None:
   """SaveError if the disk can't hold one more checkpoint of `state` (this process's share).
 
   OSError if the folder can't be written at all: known now, and not by a thread that then waits. Of
   a bucket neither is asked.
   """
-  free = place_lib.room(folder)
+  free = location.free_bytes(folder)
   if free is None:
     return
   with tempfile.TemporaryFile(dir=folder):
@@ -250,7 +249,7 @@ def config_of(folder: epath.Path) -> str | None:
 
   Only for a look before anything is begun: nothing is verified, see `Checkpoints.extra`.
   """
-  for step in reversed(place_lib.steps(folder)):
+  for step in reversed(location.steps(folder)):
     with contextlib.suppress(OSError, ValueError):
       return json.loads((folder / str(step) / "extra" / "metadata").read_text()).get("config")
   return None

@@ -7,7 +7,7 @@ import signal
 import sys
 
 from mim_jax import errors
-from mim_jax.cli import arguments, pages
+from mim_jax.cli import arguments, huge_pages
 
 COMMANDS = {
   "train": "pre-train a method, evaluate it, write the report; resume it",
@@ -34,7 +34,7 @@ COMPUTE = ("train", "evaluate")
 def start() -> None:
   """The process of a command."""
   if sys.argv[1:2] and sys.argv[1] in COMPUTE:
-    pages.ask()
+    huge_pages.ask()
   try:
     try:
       code = main()

@@ -16,7 +16,7 @@ from mim_jax.data import sample_order
 _CYCLE = 1000  # at most so many positions until the groups of a stream come in the same order
 
 
-class Chosen:
+class Subset:
   """Some images of a Source, in the order of `rows`.
 
   Attributes:
@@ -39,7 +39,7 @@ class Chosen:
 
   def draw(self, indices: np.ndarray, positions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """See stream."""
-    return sample_order.read(self.source, self.rows[indices], positions, seed)
+    return sample_order.read_at(self.source, self.rows[indices], positions, seed)
 
   def names(self, indices: np.ndarray) -> list[str]:
     """See sources.Source."""
@@ -56,7 +56,7 @@ class Chosen:
     return _hash(self.source.fingerprint, self.rows.tobytes())
 
 
-class Joined:
+class Concat:
   """Several Sources one after the other; labels are numbered anew by the names of the classes.
 
   Images lie on the largest canvas among the sources.
@@ -88,7 +88,7 @@ class Joined:
     """See stream."""
 
     def drawn(source, rows, places):
-      return sample_order.read(source, rows, positions[places], seed)
+      return sample_order.read_at(source, rows, positions[places], seed)
 
     return self._read(indices, drawn)
 
@@ -128,7 +128,7 @@ class Joined:
     return _hash(*(source.fingerprint for source in self.sources))
 
 
-class Weighted(Chosen):
+class Mixture(Subset):
   """A Source whose groups of images come by weight, each in shuffled epochs of its own.
 
   Of any stretch of images each group has its share to within two, evenly spread.
@@ -165,7 +165,7 @@ class Weighted(Chosen):
       rows = self.groups[number]
       # Each group's seed is its own; the fold keeps it within 32 bits.
       own = (seed + 0x9E3779B1 * int(number)) % 2**32
-      chosen[here] = rows[sample_order.order(turn[here], len(rows), own)]
+      chosen[here] = rows[sample_order.permute(turn[here], len(rows), own)]
     return chosen
 
   @functools.cached_property
@@ -174,7 +174,7 @@ class Weighted(Chosen):
     return _hash(self.source.fingerprint, self.weights.tobytes(), str(len(self.groups)))
 
 
-def subset(*, source: Callable, fraction: float = 1.0, per_class: int = 0, draw: int = 0) -> Chosen:
+def subset(*, source: Callable, fraction: float = 1.0, per_class: int = 0, draw: int = 0) -> Subset:
   """A fixed draw of the images of a source: a fraction of each class, or so many of each.
 
   fraction: rounded, at least one image a class; images without label are a class. per_class: 0 for
@@ -192,10 +192,10 @@ def subset(*, source: Callable, fraction: float = 1.0, per_class: int = 0, draw:
     members = random.permutation(np.flatnonzero(label == value))
     count = max(1, round(fraction * len(members)))
     rows.append(members[: min(count, per_class or count)])
-  return Chosen(whole, np.sort(np.concatenate(rows)))
+  return Subset(whole, np.sort(np.concatenate(rows)))
 
 
-def balanced(*, source: Callable, power: float = 0.0) -> Weighted:
+def balanced(*, source: Callable, power: float = 0.0) -> Mixture:
   """A source whose classes come in balance, however many images each has.
 
   power: a class of c images comes in proportion to c**power; 0 is all alike, 1 as they are, 1/2 the
@@ -209,10 +209,10 @@ def balanced(*, source: Callable, power: float = 0.0) -> Weighted:
       "data: there are no labels to balance. Use sub-folders as classes, or the source as it is."
     )
   groups = [np.flatnonzero(label == value) for value in values]
-  return Weighted(whole, groups, np.array([len(group) ** power for group in groups], np.float64))
+  return Mixture(whole, groups, np.array([len(group) ** power for group in groups], np.float64))
 
 
-def mixed(*, sources: dict, weights: dict) -> Weighted:
+def mixed(*, sources: dict, weights: dict) -> Mixture:
   """Several sources in one stream, each with its weight.
 
   sources, weights: by the same names, mixed(sources=dict(a=part(...), b=part(...)),
@@ -222,9 +222,9 @@ def mixed(*, sources: dict, weights: dict) -> Weighted:
   for name in {*sources, *weights}:
     if name not in weights or name not in sources:
       raise errors.unknown("data: source or weight", name, {*sources} & {*weights})
-  whole = Joined(tuple(sources[name]() for name in sorted(sources)))
+  whole = Concat(tuple(sources[name]() for name in sorted(sources)))
   groups = [np.arange(a, b) for a, b in zip(whole.starts[:-1], whole.starts[1:], strict=True)]
-  return Weighted(whole, groups, np.array([weights[name] for name in sorted(sources)], np.float64))
+  return Mixture(whole, groups, np.array([weights[name] for name in sorted(sources)], np.float64))
 
 
 def _turns(weights: np.ndarray, length: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from absl import flags
 from mim_jax import errors
 from mim_jax.data import sample_order, skipping
 from mim_jax.data.image import sources
-from mim_jax.data.sample_order import order as order
+from mim_jax.data.sample_order import permute as permute
 
 Batch = dict[str, np.ndarray]
 _RESTARTS = 3
@@ -31,14 +31,14 @@ class Batches:
   """An endless iterator over batches whose state is where it stands, whatever reads them.
 
   Attributes:
-    skipped: how many images could not be read so far; see skipping.Tolerant.
+    skipped: how many images could not be read so far; see skipping.SkipUnreadable.
   """
 
   _reader: Iterator[Batch]
   _stop: weakref.finalize
 
   def __init__(
-    self, dataset: grain.MapDataset, source: skipping.Tolerant, threads: int, workers: int
+    self, dataset: grain.MapDataset, source: skipping.SkipUnreadable, threads: int, workers: int
   ):
     """dataset: batch i of the run at index i, read from `source`."""
     self._dataset, self._source = dataset, source
@@ -113,23 +113,23 @@ def batches(
   shard: tuple[int, int] = (0, 1),
   threads: int | None = None,
   workers: int = 0,
-  skip_rate: float = skipping.RATE,
+  skip_rate: float = skipping.MAX_SKIPPED,
 ) -> Batches:
   """Endless shuffled batches of `source`; each epoch is another permutation of all its images.
 
   The order is a function of (seed, index) alone. batch_size counts the images of all processes;
   shard (i, k) returns the i-th of k equal pieces. threads: read ahead, None for one a CPU, at most
   16. workers: processes that read instead, each with its threads, for sources that hold Python up.
-  skip_rate: the share of images that may be unreadable, see skipping.Tolerant.
+  skip_rate: the share of images that may be unreadable, see skipping.SkipUnreadable.
   InputError when the source is smaller than a batch or the batch does not divide.
   """
   _check(len(source), batch_size, seed, shard[1])
   piece = batch_size // shard[1]
   offsets = np.arange(shard[0] * piece, (shard[0] + 1) * piece)
-  if isinstance(source, skipping.Tolerant):
-    whole = source.anew()
+  if isinstance(source, skipping.SkipUnreadable):
+    whole = source.fresh()
   else:
-    whole = skipping.Tolerant(source, skip_rate)
+    whole = skipping.SkipUnreadable(source, skip_rate)
   read = functools.partial(_read, source=whole, batch_size=batch_size, offsets=offsets, seed=seed)
   dataset = grain.MapDataset.range(sys.maxsize // batch_size).map(read)
   return Batches(dataset, whole, _threads(threads), workers)
@@ -164,7 +164,7 @@ def in_order(source: sources.Source, batch_size: int) -> Iterator[tuple[Batch, i
       yield batch, min(batch_size, n - number * batch_size)
 
 
-def first(source: skipping.Tolerant, count: int, seed: int) -> Batch:
+def first(source: skipping.SkipUnreadable, count: int, seed: int) -> Batch:
   """The first images as training sees them; a source of fewer repeats them."""
   batch = _read(0, source=source, batch_size=count, offsets=np.arange(count), seed=seed)
   del batch[skipping.SKIPPED]
@@ -176,7 +176,7 @@ def _read(batch: int, *, source, batch_size: int, offsets: np.ndarray, seed: int
   indices = source.order(positions, seed)
 
   def drawn(rows, places):
-    return sample_order.read(source.source, rows, positions[places], seed)
+    return sample_order.read_at(source.source, rows, positions[places], seed)
 
   return source.attempt(indices, drawn)
 

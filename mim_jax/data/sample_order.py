@@ -13,19 +13,19 @@ import numpy as np
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def chosen(source, positions: np.ndarray, seed: int) -> np.ndarray:
+def indices_at(source, positions: np.ndarray, seed: int) -> np.ndarray:
   """Which images of `source` stand at these positions of its stream: int [b] -> [b]."""
   own = getattr(source, "order", None)
-  return order(positions, len(source), seed) if own is None else own(positions, seed)
+  return permute(positions, len(source), seed) if own is None else own(positions, seed)
 
 
-def read(source, indices: np.ndarray, positions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def read_at(source, indices: np.ndarray, positions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
   """The training batch of these images at these positions; see sources.Source."""
   draw = getattr(source, "draw", None)
   return source[indices] if draw is None else draw(indices, positions, seed)
 
 
-def order(positions: np.ndarray, n: int, seed: int) -> np.ndarray:
+def permute(positions: np.ndarray, n: int, seed: int) -> np.ndarray:
   """Which of n images stand at these positions of a stream of shuffled epochs: int [b] -> [b]."""
   epochs, places = np.divmod(positions, n)
   found = np.empty_like(positions)

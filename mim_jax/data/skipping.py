@@ -9,14 +9,14 @@ import numpy as np
 from mim_jax import errors
 from mim_jax.data import sample_order
 
-RATE = 0.001
+MAX_SKIPPED = 0.001
 SKIPPED = "skipped"  # key of a batch: which images of the source were replaced, int64 [any]
 _log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 
 
-class Tolerant:
+class SkipUnreadable:
   """A Source that puts the next readable image in the place of one that cannot be read.
 
   Which one is a function of the files alone, so a run that is resumed sees what an unbroken one
@@ -28,21 +28,21 @@ class Tolerant:
     skipped: the images noted as unreadable so far, {index: why}.
   """
 
-  def __init__(self, source, rate: float = RATE):
+  def __init__(self, source, fraction: float = MAX_SKIPPED):
     """rate: 0 lets nothing pass, 1 everything. InputError for others than 0 to 1."""
-    if not 0 <= rate <= 1:
+    if not 0 <= fraction <= 1:
       raise errors.InputError(
-        f"train.skip_rate: {rate} is no share of the images; give 0 (none may be unreadable) to 1, "
-        f"say {RATE}."
+        f"train.skip_rate: {fraction} is no fraction of the images; give 0 (none may be "
+        f"unreadable) to 1, say {MAX_SKIPPED}."
       )
-    self.source, self.rate = source, rate
+    self.source, self.fraction = source, fraction
     self.skipped: dict[int, str] = {}
     self._told: set[int] = set()
     self._bad: set[int] = set()
 
-  def anew(self) -> "Tolerant":
+  def fresh(self) -> "SkipUnreadable":
     """The same Source with nothing skipped so far; what was logged is not logged again."""
-    other = Tolerant(self.source, self.rate)
+    other = SkipUnreadable(self.source, self.fraction)
     other._told = self._told
     return other
 
@@ -71,7 +71,7 @@ class Tolerant:
 
   def order(self, positions: np.ndarray, seed: int) -> np.ndarray:
     """See stream."""
-    return sample_order.chosen(self.source, positions, seed)
+    return sample_order.indices_at(self.source, positions, seed)
 
   def __getitem__(self, indices: np.ndarray) -> Batch:
     """See sources.Source."""
@@ -136,9 +136,9 @@ class Tolerant:
     return f"data: {self.names(np.array([index]))[0]} could not be read for a while."
 
   def _check(self, skipped: dict[int, str]) -> None:
-    if len(skipped) > math.ceil(self.rate * len(self)):
+    if len(skipped) > math.ceil(self.fraction * len(self)):
       raise errors.InputError(
         f"{list(skipped.values())[-1]} With it, {len(skipped)} of {len(self):,} images cannot be "
-        f"read, more than the share of {self.rate:g} that train.skip_rate lets pass. Mend or "
-        "remove them, or raise train.skip_rate."
+        f"read, more than the fraction of {self.fraction:g} that train.skip_rate allows. Mend "
+        "or remove them, or raise train.skip_rate."
       )

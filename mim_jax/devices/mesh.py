@@ -9,6 +9,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mim_jax import errors
 from mim_jax.errors import InputError
+from mim_jax.optim.rules import match_rules
 
 AXES = ("data", "fsdp", "tensor")
 REPLICATE = ((".*", "replicate"),)
@@ -52,14 +53,14 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
     )
 
 
-def alone() -> bool:
+def is_single_process() -> bool:
   """Whether this is the only process of the run."""
   return jax.process_count() == 1
 
 
-def agreed(number: int = 0) -> int:
+def all_reduce_max(number: int = 0) -> int:
   """The largest `number` of all processes; every process must ask, and waits for the others."""
-  if alone():
+  if is_single_process():
     return number
   with jax.transfer_guard("allow"):
     return int(np.max(multihost_utils.process_allgather(np.int32(number))))
@@ -73,7 +74,7 @@ def state_sharding(state, mesh: Mesh, rules=REPLICATE):
   takes in: of columns and then rows the products are added up only once. Optimizer and teacher
   follow their parameter, whose name theirs ends with.
   """
-  words = rules.by_rule(rules, state, "train.sharding")
+  words = match_rules(rules, state, "train.sharding")
   return jax.tree.map(
     lambda leaf, word: NamedSharding(mesh, _spec(leaf.shape, word, mesh)), state, words
   )
@@ -97,7 +98,7 @@ def _spec(shape, word: str, mesh: Mesh) -> PartitionSpec:
   return PartitionSpec(*found) if any(found) else PartitionSpec()
 
 
-def gathered(tree, like):
+def all_gather_params(tree, like):
   """Arrays that are kept as in `like`, each whole along fsdp, as a step uses them.
 
   Left to itself the compiler may divide activations as the parameters are, and keep them for whole
@@ -114,7 +115,7 @@ def gathered(tree, like):
   return jax.tree.map(gather, tree, like)
 
 
-def divided(tree, like):
+def shard_like(tree, like):
   """Arrays laid out as those of `like`."""
 
   def divide(x, kept):

@@ -39,7 +39,7 @@ class Meter:
   ):
     """Lines after step `start` in metrics.jsonl are dropped: they will be written again.
 
-    `settings`: config.train. `notes`: of `settle`, from the checkpoint of step `start`.
+    `settings`: config.train. `notes`: of `flush`, from the checkpoint of step `start`.
     """
     self._batch_size, self._start, self._total = settings.batch_size, start, total
     self._clock = clock or goodput.Clock()
@@ -70,12 +70,12 @@ class Meter:
     # Now, not when it is written: that may be an interval later, or at once, before a save.
     self._pending, self._interval = (step, metrics, self._interval, self._worked()), []
 
-  def settle(self) -> tuple[dict, float | None]:
+  def flush(self) -> tuple[dict, float | None]:
     """Writes all there is, onto the disk: (what a Meter that goes on from here must know, mean
     loss of the lines since this was last asked).
     """
     self._write()
-    self._fold(self._interval)
+    self._accumulate(self._interval)
     self._interval = []
     if self._writes and self._file.exists():
       with self._file.open("a") as file:
@@ -114,7 +114,7 @@ class Meter:
     shown = "  ".join(f"{name.removeprefix(EVAL)} {value:.4g}" for name, value in numbers.items())
     self._progress.say(f"step {step}/{self._total}  {shown}")
 
-  def _fold(self, interval: list[tuple[int, dict]]) -> None:
+  def _accumulate(self, interval: list[tuple[int, dict]]) -> None:
     """Takes the steps of an interval into the notes. Errors: NonFiniteError after many skips."""
     notes = self._notes
     for step, watched in jax.device_get(interval):
@@ -136,7 +136,7 @@ class Meter:
     (step, metrics, interval, reached), self._pending = self._pending, None
     line = {k: numerics.finite_or_none(v) for k, v in jax.device_get(metrics).items()}
     numerics.check_finite(line.pop("bad_step"))
-    self._fold(interval)
+    self._accumulate(interval)
     line["gradient_norm_max"] = self._notes["peak"]
     if line.pop("skipped", None) is not None:
       line["skipped_steps"] = self._notes["skipped"]
@@ -150,7 +150,7 @@ class Meter:
     spent = self._clock.read()
     lost = (spent[kind] for kind in LOSSES)
     timing = (rate, time.monotonic() - self._began, self._clock.goodput(), *lost)
-    self._put(step, dict(step=step, **line, **dict(zip(TIMING, timing, strict=True))))
+    self._emit(step, dict(step=step, **line, **dict(zip(TIMING, timing, strict=True))))
 
   def _warn(self, step: int, line: dict) -> None:
     peak, skipped = line["gradient_norm_max"], line.get("skipped_steps", 0)
@@ -166,7 +166,7 @@ class Meter:
     if line["gradient_norm"] is not None:
       self._norms.append(line["gradient_norm"])
 
-  def _put(self, step: int, line: dict) -> None:
+  def _emit(self, step: int, line: dict) -> None:
     if line["loss"] is not None:
       self._losses.append(line["loss"])
     if self._writes:

@@ -30,7 +30,7 @@ class Probe:
       return False
     if step % self._every and step != self._total:
       return False
-    return not mesh.agreed(int(meter.probed(step)))
+    return not mesh.all_reduce_max(int(meter.probed(step)))
 
   def __call__(self, state, step: int) -> dict[str, float]:
     """{"eval/knn_accuracy": 0.9}; an evaluation that raises is told of, and left out."""
@@ -48,7 +48,7 @@ class Probe:
           self._tell(f"evaluation {name}", step, error)
         else:
           found.update(numbers)
-      mesh.agreed()  # the others wait for the first
+      mesh.all_reduce_max()  # the others wait for the first
     return found
 
   def _tell(self, what: str, step: int, error: Exception) -> None:

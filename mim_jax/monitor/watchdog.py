@@ -11,7 +11,7 @@ import time
 EXIT = 3
 
 
-class _Dog:
+class _Heartbeat:
   """When the last step was done."""
 
   def __init__(self):
@@ -37,20 +37,20 @@ def watching(seconds: float, file=None):
 
   0 watches nothing. `file`: where to write, else standard error.
   """
-  dog = _Dog()
-  watcher = threading.Thread(target=_watch, args=(dog, seconds, file), daemon=True)
+  heartbeat = _Heartbeat()
+  watcher = threading.Thread(target=_watch, args=(heartbeat, seconds, file), daemon=True)
   if seconds:
     watcher.start()
   try:
-    yield dog
+    yield heartbeat
   finally:
-    dog.done.set()
+    heartbeat.done.set()
 
 
-def _watch(dog: _Dog, seconds: float, file) -> None:
+def _watch(heartbeat: _Heartbeat, seconds: float, file) -> None:
   file = file or sys.stderr
-  while not dog.done.wait(min(seconds / 4, 10.0)):
-    waited = time.monotonic() - dog.last
+  while not heartbeat.done.wait(min(seconds / 4, 10.0)):
+    waited = time.monotonic() - heartbeat.last
     if waited > seconds:
       print(
         f"\nwatchdog: no step for {waited:.0f} s (train.watchdog={seconds:g}). What every thread "

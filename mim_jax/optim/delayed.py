@@ -1,4 +1,4 @@
-"""AdamW for self-distillation: clipping by parameter, and parameters that start later."""
+"""AdamW for self-distillation: per-parameter gradient clipping, and parameters that start later."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mim_jax.ops import promotion
-from mim_jax.optim import optimizers, rules
+from mim_jax.optim import optimizers
+from mim_jax.optim.rules import match_rules
 
 
 def late_adamw(
@@ -20,33 +20,38 @@ def late_adamw(
   b2: float = 0.999,
   epsilon: float = 1e-8,
   clip: float | None = None,
-  decay: tuple[tuple[str, float], ...] = optimizers.DECAY,
-  late: tuple[tuple[str, float], ...] = (),
+  weight_decay_rules: tuple[tuple[str, float], ...] = optimizers.DECAY,
+  start_rules: tuple[tuple[str, float], ...] = (),
 ) -> optax.GradientTransformation:
-  """`optimizers.adamw`, but `clip` bounds the gradient norm of each parameter by itself.
+  """Builds AdamW with per-parameter gradient clipping and parameters that start training later.
 
-  Parameters that `late` names, (regex, share of the run), stay as they are until then, undecayed,
-  and begin with fresh moments. Source: DINO and iBOT (clip_gradients, cancel_gradients_last_layer).
+  learning_rate, weight_decay, b1, b2, epsilon, weight_decay_rules: see `optimizers.adamw`.
+  clip: bound of the gradient norm of each parameter by itself; None for no clipping.
+  start_rules: (regex, fraction of the run) by parameter name; until then such a parameter is
+    frozen, undecayed, and it begins with fresh moments.
+
+  Source: DINO and iBOT (clip_gradients, cancel_gradients_last_layer).
   """
-  late = (*late, (".*", 0.0))
-  starts = {f"group_{i}": share * total_steps for i, (_, share) in enumerate(late)}
-  groups = tuple((pattern, f"group_{i}") for i, (pattern, _) in enumerate(late))
+  rules = (*start_rules, (".*", 0.0))
+  starts = {f"group_{i}": fraction * total_steps for i, (_, fraction) in enumerate(rules)}
+  groups = tuple((pattern, f"group_{i}") for i, (pattern, _) in enumerate(rules))
   adam = optax.scale_by_adam(b1=b1, b2=b2, eps=epsilon)
-  steps = [clipped_each(clip)] if clip else []
-  steps += [
+  return optimizers.chain(
+    total_steps,
+    [clip_per_parameter(clip)] if clip else [],
     optax.partition(
-      {name: waiting(adam, start) for name, start in starts.items()},
-      lambda params: rules.by_rule(groups, params, "optimizer.late"),
+      {name: freeze_state_until(adam, start) for name, start in starts.items()},
+      lambda params: match_rules(groups, params, "optimizer.start_rules"),
     ),
-    optimizers.decayed_weights(lambda count: weight_decay(count / total_steps), decay),
-    optax.scale_by_learning_rate(lambda count: learning_rate(count / total_steps)),
-    held(tuple((pattern, share * total_steps) for pattern, share in late)),
-  ]
-  return promotion.lenient(optax.chain(*steps))
+    learning_rate=learning_rate,
+    weight_decay=weight_decay,
+    weight_decay_rules=weight_decay_rules,
+    last=[zero_until(tuple((pattern, fraction * total_steps) for pattern, fraction in rules))],
+  )
 
 
-def clipped_each(limit: float) -> optax.GradientTransformation:
-  """Every gradient on its own scaled to a norm of at most `limit`."""
+def clip_per_parameter(limit: float) -> optax.GradientTransformation:
+  """Clips the gradient of each parameter to a norm of at most `limit`."""
 
   def shorten(gradient):
     norm = jnp.sqrt(jnp.sum(jnp.square(gradient)))
@@ -55,37 +60,42 @@ def clipped_each(limit: float) -> optax.GradientTransformation:
   return optax.stateless(lambda updates, _: jax.tree.map(shorten, updates))
 
 
-class Waiting(NamedTuple):
-  """Attributes: updates asked for so far, int32 scalar, and the state of what waits."""
+class FreezeState(NamedTuple):
+  """Holds the state of `freeze_state_until`.
+
+  Attributes: update count (`asked`, int32 scalar) and inner optimizer state.
+  """
 
   asked: jax.Array
   inner: Any
 
 
-def waiting(inner: optax.GradientTransformation, start: float) -> optax.GradientTransformation:
-  """`inner`, whose state stays as it began until update number `start`."""
+def freeze_state_until(
+  inner: optax.GradientTransformation, start: float
+) -> optax.GradientTransformation:
+  """Wraps `inner` so that its state stays as initialized until update number `start`."""
 
   def init(params):
-    return Waiting(jnp.zeros([], jnp.int32), inner.init(params))
+    return FreezeState(jnp.zeros([], jnp.int32), inner.init(params))
 
   def update(updates, state, params=None):
     updates, after = inner.update(updates, state.inner, params)
     begun = state.asked >= start
     after = jax.tree.map(lambda new, old: jnp.where(begun, new, old), after, state.inner)
-    return updates, Waiting(state.asked + 1, after)
+    return updates, FreezeState(state.asked + 1, after)
 
   return optax.GradientTransformation(init, update)
 
 
-def held(starts: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
-  """Updates of 0 until update number `start`, by (regex, start)."""
+def zero_until(starts: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
+  """Sets the updates of each parameter to 0 until update number `start`, by (regex, start)."""
 
   def init(params):
-    rules.by_rule(starts, params, "optimizer.late")
+    match_rules(starts, params, "optimizer.start_rules")
     return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
 
   def update(updates, state, params=None):
-    begin = rules.by_rule(starts, updates, "optimizer.late")
+    begin = match_rules(starts, updates, "optimizer.start_rules")
     updates = jax.tree.map(
       lambda u, start: jnp.where(state.count >= start, u, 0.0) if start else u, updates, begin
     )

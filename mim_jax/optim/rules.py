@@ -1,4 +1,4 @@
-"""Parameters by name: (regex, value) rules with full cover demanded."""
+"""Rules by parameter name: (regex, value) pairs, which must cover every parameter."""
 
 import re
 
@@ -8,17 +8,17 @@ from mim_jax.errors import InputError
 
 
 def name(path) -> str:
-  """The path of a leaf as 'encoder/stack/block_00/norm1/scale'."""
+  """Joins the path of a leaf as 'encoder/stack/block_00/norm1/scale'."""
   return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
 
 
 def named_leaves(tree) -> list[tuple[str, object]]:
-  """[(name, leaf), ...] in the order of the tree."""
+  """Lists [(name, leaf), ...] in the order of the tree."""
   return [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
-def by_rule(rules, tree, what: str):
-  """A tree with, for every leaf, the value of the first rule whose regex is found in its name.
+def match_rules(rules, tree, what: str):
+  """Maps every leaf to the value of the first rule whose regex is found in its name.
 
   Errors: InputError when a leaf is matched by no rule.
   """

@@ -231,9 +231,9 @@ def overlay(name: str, groups: list, unit: str = "step", smooth: bool = True) ->
 
 
 def over_runs(runs: list, smooth: bool, log: bool = False):
-  """(steps, mean - deviation, mean + deviation), each [n], at the steps that all runs have.
+  """Computes (steps, mean - std, mean + std), each [n], at the steps that all runs have.
 
-  With `log` mean and deviation are those of the logarithms. One run has no deviation.
+  With `log` mean and std are those of the logarithms. One run has no std.
   """
   steps = functools.reduce(np.intersect1d, [np.asarray(s, float) for s, _ in runs])
   rows = []
@@ -244,8 +244,8 @@ def over_runs(runs: list, smooth: bool, log: bool = False):
     values = smoothed(values) if smooth else values
     rows.append(values[np.searchsorted(np.asarray(own, float), steps)])
   mean = np.mean(rows, 0)
-  deviation = np.std(rows, 0, ddof=1) if len(rows) > 1 else 0.0
-  low, high = mean - deviation, mean + deviation
+  std = np.std(rows, 0, ddof=1) if len(rows) > 1 else 0.0
+  low, high = mean - std, mean + std
   return (steps, 10**low, 10**high) if log else (steps, low, high)
 
 

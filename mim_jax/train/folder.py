@@ -11,8 +11,7 @@ import filelock
 import jax
 
 from mim_jax import config as config_lib
-from mim_jax.checkpoint import location as place_lib
-from mim_jax.checkpoint import store
+from mim_jax.checkpoint import location, store
 from mim_jax.errors import InputError
 
 # Keys that a resumed run may give new values: they change how a run is watched, placed or how long
@@ -59,9 +58,9 @@ def opened(workdir: str | os.PathLike, config):
   with contextlib.ExitStack() as stack:
     first = jax.process_index() == 0
     held = _held(path) if first else contextlib.nullcontext()
-    place_lib.together(path, lambda: stack.enter_context(held))
-    place_lib.check(place_lib.of(path, config))
-    place_lib.together(path, lambda: hold_config(path, config) if first else None)
+    location.on_all_processes(path, lambda: stack.enter_context(held))
+    location.check(location.checkpoint_dir(path, config))
+    location.on_all_processes(path, lambda: hold_config(path, config) if first else None)
     yield path
 
 
@@ -98,9 +97,9 @@ def hold_config(path: pathlib.Path, config) -> None:
   file = path / "config.json"
   before = config_lib.from_json(config_lib.to_json(config))
   before = read_config(path) if file.exists() else before
-  now, then = place_lib.of(path, config), place_lib.of(path, before)
-  begun = place_lib.steps(now)
-  if not begun and place_lib.steps(then):
+  now, then = location.checkpoint_dir(path, config), location.checkpoint_dir(path, before)
+  begun = location.steps(now)
+  if not begun and location.steps(then):
     raise InputError(
       f"{path}: the checkpoints of this run are in {then}, and there are none in {now}. Copy them "
       f"there, give --config.train.checkpoints={before.train.get('checkpoints', '')!r} as before, "

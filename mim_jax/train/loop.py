@@ -7,8 +7,7 @@ from typing import Any
 import jax
 
 from mim_jax import config as config_lib
-from mim_jax.checkpoint import location as place_lib
-from mim_jax.checkpoint import store
+from mim_jax.checkpoint import location, store
 from mim_jax.devices import mesh, program
 from mim_jax.errors import InputError
 from mim_jax.monitor import goodput, metrics, numerics, watchdog
@@ -29,22 +28,22 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None, probe=N
   settings = experiment.config.train
   numerics.check_policy(settings.on_non_finite)
   with store.Checkpoints(
-    place_lib.of(workdir, experiment.config),
+    location.checkpoint_dir(workdir, experiment.config),
     settings.keep,
     keep_every=settings.keep_every,
     keep_best=settings.keep_best,
   ) as saves:
     run = Run(experiment, workdir, saves, probe)
-    run.begin()
+    run.restore_or_init()
     began, start = time.monotonic(), run.step
     if run.step < experiment.total_steps:
       run.compile()
       began = time.monotonic()
-      with signals.asked() as asked, watchdog.watching(settings.watchdog) as dog:
-        while not run.steps(asked, dog, stop_at):
+      with signals.graceful_stop() as stop, watchdog.watching(settings.watchdog) as heartbeat:
+        while not run.train_until_stop(stop, heartbeat, stop_at):
           pass
         run.wait()
-        run.facts["signal"] = asked.signal
+        run.facts["signal"] = stop.signal
     run.facts.update(step=run.step, start=start, train_seconds=time.monotonic() - began)
     run.facts.update(seconds=run.clock.read(), goodput=run.clock.goodput())
     run.facts.update(unreadable=run.batches.skipped)
@@ -64,7 +63,7 @@ class Run:
     self.clock, self.rewinds = goodput.Clock(), 0
     self.facts: dict[str, Any] = dict(signal=0, flops=None, compile_seconds=0.0)
 
-  def begin(self) -> dict:
+  def restore_or_init(self) -> dict:
     """State and data position of the newest checkpoint, or new ones: what was saved with it."""
     extra: dict = {}
     if self.saves.latest() is None:
@@ -94,7 +93,7 @@ class Run:
       self.program = program.compiled(self.experiment, lowered)
     self.facts.update(flops=program.flops(lowered), compile_seconds=time.monotonic() - began)
 
-  def steps(self, asked: signals.Stop, dog, stop_at: int | None) -> bool:
+  def train_until_stop(self, stop: signals.Stop, heartbeat, stop_at: int | None) -> bool:
     """Steps until the end or a stop (True), or until a rewind was done (False)."""
     total, start = self.experiment.total_steps, self.step
     first = self.batches.get_state()["next_batch"]
@@ -105,12 +104,12 @@ class Run:
         jax.transfer_guard("disallow"),
       ):
         self.clock.turn("steps")
-        self.evaluate(meter, dog)
-        while not self.one(meter, asked, total, stop_at):
-          dog.step()
-          self.evaluate(meter, dog)
+        self.evaluate(meter, heartbeat)
+        while not self.train_step(meter, stop, total, stop_at):
+          heartbeat.step()
+          self.evaluate(meter, heartbeat)
         if self.step == total:
-          self.evaluate(meter, dog)
+          self.evaluate(meter, heartbeat)
     except numerics.NonFiniteError as error:
       self.non_finite(error, number=first + error.step - start)
       return False
@@ -118,13 +117,15 @@ class Run:
       self.clock.turn("save")
     return True
 
-  def evaluate(self, meter: metrics.Meter, dog) -> None:
+  def evaluate(self, meter: metrics.Meter, heartbeat) -> None:
     """Evaluates the state where that is due. After a stop the next call does so."""
     if self.probe.due(self.step, meter):
-      with dog.resting(), self.clock.during("evaluate"):
+      with heartbeat.resting(), self.clock.during("evaluate"):
         meter.probe(self.step, self.probe(self.state, self.step))
 
-  def one(self, meter: metrics.Meter, asked: signals.Stop, total: int, stop_at: int | None) -> bool:
+  def train_step(
+    self, meter: metrics.Meter, stop: signals.Stop, total: int, stop_at: int | None
+  ) -> bool:
     """One step, logged and saved where it is time to: whether it was the last one."""
     # The device works on one step while the host fetches the batch of the next.
     with self.clock.during("data"):
@@ -134,9 +135,9 @@ class Run:
     self.step += 1
     meter.advance(self.step, measured)
     logged = self.step % self.settings.log_every == 0 or self.step == total
-    stopped = mesh.agreed(asked.signal) if logged or mesh.alone() else 0
+    stopped = mesh.all_reduce_max(stop.signal) if logged or mesh.is_single_process() else 0
     last = self.step in (total, stop_at) or bool(stopped)
-    asked.signal = stopped or asked.signal
+    stop.signal = stopped or stop.signal
     if logged:
       meter.log(self.step, dict(measured, unreadable=self.batches.skipped))
       self.saves.check()
@@ -151,7 +152,7 @@ class Run:
 
     With it goes what the run folder holds by now, which may be lost with its machine.
     """
-    notes, loss = meter.settle()
+    notes, loss = meter.flush()
     numerics.check_finite(jax.device_get(self.state.bad_step))
     extra = dict(
       config=config_lib.to_json(self.experiment.config),
@@ -174,7 +175,7 @@ class Run:
     if self.settings.on_non_finite == "rewind" and self.rewinds < numerics.REWINDS:
       self.rewinds += 1
       self.wait()
-      before = self.begin().get("data", {"next_batch": 0})["next_batch"]
+      before = self.restore_or_init().get("data", {"next_batch": 0})["next_batch"]
       self.batches.set_state(dict(self.batches.get_state(), next_batch=number + 1))
       metrics.tell(
         f"step {error.step + 1}: loss or gradient is not finite. Rewound to step {self.step}; "

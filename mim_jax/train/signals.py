@@ -14,7 +14,7 @@ class Stop:
 
 
 @contextlib.contextmanager
-def asked():
+def graceful_stop():
   """Notes the first SIGTERM or SIGINT in `.signal`; at a second one the process exits with
   128 + its number. In a notebook a second SIGINT is a KeyboardInterrupt.
   """

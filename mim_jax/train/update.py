@@ -12,13 +12,13 @@ from mim_jax import core
 from mim_jax.train import state as state_lib
 
 
-class Rules(NamedTuple):
+class StepFunctions(NamedTuple):
   """What `update` needs besides state and batch.
 
   Attributes:
     forward: (params, stats, teacher, batch, step) -> (loss, (metrics, stats)).
     optimizer: an Optax transformation.
-    followers: {name: teacher with `follow`}.
+    teachers: {name: teacher with `follow`}.
     learning_rate: schedule of progress, for the metrics.
     on_non_finite: "skip" goes on behind a step that was not finite; else all stays as it was then.
     gather: (params, teacher) as they are used, from how they are kept.
@@ -27,37 +27,37 @@ class Rules(NamedTuple):
 
   forward: Callable
   optimizer: optax.GradientTransformation
-  followers: dict
+  teachers: dict
   learning_rate: Callable
   on_non_finite: str = "stop"
   gather: Callable = lambda trees: trees
   divide: Callable = lambda tree: tree
 
 
-def update(rules: Rules, state: state_lib.TrainState, batch: dict, step: core.Step):
+def update(functions: StepFunctions, state: state_lib.TrainState, batch: dict, step: core.Step):
   """(state, metrics) after one step; one that is not finite changes nothing but `bad_step` (or,
   when it is to be skipped, `step`).
   """
-  lossy = jax.value_and_grad(rules.forward, has_aux=True)
-  params, teacher = rules.gather((state.params, state.teacher))
+  lossy = jax.value_and_grad(functions.forward, has_aux=True)
+  params, teacher = functions.gather((state.params, state.teacher))
   (loss, (metrics, stats)), grads = lossy(params, state.stats, teacher, batch, step)
-  grads = rules.divide(grads)
-  updates, opt_state = rules.optimizer.update(grads, state.opt_state, state.params)
+  grads = functions.divide(grads)
+  updates, opt_state = functions.optimizer.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   teacher = {
     name: follower.follow(state.teacher[name], params, step.progress)
-    for name, follower in rules.followers.items()
+    for name, follower in functions.teachers.items()
   }
   gradient_norm = optax.tree.norm(grads)
   metrics = dict(
     loss=loss,
-    learning_rate=rules.learning_rate(step.progress),
+    learning_rate=functions.learning_rate(step.progress),
     gradient_norm=gradient_norm,
     **metrics,
   )
   after = state_lib.TrainState(state.step + 1, params, opt_state, teacher, stats, state.bad_step)
   finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
-  if rules.on_non_finite == "skip":
+  if functions.on_non_finite == "skip":
     kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
     state = dataclasses.replace(kept, step=after.step)
     return state, dict(metrics, bad_step=state.bad_step, skipped=(~finite).astype(jnp.float32))

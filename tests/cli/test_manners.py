@@ -161,7 +161,7 @@ def test_a_broken_pipe_to_another_process_is_a_fault(monkeypatch):
     raise BrokenPipeError
 
   monkeypatch.setattr(cli, "main", broken)
-  monkeypatch.setattr(cli.pages, "ask", lambda: None)
+  monkeypatch.setattr(cli.huge_pages, "ask", lambda: None)
   with open(os.devnull, "w") as out, pytest.raises(BrokenPipeError):
     monkeypatch.setattr(sys, "stdout", out)
     cli.start()

@@ -56,13 +56,13 @@ def test_parts_of_another_draw_or_size_are_told_apart():
 def test_each_stretch_of_the_stream_has_its_shares(weights, stop):
   shares = np.array(weights) / sum(weights)
   groups = [np.arange(10 * i, 10 * i + 10) for i in range(len(weights))]
-  source = mixing.Weighted(numbered(10 * len(weights)), groups, np.array(weights))
+  source = mixing.Mixture(numbered(10 * len(weights)), groups, np.array(weights))
   counts = np.bincount(stream_of(source, stop) // 10, minlength=len(weights))
   np.testing.assert_array_less(np.abs(counts - shares * stop), 2.0)
 
 
 def test_each_group_goes_through_epochs_of_its_own():
-  source = mixing.Weighted(numbered(15), [np.arange(10), np.arange(10, 15)], np.array([0.5, 0.5]))
+  source = mixing.Mixture(numbered(15), [np.arange(10), np.arange(10, 15)], np.array([0.5, 0.5]))
   seen = stream_of(source, 4000, seed=7)
   for group in source.groups:
     drawn = seen[np.isin(seen, group)]
@@ -133,7 +133,7 @@ def test_weights_that_cannot_be_are_explained():
   with pytest.raises(errors.InputError, match="'b' is unknown"):
     two(dict(a=1.0))
   grey, colour = numbered(3), sources.Arrays(np.zeros((3, 1, 1, 3), np.uint8))
-  joined = mixing.Joined((grey, colour))
+  joined = mixing.Concat((grey, colour))
   with pytest.raises(errors.InputError, match="1, 3 channels"):
     joined[np.array([0, 4])]
 

@@ -22,7 +22,7 @@ def labels(iterator, count):
 
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_each_epoch_is_another_permutation_of_all(n, seed, epochs):
-  seen = pipeline.order(np.arange(n * epochs), n, seed).reshape(epochs, n)
+  seen = pipeline.permute(np.arange(n * epochs), n, seed).reshape(epochs, n)
   np.testing.assert_array_equal(np.sort(seen), np.tile(np.arange(n), (epochs, 1)))
   if n > 20:  # equal by chance otherwise
     assert len({tuple(epoch) for epoch in seen}) == epochs
@@ -30,13 +30,13 @@ def test_each_epoch_is_another_permutation_of_all(n, seed, epochs):
 
 @given(st.integers(1, 30), st.integers(0, 99), st.lists(st.integers(0, 200), max_size=20))
 def test_order_is_a_function_of_seed_and_index(n, seed, positions):
-  whole = pipeline.order(np.arange(201), n, seed)
+  whole = pipeline.permute(np.arange(201), n, seed)
   positions = np.array(positions, int)
-  np.testing.assert_array_equal(pipeline.order(positions, n, seed), whole[positions])
+  np.testing.assert_array_equal(pipeline.permute(positions, n, seed), whole[positions])
 
 
 def test_seeds_share_no_epoch():
-  first, second = (pipeline.order(np.arange(300), 100, seed).reshape(3, 100) for seed in (0, 1))
+  first, second = (pipeline.permute(np.arange(300), 100, seed).reshape(3, 100) for seed in (0, 1))
   assert not any((a == b).all() for a in first for b in second)
 
 

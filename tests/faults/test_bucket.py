@@ -82,7 +82,7 @@ def test_what_was_saved_comes_back_and_old_steps_go(bucket):
 def test_damage_is_named_and_the_step_before_is_gone_back_to(bucket, kind):
   at = f"{bucket}/damaged/{kind.partition('/')[2].strip('/d*') or 'd'}"
   runs.written(at)
-  file = next(iter((location.whole(at) / "2").glob(kind)))
+  file = next(iter((location.resolve(at) / "2").glob(kind)))
   data = bytearray(file.read_bytes())
   data[len(data) // 2] ^= 1
   file.write_bytes(bytes(data))
@@ -100,7 +100,7 @@ def test_damage_is_named_and_the_step_before_is_gone_back_to(bucket, kind):
 def test_a_save_that_was_killed_is_ignored_and_removed(bucket):
   at = f"{bucket}/killed"
   runs.written(at)
-  (location.whole(at) / "2" / "commit_success.txt").unlink()
+  (location.resolve(at) / "2" / "commit_success.txt").unlink()
   with store.Checkpoints(at) as saves:
     assert saves.latest() == 1 and location.steps(saves.folder) == [1]
     saves.save(2, runs.a_state(2), {})
@@ -257,7 +257,7 @@ def test_checkpoints_can_be_moved_but_not_lost_from_sight(tmp_path):
 def test_a_directory_that_not_all_processes_see_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(location.jax, "process_index", lambda: 1)
   with pytest.raises(InputError, match=r"process 1 does not see what process 0 wrote.*shared disk"):
-    location.check(location.whole(tmp_path))
+    location.check(location.resolve(tmp_path))
   assert os.listdir(tmp_path) == []
 
 

@@ -79,7 +79,7 @@ def test_each_bad_image_is_replaced_by_the_next_and_logged_once(photos, caplog):
     assert sum(name in record.getMessage() for record in caplog.records) == 1
   assert {batch["image"].shape for batch in seen} == {(10, 8, 8, 3)}
   assert all(set(batch) == {"image", "size", "label"} for batch in seen)
-  whole = skipping.Tolerant(source, 0.2)
+  whole = skipping.SkipUnreadable(source, 0.2)
   for index, file in enumerate(source.files):
     replacement = index
     while os.path.basename(source.files[replacement]) in BROKEN:
@@ -99,7 +99,7 @@ def test_a_bad_image_is_tried_once(photos, monkeypatch):
     return kept(self, data, name)
 
   monkeypatch.setattr(type(source.decoder), "picture", picture)
-  whole = skipping.Tolerant(source, 0.2)
+  whole = skipping.SkipUnreadable(source, 0.2)
   first = whole[np.arange(40)]
   bad = [name for name in tried if os.path.basename(name) in BROKEN]
   again = whole[np.arange(40)]
@@ -128,11 +128,13 @@ def test_a_resumed_stream_with_bad_images_is_the_unbroken_one(photos, caplog):
 
 def test_too_many_bad_images_stop_the_run(photos):
   batches = pipeline.batches(opened(photos), 10, 0, skip_rate=0.1)
-  with pytest.raises(errors.InputError, match=r"5 of 40 images.*share of 0\.1.*train\.skip_rate"):
+  with pytest.raises(
+    errors.InputError, match=r"5 of 40 images.*fraction of 0\.1.*train\.skip_rate"
+  ):
     drain(batches, 4)
-  with pytest.raises(errors.InputError, match=r"1 of 40 images.*share of 0 "):
+  with pytest.raises(errors.InputError, match=r"1 of 40 images.*fraction of 0 "):
     drain(pipeline.batches(opened(photos), 10, 0, skip_rate=0.0), 4)
-  with pytest.raises(errors.InputError, match=r"train\.skip_rate: 2.0 is no share"):
+  with pytest.raises(errors.InputError, match=r"train\.skip_rate: 2.0 is no fraction"):
     pipeline.batches(opened(photos), 10, 0, skip_rate=2.0)
 
 
@@ -144,7 +146,7 @@ def test_a_set_without_any_readable_image_ends(tmp_path):
 
 
 def test_evaluations_pass_over_bad_images_too(photos):
-  source = skipping.Tolerant(opened(photos), 0.2)
+  source = skipping.SkipUnreadable(opened(photos), 0.2)
   assert sum(count for _, count in pipeline.in_order(source, 16)) == 40
   assert len(source.skipped) == 5
 
@@ -153,7 +155,7 @@ def test_a_lost_file_and_other_errors_of_one_file_are_skipped(photos):
   source = opened(photos)
   os.remove(photos / source.files[0])
   assert source.fingerprint  # the difference shows there
-  whole = skipping.Tolerant(pickle.loads(pickle.dumps(source)), 0.2)
+  whole = skipping.SkipUnreadable(pickle.loads(pickle.dumps(source)), 0.2)
   whole[np.arange(1)]
   assert "cannot be opened" in whole.skipped[0]
 

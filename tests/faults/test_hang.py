@@ -49,10 +49,10 @@ def test_no_step_for_a_while_dumps_all_stacks_and_ends_the_run(tmp_path):
 
 def test_steps_and_the_end_keep_the_watchdog_quiet(tmp_path):
   with (tmp_path / "told").open("w") as file:
-    with watchdog.watching(0.4, file) as dog:
+    with watchdog.watching(0.4, file) as heartbeat:
       for _ in range(8):
         time.sleep(0.1)
-        dog.step()
+        heartbeat.step()
     with watchdog.watching(0, file):
       pass
     time.sleep(0.6)

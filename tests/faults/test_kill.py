@@ -123,7 +123,7 @@ SLOW_STEP = """
 import signal, time, pathlib, sys
 from mim_jax.monitor import metrics
 from mim_jax.train import signals
-with signals.asked() as asked:
+with signals.graceful_stop() as asked:
   pathlib.Path(sys.argv[1]).touch()
   time.sleep(60)
   time.sleep(60)

@@ -128,7 +128,7 @@ def metered(path, norms, start=0, notes=None, every=4):
       meter.advance(step, measured(norm))
       if step % every == 0:
         meter.log(step, measured(norm))
-    return meter.settle()[0]
+    return meter.flush()[0]
 
 
 def test_a_spike_between_two_logged_steps_is_a_metric_and_a_warning(tmp_path, capsys):

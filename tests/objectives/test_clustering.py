@@ -124,7 +124,7 @@ def test_every_parameter_has_the_published_decay_and_rate():
   experiment, state, _ = small()
   settings = experiment.config.optimizer
   rules = {
-    key: dict(rules.named_leaves(rules.by_rule(settings[key], state.params, key)))
+    key: dict(rules.named_leaves(rules.match_rules(settings[key], state.params, key)))
     for key in ("decay", "rate")
   }
   wanted = {  # factor on the decay 0.1, on the rate 1e-3

@@ -162,7 +162,7 @@ def test_schedules_of_the_published_recipe():
   found = [float(warm(epoch / 800)) for epoch in (0, 15, 15.9, 29, 800)]
   each = np.linspace(0.04, 0.07, 30)  # of the reference, one an epoch
   np.testing.assert_allclose(found, each[[0, 15, 15, 29, 29]], rtol=1e-5)
-  assert c.optimizer.late == (("^head/(codes|gain)$", 1 / 800),)
+  assert c.optimizer.start_rules == (("^head/(codes|gain)$", 1 / 800),)
   assert c.optimizer.clip == 3.0
 
 

@@ -161,7 +161,7 @@ def test_the_published_numbers(published):
 
 def test_every_parameter_decays():
   experiment, state, _ = small()
-  factors = rules.by_rule(experiment.config.optimizer.decay, state.params, "decay")
+  factors = rules.match_rules(experiment.config.optimizer.weight_decay_rules, state.params, "decay")
   assert set(jax.tree.leaves(factors)) == {1.0}
 
 

@@ -56,7 +56,9 @@ def steps():
   (variables, config), (slow, _) = (drawn(NOTE[n], NOTE["seeds"][i]) for i, n in enumerate(NAMES))
   config.parts.class_targets = config.parts.patch_targets = part(ibot.CenteredTargets)
   module, (batch, hidden) = parts_lib.parts_of(config), views()
-  rising = functools.partial(schedules.linear, start=0.04, end=0.07, until=2 / EPOCHS, stairs=6)
+  rising = functools.partial(
+    schedules.linear, start=0.04, end=0.07, end_at=2 / EPOCHS, step_per_epoch=6
+  )
 
   def loss(params, centres, progress):
     gone = iter(hidden)
@@ -135,7 +137,7 @@ def test_the_teachers_temperature_rises_from_epoch_to_epoch(record):
   """At the first, a middle and the last step of each of the first forty epochs of the S recipe."""
   config = get_config("ibot", "size=S,dataset=folder,path=photos")
   node = config.objective.temperature
-  settings = {k: node[k] for k in ("start", "end", "until", "stairs")}
+  settings = {k: node[k] for k in ("start", "end", "end_at", "step_per_epoch")}
   epochs, steps = 800, 1251
   for share in (0, 600, 1250):
     index = np.arange(40) * steps + share

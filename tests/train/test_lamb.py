@@ -22,7 +22,7 @@ def lamb(total=10, **settings):
     learning_rate=lambda p: 0.1 * (1.0 - p),
     weight_decay=lambda p: jnp.float32(0.04) + 0.16 * p,
     b2=0.95,
-    decay=RULES,
+    weight_decay_rules=RULES,
   )
   return optimizers.lamb(total, **(defaults | settings))
 

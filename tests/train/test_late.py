@@ -38,7 +38,10 @@ def gradients(n):
 
 
 def made(**settings):
-  settings = dict(learning_rate=CONSTANT, weight_decay=CONSTANT, decay=((".*", 1.0),)) | settings
+  settings = (
+    dict(learning_rate=CONSTANT, weight_decay=CONSTANT, weight_decay_rules=((".*", 1.0),))
+    | settings
+  )
   return delayed.late_adamw(10, **settings)
 
 
@@ -51,7 +54,7 @@ def test_without_late_parameters_it_is_adamw():
 
 def test_late_parameters_stand_still_and_then_start_as_if_it_were_the_first_step():
   given = gradients(7)
-  found = trace(made(late=(("^head/codes", 0.3),)), given)
+  found = trace(made(start_rules=(("^head/codes", 0.3),)), given)
   for seen in found[:3]:
     np.testing.assert_array_equal(seen["head"]["codes"], params()["head"]["codes"])
   from_the_third = trace(optax.adamw(0.1, weight_decay=0.1), given[3:])
@@ -63,7 +66,7 @@ def test_late_parameters_stand_still_and_then_start_as_if_it_were_the_first_step
 
 
 def test_each_gradient_is_clipped_by_itself():
-  clip = delayed.clipped_each(1.0)
+  clip = delayed.clip_per_parameter(1.0)
   given = {"a": jnp.asarray([3.0, 4.0]), "b": jnp.asarray([[0.3], [0.4]])}
   found, _ = clip.update(given, clip.init(given))
   np.testing.assert_allclose(found["a"], [0.6, 0.8], rtol=1e-5)
@@ -71,6 +74,6 @@ def test_each_gradient_is_clipped_by_itself():
 
 
 def test_every_parameter_needs_a_rule_for_decay():
-  with pytest.raises(InputError, match=r"optimizer.decay: no rule covers.*codes"):
-    made(decay=(("kernel$", 1.0),)).init(params())
+  with pytest.raises(InputError, match=r"optimizer.weight_decay_rules: no rule covers.*codes"):
+    made(weight_decay_rules=(("kernel$", 1.0),)).init(params())
   made(weight_decay=NOTHING).init(params())

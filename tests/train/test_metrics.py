@@ -27,7 +27,7 @@ def test_images_a_second_know_neither_saves_nor_evaluations(tmp_path, now):
       meter.advance(step, measured)
       meter.log(step, measured)
       if step == 30:
-        meter.settle()
+        meter.flush()
       if step in (40, 50):
         with clock.during("evaluate"):
           now[0] += 1000.0

@@ -67,7 +67,7 @@ def test_no_decay_on_biases_and_norms_even_when_stacked():
       }
     }
   }
-  transform = optimizers.decayed_weights(lambda count: jnp.float32(0.1), optimizers.DECAY)
+  transform = optimizers.add_decayed_weights(lambda count: jnp.float32(0.1), optimizers.DECAY)
   zeros = jax.tree.map(jnp.zeros_like, params)
   found = {
     n: float(x.max())
@@ -82,9 +82,9 @@ def test_no_decay_on_biases_and_norms_even_when_stacked():
 
 def test_a_parameter_without_a_rule_is_an_error():
   with pytest.raises(
-    InputError, match=r"optimizer.decay: no rule covers the parameter 'odd'.*kernel"
+    InputError, match=r"optimizer.weight_decay_rules: no rule covers the parameter 'odd'.*kernel"
   ):
-    optimizers.decayed_weights(lambda count: 0.1, optimizers.DECAY).init({"odd": jnp.ones(2)})
+    optimizers.add_decayed_weights(lambda count: 0.1, optimizers.DECAY).init({"odd": jnp.ones(2)})
   with pytest.raises(InputError, match=r"train.sharding: no rule covers the parameter 'odd'"):
     mesh.state_sharding({"odd": jnp.ones(2)}, mesh.make(), (("kernel$", "fsdp"),))
 

@@ -134,7 +134,7 @@ def test_a_name_that_is_no_evaluation_and_a_negative_interval_are_refused(experi
 
 
 def test_the_watchdog_rests_while_the_state_is_evaluated():
-  with watchdog.watching(0) as dog:
-    with dog.resting():
-      assert dog.last == float("inf")
-    assert dog.last < float("inf")
+  with watchdog.watching(0) as heartbeat:
+    with heartbeat.resting():
+      assert heartbeat.last == float("inf")
+    assert heartbeat.last < float("inf")

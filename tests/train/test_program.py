@@ -21,7 +21,7 @@ def lowered(method, dtype="bfloat16"):
   config.train.update(dict(steps=10, epochs=None, batch_size=8, dtype=dtype))
   norm = {key: config.data.augment[key] for key in ("mean", "std")}
   with config.unlocked():
-    config.data.augment = config_lib.part(augment.ready, **norm)
+    config.data.augment = config_lib.part(augment.normalize_only, **norm)
   experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
   batch = next(experiment.batches())
   return program.lower_update(experiment, experiment.abstract_state(), batch).as_text()

@@ -32,5 +32,5 @@ def test_a_staircase_falls_where_it_is_told_to():
 def test_stairs_stay_as_they_are_for_an_epoch():
   """Four epochs of three steps: up to the end at the third, the first step of each included."""
   progress = jnp.arange(12) / 12
-  found = schedules.linear(progress, start=1.0, end=3.0, until=0.5, stairs=4)
+  found = schedules.linear(progress, start=1.0, end=3.0, end_at=0.5, step_per_epoch=4)
   np.testing.assert_allclose(found, np.repeat([1.0, 2.0, 3.0, 3.0], 3), rtol=1e-6)

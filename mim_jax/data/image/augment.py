@@ -83,7 +83,7 @@ def center_boxes(
   return jnp.concatenate([place * step, wanted * step], -1)
 
 
-def ready(
+def normalize_only(
   key: Array, batch: dict[str, Any], *, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> dict[str, Any]:
   """The training view of what the host has cropped already: only normalised."""

@@ -87,11 +87,11 @@ def solarize(image: Float[Array, "b h w c"], threshold: float = 128.0) -> Array:
   return jnp.where(image >= threshold, 255.0 - image, image)
 
 
-def blur(image: Float[Array, "b h w c"], deviation: Float[Array, "b"], most: float) -> Array:
-  """A Gaussian of its own deviation, up to `most` pixels, over each image; edges are repeated."""
+def blur(image: Float[Array, "b h w c"], std: Float[Array, "b"], most: float) -> Array:
+  """A Gaussian of its own std, up to `most` pixels, over each image; edges are repeated."""
   reach = math.ceil(3 * most)
   taps = jnp.arange(-reach, reach + 1, dtype=jnp.float32)[None]
-  weights = jnp.exp(-0.5 * jnp.square(taps / deviation[:, None]))
+  weights = jnp.exp(-0.5 * jnp.square(taps / std[:, None]))
   weights = weights / jnp.sum(weights, 1, keepdims=True)
   for axis in (1, 2):
     sides = [(reach, reach) if i == axis else (0, 0) for i in range(4)]

@@ -118,7 +118,7 @@ class Cropped:
     return self.source.fingerprint
 
 
-def moved(data: dict) -> dict:
+def on_host(data: dict) -> dict:
   """The built `config.data` with the crop of its `augment` moved to where images are decoded.
 
   Whatever else `augment` does stays on the device. InputError without OpenCV, and for views and
@@ -142,7 +142,9 @@ def moved(data: dict) -> dict:
   h, w = settings["size"]
   rest = functools.partial(view, scale=(1.0, 1.0), aspect=(w / h, w / h), flip=False)
   if view.func is augment.crop_and_flip:
-    rest = functools.partial(augment.ready, **{k: view.keywords[k] for k in ("mean", "std")})
+    rest = functools.partial(
+      augment.normalize_only, **{k: view.keywords[k] for k in ("mean", "std")}
+    )
   return {**data, "train": functools.partial(cropped, source=data["train"], **settings)} | {
     "augment": rest
   }

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from mim_jax.data.image import augment, colour
 
-BLUR = (0.1, 2.0)  # deviation in pixels, uniform
+BLUR = (0.1, 2.0)  # std in pixels, uniform
 
 
 def multi_crop(
@@ -88,6 +88,6 @@ def _view(
   image = augment.resample(batch["image"], batch["size"], box, size, mirrored)
   image = colour.sometimes(keys[2], jittered, colour.jitter(keys[3], image, jitter), image)
   image = colour.sometimes(keys[4], grey, colour.grey(image), image)
-  deviation = jax.random.uniform(keys[5], image.shape[:1], minval=BLUR[0], maxval=BLUR[1])
-  image = colour.sometimes(keys[6], chances[0], colour.blur(image, deviation, BLUR[1]), image)
+  std = jax.random.uniform(keys[5], image.shape[:1], minval=BLUR[0], maxval=BLUR[1])
+  image = colour.sometimes(keys[6], chances[0], colour.blur(image, std, BLUR[1]), image)
   return colour.sometimes(keys[7], chances[1], colour.solarize(image), image)

@@ -20,19 +20,19 @@ def rand_augment(
   *,
   count: int = 2,
   magnitude: float = 9.0,
-  deviation: float = 0.5,
+  std: float = 0.5,
   chance: float = 0.5,
 ) -> Float[Array, "b h w c"]:
   """`count` changes of each image, each drawn from CHANGES and made with this chance.
 
-  magnitude: of each, normally distributed with this deviation and cut off to 0..10. Source: Cubuk
+  magnitude: of each, normally distributed with this std and cut off to 0..10. Source: Cubuk
   et al., arXiv 1909.13719, with the ranges of timm's "rand-m9-mstd0.5-inc1" that MAE fine-tunes
   with, whose chance is 1/2.
   """
   for one in jax.random.split(key, count):
     keys = jax.random.split(one, 4)
     b = (image.shape[0],)
-    strength = magnitude + deviation * jax.random.normal(keys[0], b)
+    strength = magnitude + std * jax.random.normal(keys[0], b)
     strength = jnp.clip(strength, 0.0, _MOST) / _MOST
     sign = jnp.where(jax.random.bernoulli(keys[1], 0.5, b), 1.0, -1.0)
     which = jax.random.randint(keys[2], b, 0, len(CHANGES))

@@ -14,7 +14,7 @@ SIDE = 12  # pixels, of the canvas of the digits
 LENGTH = 64  # frames of a clip
 
 
-class Moving(clip_files.Clips):
+class MovingClips(clip_files.Clips):
   """One clip a picture, uint8 [t H W c]: something starts somewhere, moves and bounces.
 
   It goes one pixel a frame along either axis, within half a picture's side. A clip of 64 frames is
@@ -59,7 +59,7 @@ class Moving(clip_files.Clips):
     return digest.hexdigest()
 
 
-class Shown(Moving):
+class BouncingClips(MovingClips):
   """Pictures that move over a black canvas, half as wide again.
 
   Clip i shows picture i and, in every other clip, a second one of its class; the brighter of two
@@ -84,13 +84,13 @@ class Shown(Moving):
     return seen
 
 
-class Panned(Moving):
+class PanningClips(MovingClips):
   """Pictures that a camera pans over: it sees as much as one picture, which is mirrored beyond its
   borders. Of photos a black canvas would leave little to predict but where they end.
   """
 
   def __init__(self, pictures: sources.Arrays, sample: Callable):
-    """See Moving."""
+    """See MovingClips."""
     super().__init__(pictures, sample)
     around = (self._room // 2, self._room - self._room // 2)
     self._mirror = np.pad(np.arange(self._side), around, mode="reflect")
@@ -107,21 +107,21 @@ class Panned(Moving):
     return np.stack([whole[y : y + self._side, x : x + self._side] for y, x in places])
 
 
-def moving_digits(*, split: str = "train", sample: Callable) -> Shown:
+def moving_digits(*, split: str = "train", sample: Callable) -> BouncingClips:
   """Clips of the digits of scikit-learn moving over 12 x 12 pixels; they need no download.
 
   The label is the digit's class, the split that of sources.digits. sample: which of the 64 frames
   of a clip are seen, see frames.
   """
-  return Shown(sources.digits(split=split), sample)
+  return BouncingClips(sources.digits(split=split), sample)
 
 
-def moving_arrays(*, path: str, split: str = "train", sample: Callable) -> Panned:
+def moving_arrays(*, path: str, split: str = "train", sample: Callable) -> PanningClips:
   """Clips that pan over the pictures of a .npz or .npy file, see sources.arrays; as large as they.
 
   The label is the picture's class. sample: see moving_digits.
   """
-  return Panned(sources.arrays(path=path, split=split), sample)
+  return PanningClips(sources.arrays(path=path, split=split), sample)
 
 
 def bounced(place: np.ndarray, room: int) -> np.ndarray:

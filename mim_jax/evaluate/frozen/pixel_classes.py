@@ -52,7 +52,7 @@ def segmentation(
       raise features.NoLabels(f"needs maps {signal!r} of classes, and the images have none")
   # Not all tokens of all images: they would not fit into memory.
   rows = np.random.default_rng(seed).permutation(len(sources[0]))[: max(1, patches // 8)]
-  sources[0] = mixing.Chosen(sources[0], np.sort(rows))
+  sources[0] = mixing.Subset(sources[0], np.sort(rows))
   (bank, known), (queries, truth) = (
     read(encode, source, signal, batch_size, size, **where) for source in sources
   )

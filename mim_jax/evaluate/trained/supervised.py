@@ -152,7 +152,7 @@ def labelled(source, seed: int, per_class: int | None = None, share: float = 1.0
   if not len(known):
     raise features.NoLabels("needs labels, and the training images have none")
   chosen = linear.few(label[known], seed, per_class, share, source.classes)
-  return mixing.Chosen(source, known[chosen])
+  return mixing.Subset(source, known[chosen])
 
 
 def labels(source) -> np.ndarray:
@@ -165,7 +165,7 @@ def labels(source) -> np.ndarray:
 
 def two(source, seed: int) -> dict:
   """Two images of a source, as a raw batch."""
-  return pipeline.first(skipping.Tolerant(source), 2, seed)
+  return pipeline.first(skipping.SkipUnreadable(source), 2, seed)
 
 
 def met(net: network.Network, key, view) -> dict:
