@@ -84,5 +84,6 @@ def _filled(a, given: dict, own: dict, steps: int) -> ml_collections.ConfigDict:
   if (a.laptop or a.embedded) and "batch_size" not in given:
     a.batch_size = LAPTOP_BATCH
   steps = EMBEDDED_STEPS if a.embedded else 0 if a.laptop else steps
+  a.fit_batch = "batch_size" not in given
   a.steps = 0 if "epochs" in given else steps
   return a

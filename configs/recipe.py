@@ -77,7 +77,7 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       steps=config_dict.placeholder(int),  # updates of the whole run; this or epochs
       epochs=config_dict.placeholder(float),  # passes over the training data
       batch_size=config_dict.FieldReference(a.batch_size),  # of all devices together
-      fit_batch=True,  # where there is less data than a batch, the largest power of two that fits
+      fit_batch=a.fit_batch,  # less data than a batch: take the largest power of two that fits
       dtype=config_dict.FieldReference("float32"),  # what is computed in, or "bfloat16"
       log_every=50,  # steps between lines of metrics
       checkpoints="",  # where they lie: gs://BUCKET/FOLDER, or "" for the run folder

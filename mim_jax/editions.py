@@ -32,6 +32,8 @@ def read(config: dict) -> dict:
   augment = config.get("data", {}).get("augment", {})
   old = isinstance(augment, dict) and augment.get(KEY) == "mim_jax.data.crops.global_and_local"
   config = current(config)
+  if "train" in config:
+    config["train"].setdefault("fit_batch", False)
   if old:  # what is masked was called "image" in training and "crop" in pictures
     config["objective"]["entry"] = config["objective"]["target"]["entry"] = "crop"
   return config

@@ -26,9 +26,9 @@ def main(argv: list[str]) -> int:
   if options.weights:
     return weighed(options, only, overrides)
   experiment, state = run.restored(options.workdir)
-  with folder.opened(options.workdir, experiment.config) as path:
-    experiment.config, names = asked(experiment.config, only, overrides)
-    run.judge(experiment, state, path, only=names)
+  with folder.opened(options.workdir, experiment.spec.config) as path:
+    experiment.spec.config, names = asked(experiment.spec.config, only, overrides)
+    run.evaluate_and_report(experiment, state, path, only=names)
   arguments.name_run(options.workdir)
   return 0
 
@@ -64,7 +64,7 @@ def weighed(options, only: list[str], overrides: list[str]) -> int:
   )
   config, names = asked(config, only, overrides)
   path = pathlib.Path(options.workdir) if options.workdir else None
-  found = assess.weigh(options.weights, config, names, path and path / run.CACHE)
+  found = assess.evaluate_weights(options.weights, config, names, path and path / run.CACHE)
   print(runner.table(found["evaluations"]))
   print(f"\nweights: {found['source']['path']}\n  sha256 {found['source']['sha256']}")
   if path:

@@ -35,7 +35,7 @@ def sources(a) -> tuple:
   """Names the sources of training and test."""
   files = dict(path=a.path, canvas=canvas(a.image), channels=a.channels)
   test = "validation" if a.dataset.startswith("imagenet") else "test"
-  kinds = {
+  kinds: dict[str, tuple] = {
     EMBEDDED: (image.digits, {}),
     "folder": (image.folder, files),
     "shards": (image.shards, files),

@@ -23,7 +23,7 @@ def classes(a: ml_collections.ConfigDict) -> int:
 def data(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Makes sources and views that have all modalities; `classes` of the semantic maps."""
   files = dict(path=a.path, canvas=2 * a.image, channels=a.channels, ids=classes(a))
-  kinds = {
+  kinds: dict[str, tuple] = {
     EMBEDDED: (pool.digits_with_maps, {}),
     "arrays": (pool.arrays_with_maps, dict(path=a.path)),
     "folder": (pool.paired, files),

@@ -44,7 +44,7 @@ def pairs(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 def sources(a, sample: ml_collections.ConfigDict) -> tuple:
   """Names the sources of training and test, whose clips have the frames of `sample`."""
-  kinds = {
+  kinds: dict[str, tuple] = {
     EMBEDDED: (video.moving_digits, {}),
     "arrays": (video.moving_arrays, dict(path=a.path)),
     "clips": (video.clips, dict(path=a.path, canvas=2 * a.image, channels=a.channels)),

@@ -22,7 +22,6 @@ MAY_CHANGE = (
   "train.checkpoint_every",
   "train.checkpoints",
   "train.epochs",
-  "train.fit_batch",
   "train.keep",
   "train.log_every",
   "train.mesh.",

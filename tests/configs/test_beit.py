@@ -47,7 +47,7 @@ def book(tmp_path_factory):
   """The weights file of a codebook that has made no step."""
   c = config_lib.get_config("codebook", NANO)
   c.train.update(dict(steps=2, batch_size=16))
-  drawn = experiment_lib.Experiment(c, devices=jax.devices()[:1]).init(jax.random.key(3))
+  drawn = experiment_lib.build(c, devices=jax.devices()[:1]).init(jax.random.key(3))
   file = tmp_path_factory.mktemp("book") / native.FILE
   native.save(file, {"params": drawn.params, **drawn.stats}, c)
   return file.parent
@@ -56,21 +56,23 @@ def book(tmp_path_factory):
 def test_the_codes_are_those_of_the_run(book):
   c = config_lib.get_config("beit", f"{NANO},teacher={book}")
   c.train.update(dict(steps=2, batch_size=16))
-  experiment = experiment_lib.Experiment(
+  experiment = experiment_lib.build(
     config_lib.from_json(config_lib.to_json(c)), devices=jax.devices()[:1]
   )
-  begun = experiment.init(jax.random.key(0))
-  batch = next(experiment.batches())
+  begun = experiment.trainable.init(jax.random.key(0))
+  batch = next(experiment.spec.batches())
   target = config_lib.build(c.objective.target)
-  found = target(experiment.view(batch), experiment._bound(begun.teacher, begun.stats))
+  found = target(
+    experiment.spec.view(batch), experiment.spec.bind_teachers(begun.teacher, begun.stats)
+  )
   variables, known = native.load(book)
   variables = jax.tree.map(jnp.asarray, variables)
   network = parts_lib.parts_of(known).bind(variables)
-  image = experiment.view(batch)["image"]
+  image = experiment.spec.view(batch)["image"]
   ids = network.quantizer(network.encoder(network.tokenizer(image)).values).ids
   np.testing.assert_array_equal(found[..., 0], ids)
   assert len(np.unique(ids)) > 1
-  pictures = experiment.pictures(begun, batch)
+  pictures = experiment.viewer.pictures(begun, batch)
   assert set(pictures.panels) == {"original", "masked", "predicted", "target"}
 
 

@@ -91,18 +91,18 @@ def test_siammae_learns_and_is_evaluated_on_one_frame():
   """The variant that tests/test_methods.py does not see, since it asks for no views."""
   config = config_lib.get_config("cropmae", "dataset=digits,size=nano,views=frames")
   config.train.update(dict(steps=40, epochs=None, batch_size=16))
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  state, batch = experiment.init(jax.random.key(0)), next(experiment.batches())
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  state, batch = experiment.trainable.init(jax.random.key(0)), next(experiment.spec.batches())
   assert batch["image"].shape == (16, 2, 12, 12, 1)
-  update, losses = jax.jit(experiment.update), []
+  update, losses = jax.jit(experiment.trainable.update), []
   for _ in range(40):
     state, metrics = update(state, batch)
     losses.append(float(metrics["loss"]))
   assert np.isfinite(losses).all()
   assert np.mean(losses[-5:]) < 0.97 * np.mean(losses[:5])
   other = dict(batch, image=np.concatenate([255 - batch["image"][:, :1], batch["image"][:, 1:]], 1))
-  encode = experiment.encoder(state.params, state.stats)
+  encode = experiment.viewer.encoder(state.params, state.stats)
   np.testing.assert_array_equal(encode(batch), encode(other))
-  pictures = experiment.pictures(state, batch)
+  pictures = experiment.viewer.pictures(state, batch)
   panels = {"original", "masked", "reconstruction", "visible only", "context"}
   assert set(pictures.panels) == panels

@@ -26,9 +26,9 @@ def test_codes_come_into_use_on_digits(unit):
   c.train.update(dict(steps=200, batch_size=64))
   c.optimizer.learning_rate.peak = 2e-3
   c.parts.quantizer.unit = unit
-  experiment = experiment_lib.Experiment(c, devices=jax.devices()[:1])
-  state, batches = experiment.init(jax.random.key(0)), experiment.batches()
-  step, seen = jax.jit(experiment.update), []
+  experiment = experiment_lib.build(c, devices=jax.devices()[:1])
+  state, batches = experiment.trainable.init(jax.random.key(0)), experiment.spec.batches()
+  step, seen = jax.jit(experiment.trainable.update), []
   for _ in range(200):
     state, metrics = step(state, next(batches))
     seen.append({name: float(value) for name, value in metrics.items()})
@@ -38,5 +38,5 @@ def test_codes_come_into_use_on_digits(unit):
   codes = state.stats["quantizer" if "quantizer" in state.stats else quantizer.STATE]
   lengths = np.linalg.norm(jax.tree.leaves(codes)[0], axis=-1)
   assert np.isfinite(lengths).all()
-  panels = experiment.pictures(state, next(batches)).panels
+  panels = experiment.viewer.pictures(state, next(batches)).panels
   assert panels["reconstruction"].shape == panels["original"].shape

@@ -75,22 +75,22 @@ def test_an_encoder_or_size_that_is_not_there_is_refused():
 def swin():
   c = config_lib.get_config("simmim", "dataset=digits,size=nano,encoder=swin")
   c.train.update(dict(steps=40, batch_size=16))
-  experiment = experiment_lib.Experiment(c, devices=jax.devices()[:1])
-  return experiment, experiment.init(jax.random.key(0)), next(experiment.batches())
+  experiment = experiment_lib.build(c, devices=jax.devices()[:1])
+  return experiment, experiment.trainable.init(jax.random.key(0)), next(experiment.spec.batches())
 
 
 def test_the_swin_form_learns_one_batch(swin):
   experiment, state, batch = swin
-  step, seen = jax.jit(experiment.update), []
+  step, seen = jax.jit(experiment.trainable.update), []
   for _ in range(40):
     state, metrics = step(state, batch)
     seen.append(float(metrics["loss"]))
   assert np.mean(seen[-5:]) < 0.95 * np.mean(seen[:5])
-  pictures = experiment.pictures(state, batch)
+  pictures = experiment.viewer.pictures(state, batch)
   assert pictures.panels["reconstruction"].shape == (16, 8, 8, 1)
 
 
 def test_the_gradient_reaches_every_parameter_of_the_swin_form(swin):
   experiment, state, batch = swin
-  gradient = jax.jit(jax.grad(lambda p: experiment.loss(p, batch, 1)[0]))(state.params)
+  gradient = jax.jit(jax.grad(lambda p: experiment.trainable.loss(p, batch, 1)[0]))(state.params)
   assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradient))

@@ -88,9 +88,9 @@ def test_the_first_loss_is_that_of_predicting_nothing(network):
   """Targets have the unbiased variance 1, so squares of 16 values average to 15/16."""
   config = spark(f"dataset=digits,size=nano,network={network}")
   config.train.batch_size = 8
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  state = experiment.init(jax.random.key(0))
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  state = experiment.trainable.init(jax.random.key(0))
   noise = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8)
-  batch = dict(next(experiment.batches()), image=noise)
-  loss, _ = jax.jit(experiment.loss)(state.params, batch, 0, state.teacher, state.stats)
+  batch = dict(next(experiment.spec.batches()), image=noise)
+  loss, _ = jax.jit(experiment.trainable.loss)(state.params, batch, 0, state.teacher, state.stats)
   assert float(loss) == pytest.approx(15 / 16, rel=0.02)

@@ -62,9 +62,9 @@ def test_what_is_predicted_lands_where_it_belongs():
 
 def test_the_panels_of_a_run():
   config = config_lib.get_config("multimae", "dataset=digits,size=nano")
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  batch = experiment.data.test[np.arange(2)]
-  found = jax.eval_shape(experiment.pictures, experiment.abstract_state(), batch)
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  batch = experiment.spec.data.test[np.arange(2)]
+  found = jax.eval_shape(experiment.viewer.pictures, experiment.trainable.abstract_state(), batch)
   assert grid.ordered(found.panels) == [
     "original",
     "masked",

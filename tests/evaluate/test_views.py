@@ -20,8 +20,8 @@ from mim_jax.pictures import inspection
 def mae():
   c = config_lib.get_config("mae", "dataset=digits,size=nano")
   c.train.update(steps=2, batch_size=16)
-  experiment = experiment_lib.Experiment(c, devices=jax.devices()[:1])
-  return experiment, experiment.init(jax.random.key(0))
+  experiment = experiment_lib.build(c, devices=jax.devices()[:1])
+  return experiment, experiment.trainable.init(jax.random.key(0))
 
 
 def test_attention_is_that_of_the_class_token_to_each_patch():
@@ -49,12 +49,12 @@ def test_attention_is_that_of_the_class_token_to_each_patch():
 
 def test_a_real_encoder_s_attention_sums_to_less_than_one_over_patches(mae):
   experiment, state = mae
-  batch = experiment.data.test[np.arange(2)]
+  batch = experiment.spec.data.test[np.arange(2)]
 
   def ask(parts, encode, batch):
     return encode(inspection.Attending(parts), batch)[1]
 
-  attended = experiment.look(state, ask)(batch)
+  attended = experiment.viewer.apply(state, ask)(batch)
   assert attended.shape == (2, 2, 1, 17)
   np.testing.assert_allclose(attended.sum(-1), 1.0, rtol=1e-5)
 
@@ -86,11 +86,11 @@ def test_what_lies_on_no_grid_is_refused(n, shape):
 
 def test_layers_are_those_of_the_encoder_and_the_last_is_what_evaluations_see(mae):
   experiment, state = mae
-  batch = experiment.data.test[np.arange(3)]
-  found = experiment.look(state, inspection.layers)(batch)
+  batch = experiment.spec.data.test[np.arange(3)]
+  found = experiment.viewer.apply(state, inspection.layers)(batch)
   assert len(found) == 2
   for i, layer in ((1, 1), (0, 1), (1, None)):
-    wanted = experiment.encoder(state.params, state.stats)(batch, layer=i + 1, pool="mean")
+    wanted = experiment.viewer.encoder(state.params, state.stats)(batch, layer=i + 1, pool="mean")
     np.testing.assert_allclose(found[i], wanted, atol=1e-5, err_msg=str((i, layer)))
 
 
@@ -142,7 +142,7 @@ def test_batches_are_filled_up_and_nothing_of_that_is_kept():
 def test_all_of_it_for_a_run_and_a_failure_is_said_and_harms_nothing(mae, tmp_path, monkeypatch):
   experiment, state = mae
   results = {}
-  assess.look(experiment, state, tmp_path, results)
+  assess.summarise(experiment, state, tmp_path, results)
   assert results["missing"] == {}
   assert len(list((tmp_path / "features").glob("[0-9]*.png"))) == 8
   assert (
@@ -150,17 +150,17 @@ def test_all_of_it_for_a_run_and_a_failure_is_said_and_harms_nothing(mae, tmp_pa
   )
   assert len(results["neighbours"]["by_layer"]["accuracy"]) == 2
   monkeypatch.setattr(views, "draw_seen", lambda *_: 1 / 0)
-  assess.look(experiment, state, tmp_path, results)
+  assess.summarise(experiment, state, tmp_path, results)
   assert results["missing"] == {"features": "ZeroDivisionError: division by zero"}
   assert "features" not in results and "neighbours" in results
 
 
 def test_the_held_out_loss_is_the_objective_s_the_same_at_every_call_and_for_both_sides(mae):
   experiment, state = mae
-  settings = experiment.loss, state
-  first = held_out.held_out(*settings, experiment.data, 16, 2)
-  assert first == held_out.held_out(*settings, experiment.data, 16, 2)
+  settings = experiment.trainable.loss, state
+  first = held_out.held_out(*settings, experiment.spec.data, 16, 2)
+  assert first == held_out.held_out(*settings, experiment.spec.data, 16, 2)
   assert first["images"] == 352  # of 360, in batches of 16
-  both = types.SimpleNamespace(train=experiment.data.test, test=experiment.data.test)
+  both = types.SimpleNamespace(train=experiment.spec.data.test, test=experiment.spec.data.test)
   same = held_out.held_out(*settings, both, 16, 2)
   assert same["train"] == same["test"] == first["test"] != first["train"]

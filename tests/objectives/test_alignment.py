@@ -157,7 +157,7 @@ def test_a_teacher_with_other_patches_sees_images_of_another_size(tmp_path):
   assert c.objective.target.view.size == (16, 16)
   assert len(c.teachers.frozen.sha256) == 64
   c.train.update(dict(steps=4, batch_size=2))
-  run = experiment.Experiment(c, devices=jax.devices()[:1])
+  run = experiment.build(c, devices=jax.devices()[:1])
   state, batch = run.abstract_state(), run.data.train[np.arange(2)]
   loss, _ = jax.eval_shape(run.loss, state.params, batch, 1, state.teacher)
   assert loss.shape == ()

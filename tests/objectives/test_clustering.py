@@ -21,9 +21,9 @@ def small():
   config = config_lib.get_config("capi", "dataset=digits,size=nano")
   config.train.update(dict(steps=10, batch_size=16))
   config.parts.encoder.depth = 1
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  batch = {k: jnp.asarray(v) for k, v in experiment.data.train[np.arange(16)].items()}
-  return experiment, experiment.init(jax.random.key(0)), batch
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  batch = {k: jnp.asarray(v) for k, v in experiment.spec.data.train[np.arange(16)].items()}
+  return experiment, experiment.trainable.init(jax.random.key(0)), batch
 
 
 def test_one_and_eight_devices_give_the_same_losses():
@@ -31,9 +31,9 @@ def test_one_and_eight_devices_give_the_same_losses():
   experiment, state, batch = small()
   state, found = jax.device_get(state), []
   for devices in (1, 8):
-    experiment = experiment_lib.Experiment(experiment.config, devices=jax.devices()[:devices])
-    batch = mesh.to_devices(batch, experiment.mesh)
-    loss, metrics = jax.jit(experiment.loss)(state.params, batch, 3, state.teacher)
+    experiment = experiment_lib.build(experiment.spec.config, devices=jax.devices()[:devices])
+    batch = mesh.to_devices(batch, experiment.spec.mesh)
+    loss, metrics = jax.jit(experiment.trainable.loss)(state.params, batch, 3, state.teacher)
     found.append([loss, *(metrics[k] for k in ("prediction", "clustering", "target_entropy"))])
   np.testing.assert_allclose(*found, rtol=1e-5)
 
@@ -42,7 +42,7 @@ def test_the_losses_share_no_parameter():
   experiment, state, batch = small()
 
   def one(params, name):
-    return experiment.loss(params, batch, 3, state.teacher)[1][name]
+    return experiment.trainable.loss(params, batch, 3, state.teacher)[1][name]
 
   @jax.jit
   def both(params):
@@ -122,7 +122,7 @@ def test_the_published_numbers(published):
 
 def test_every_parameter_has_the_published_decay_and_rate():
   experiment, state, _ = small()
-  settings = experiment.config.optimizer
+  settings = experiment.spec.config.optimizer
   rules = {
     key: dict(rules.named_leaves(rules.match_rules(settings[key], state.params, key)))
     for key in ("decay", "rate")
@@ -147,12 +147,12 @@ def test_every_parameter_has_the_published_decay_and_rate():
 def test_one_update_of_the_clustering_head_has_its_own_rate_and_decay():
   """AdamW's first step is the sign of the gradient: rate 0.5 r, decay 0.01."""
   experiment, state, _ = small()
-  optimizer = experiment.optimizer
+  optimizer = experiment.spec.optimizer
   ones = jax.tree.map(jnp.ones_like, state.params)
   opt_state = optimizer.init(state.params)
   for _ in range(2):  # the first has rate 0
     updates, opt_state = optimizer.update(ones, opt_state, state.params)
-  rate = float(schedule(experiment.config.optimizer.learning_rate)(1 / 10))
+  rate = float(schedule(experiment.spec.config.optimizer.learning_rate)(1 / 10))
   kernel = state.params["clusters"]["kernel"]
   wanted = -0.5 * rate * (1 + 0.01 * kernel)
   np.testing.assert_allclose(updates["clusters"]["kernel"], wanted, rtol=1e-4)
@@ -167,13 +167,15 @@ def test_all_patches_of_the_teacher_are_clustered_and_its_registers_are_not():
   seen = []
 
   def objective(parts):
-    teachers = experiment._bound(state.teacher, state.stats)
-    assign = experiment.objective.keywords["assign"]
+    teachers = experiment.spec.bind_teachers(state.teacher, state.stats)
+    assign = experiment.spec.objective.keywords["assign"]
     settings = dict(
-      experiment.objective.keywords, assign=lambda s: seen.append(s.shape) or assign(s)
+      experiment.spec.objective.keywords, assign=lambda s: seen.append(s.shape) or assign(s)
     )
-    batch = experiment.view(experiment.data.train[np.arange(4)])
-    return experiment.objective.func(parts, batch, experiment.step(0), teachers, **settings)
+    batch = experiment.spec.view(experiment.spec.data.train[np.arange(4)])
+    return experiment.spec.objective.func(
+      parts, batch, experiment.spec.step(0), teachers, **settings
+    )
 
-  jax.eval_shape(lambda: experiment.parts.apply({"params": state.params}, method=objective))
+  jax.eval_shape(lambda: experiment.spec.parts.apply({"params": state.params}, method=objective))
   assert seen == [(4, 16, 16)]  # images, patches, prototypes

@@ -144,7 +144,7 @@ def test_the_published_networks(size, encoder, head):
   """ViT-S/16 and ViT-B/16 with a class token, and a mask token; S learns gains, B does not."""
   c = published(size)
   c.train.batch_size = 8
-  params = experiment_lib.Experiment(c, devices=jax.devices()[:1]).abstract_state().params
+  params = experiment_lib.build(c, devices=jax.devices()[:1]).abstract_state().params
   counts = {k: sum(x.size for x in jax.tree.leaves(v)) for k, v in params.items()}
   missing = 2 * c.patch**2 * c.parts.tokenizer.width  # the digits are grey
   assert counts["encoder"] + counts["tokenizer"] + missing == encoder
@@ -169,11 +169,11 @@ def test_schedules_of_the_published_recipe():
 def test_centres_follow_and_the_frozen_map_waits():
   c = config_lib.get_config("ibot", "dataset=digits,size=nano")
   c.train.update(dict(steps=100, epochs=None, batch_size=4))
-  experiment = experiment_lib.Experiment(c, devices=jax.devices()[:1])
-  state = experiment.init(jax.random.key(0))
+  experiment = experiment_lib.build(c, devices=jax.devices()[:1])
+  state = experiment.trainable.init(jax.random.key(0))
   centres = state.stats["centres"]
   assert all(np.abs(x).max() == 0 for x in jax.tree.leaves(centres))
-  after, _ = jax.jit(experiment.update)(state, next(experiment.batches()))
+  after, _ = jax.jit(experiment.trainable.update)(state, next(experiment.spec.batches()))
   assert sorted(after.stats["centres"]) == ["class_targets", "patch_targets"]
   assert all(0 < np.abs(x).max() < 0.2 for x in jax.tree.leaves(after.stats["centres"]))
   head, before = after.params["head"], state.params["head"]

@@ -17,22 +17,22 @@ from mim_jax.masks import rectangles
 def nano():
   config = config_lib.get_config("ijepa", "dataset=digits,size=nano")
   config.train.update(dict(steps=4, epochs=None, batch_size=4))
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  batch = experiment.view(next(experiment.batches()))
-  return experiment, experiment.init(jax.random.key(0)), batch
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  batch = experiment.spec.view(next(experiment.spec.batches()))
+  return experiment, experiment.trainable.init(jax.random.key(0)), batch
 
 
 def loss(change):
   """The loss where `change(key, mask)` has been done to the mask."""
   experiment, state, batch = nano()
-  settings = dict(experiment.objective.keywords)
+  settings = dict(experiment.spec.objective.keywords)
   draw = settings.pop("mask")
   settings["mask"] = lambda key, tokens, progress: change(key, draw(key, tokens))
-  teachers = experiment._bound(state.teacher, state.stats)
-  return experiment.parts.apply(
+  teachers = experiment.spec.bind_teachers(state.teacher, state.stats)
+  return experiment.spec.parts.apply(
     {"params": state.params},
-    method=lambda parts: experiment.objective.func(
-      parts, batch, experiment.step(1), teachers, **settings
+    method=lambda parts: experiment.spec.objective.func(
+      parts, batch, experiment.spec.step(1), teachers, **settings
     ),
   )[0]
 
@@ -62,7 +62,7 @@ def test_what_fills_up_the_lists_counts_for_nothing():
 def test_targets_are_asked_for_apart():
   """What is asked in one rectangle tells nothing about another."""
   experiment, state, batch = nano()
-  parts = experiment.parts.bind({"params": state.params})
+  parts = experiment.spec.parts.bind({"params": state.params})
   tokens = parts.tokenizer(batch["image"])
   mask = rectangles.multi_block(jax.random.key(0), tokens)
   latents = parts.encoder(tokens, mask)
@@ -76,8 +76,8 @@ def test_targets_are_asked_for_apart():
 
 def test_the_teacher_sees_the_whole_image_and_follows():
   experiment, state, _ = nano()
-  batch = next(experiment.batches())
-  after, _ = jax.jit(experiment.update)(state, batch)
+  batch = next(experiment.spec.batches())
+  after, _ = jax.jit(experiment.trainable.update)(state, batch)
   name = lambda s: s["tokenizer"]["embed"]["kernel"]
   slow, old, new = name(after.teacher["ema"]), name(state.params), name(after.params)
   np.testing.assert_allclose(slow, 0.99 * old + 0.01 * new, rtol=1e-5, atol=1e-7)
@@ -102,7 +102,7 @@ def test_the_published_networks():
   for size, encoder, predictor in (("H", 630_434_560, 22_279_424), ("B", 85_646_592, 11_238_912)):
     c = config_lib.get_config("ijepa", f"dataset=digits,image=224,size={size}")
     c.train.batch_size = 8
-    params = experiment_lib.Experiment(c, devices=jax.devices()[:1]).abstract_state().params
+    params = experiment_lib.build(c, devices=jax.devices()[:1]).abstract_state().params
     counts = {k: sum(x.size for x in jax.tree.leaves(v)) for k, v in params.items()}
     missing = 2 * c.patch**2 * c.parts.tokenizer.width  # the digits are grey
     assert counts["encoder"] + counts["tokenizer"] + missing == encoder

@@ -21,18 +21,18 @@ def small():
   config = config_lib.get_config("multimae", "dataset=digits,size=nano")
   config.train.update(dict(steps=10, batch_size=16))
   config.parts.encoder.depth = 1
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  batch = {k: jnp.asarray(v) for k, v in experiment.data.train[np.arange(16)].items()}
-  return experiment, experiment.init(jax.random.key(0)), batch
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  batch = {k: jnp.asarray(v) for k, v in experiment.spec.data.train[np.arange(16)].items()}
+  return experiment, experiment.trainable.init(jax.random.key(0)), batch
 
 
 def test_one_and_eight_devices_give_the_same_losses():
   experiment, state, batch = small()
   state, found = jax.device_get(state), []
   for devices in (1, 8):
-    experiment = experiment_lib.Experiment(experiment.config, devices=jax.devices()[:devices])
-    batch = mesh.to_devices(batch, experiment.mesh)
-    loss, metrics = jax.jit(experiment.loss)(state.params, batch, 3)
+    experiment = experiment_lib.build(experiment.spec.config, devices=jax.devices()[:devices])
+    batch = mesh.to_devices(batch, experiment.spec.mesh)
+    loss, metrics = jax.jit(experiment.trainable.loss)(state.params, batch, 3)
     found.append([float(x) for x in (loss, *(metrics[name] for name in sorted(metrics)))])
     assert sorted(metrics) == [
       f"loss_{n}" for n in ("depth", "image", "image_normalized", "semantic")
@@ -77,12 +77,12 @@ def test_class_targets_and_tokens_go_patch_by_patch():
 
 def encoded(names_):
   experiment, state, _ = small()
-  batch = experiment.view(experiment.data.test[np.arange(3)])
+  batch = experiment.spec.view(experiment.spec.data.test[np.arange(3)])
 
   def encode(parts):
     return signals.encode_modalities(parts, batch, signals=names_)
 
-  return jax.jit(lambda: experiment.parts.apply({"params": state.params}, method=encode))()
+  return jax.jit(lambda: experiment.spec.parts.apply({"params": state.params}, method=encode))()
 
 
 def test_any_subset_of_signals_can_be_encoded():
@@ -101,12 +101,12 @@ def test_any_subset_of_signals_can_be_encoded():
 
 def test_evaluations_encode_what_the_config_says():
   experiment, state, _ = small()
-  images = experiment.data.test[np.arange(3)]["image"]
-  alone = jax.jit(experiment.encode)(state.params, jnp.asarray(images))
+  images = experiment.spec.data.test[np.arange(3)]["image"]
+  alone = jax.jit(experiment.viewer.encode)(state.params, jnp.asarray(images))
   np.testing.assert_allclose(alone, encoded(("image",)).values, rtol=1e-4, atol=1e-5)
-  config = config_lib.from_json(config_lib.to_json(experiment.config))
+  config = config_lib.from_json(config_lib.to_json(experiment.spec.config))
   config.encode.signals = ("depth", "image")
-  other = experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  other = experiment_lib.build(config, devices=jax.devices()[:1])
   found = other.encoder(state.params, {})(other.data.test[np.arange(3)], pool="tokens")
   np.testing.assert_allclose(found, encoded(("depth", "image")).values, rtol=1e-4, atol=1e-5)
   with pytest.raises(InputError, match=r"depth asked for.*share image"):
@@ -115,11 +115,11 @@ def test_evaluations_encode_what_the_config_says():
 
 def test_signals_that_do_not_fit_are_refused():
   experiment, state, _ = small()
-  batch = experiment.view(experiment.data.test[np.arange(2)])
+  batch = experiment.spec.view(experiment.spec.data.test[np.arange(2)])
 
   def pool(batch, names_):
     run = lambda parts: signals.pooled(parts, batch, names_)
-    return experiment.parts.apply({"params": state.params}, method=run)
+    return experiment.spec.parts.apply({"params": state.params}, method=run)
 
   with pytest.raises(InputError, match=r"normals asked for.*depth, image, semantic"):
     pool(batch, ("image", "normals"))
@@ -130,10 +130,10 @@ def test_signals_that_do_not_fit_are_refused():
 def test_a_signal_that_is_only_predicted():
   """Never an input, by concentration 0: it changes its own loss and nothing else."""
   experiment, state, _ = small()
-  config = config_lib.from_json(config_lib.to_json(experiment.config))
+  config = config_lib.from_json(config_lib.to_json(experiment.spec.config))
   config.objective.mask.concentration = (1.0, 0.0, 1.0)
   del config.objective.tasks["image_normalized"], config.objective.tasks["semantic"]
-  other = experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  other = experiment_lib.build(config, devices=jax.devices()[:1])
   raw = other.data.train[np.arange(16)]
   run = jax.jit(lambda batch: other.loss(state.params, batch, 3)[1])
   before, after = run(raw), run(raw | {"depth": raw["depth"][:, ::-1].copy()})
@@ -161,7 +161,9 @@ def test_the_published_numbers(published):
 
 def test_every_parameter_decays():
   experiment, state, _ = small()
-  factors = rules.match_rules(experiment.config.optimizer.weight_decay_rules, state.params, "decay")
+  factors = rules.match_rules(
+    experiment.spec.config.optimizer.weight_decay_rules, state.params, "decay"
+  )
   assert set(jax.tree.leaves(factors)) == {1.0}
 
 

@@ -57,7 +57,7 @@ def test_maskalign_learns_from_it_and_pins_it(published):
   view = c.objective.target.view
   assert view.size == (16, 16) and view.wanted == ((0.2,), (0.7,))
   c.train.update(dict(steps=4, batch_size=2))
-  run = experiment.Experiment(c, devices=jax.devices()[:1])
+  run = experiment.build(c, devices=jax.devices()[:1])
   state = run.init(jax.random.key(0))
   batch = run.data.train[np.arange(2)]
   loss, gradients = jax.value_and_grad(lambda p: run.loss(p, batch, 1, state.teacher)[0])(
