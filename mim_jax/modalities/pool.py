@@ -1,5 +1,7 @@
 """Images with maps of depth and of classes: in folders, or made from the images themselves."""
 
+import dataclasses
+
 import ml_collections
 
 from mim_jax import errors
@@ -13,6 +15,31 @@ ENTRIES = ("image", "depth", "semantic")
 EMBEDDED, DATASET = image.EMBEDDED, "folder"
 SHAPE = image.SHAPE
 patch = image.patch
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """Images with maps that belong to them; see modalities.
+
+  Attributes:
+    entry: what a batch calls the images, which stand for all where one is asked for.
+    unit: what people call many of them.
+  """
+
+  entry: str = ENTRY
+  unit: str = UNIT
+
+  raw = image.Image.raw
+  plain = image.Image.plain
+  paint = image.Image.paint
+  still = image.Image.still
+  change = image.Image.change
+  evaluations = image.Image.evaluations
+
+  def own(self, path: str, data):
+    """Opens a folder of a user's images and maps."""
+    files = image.own_files(path, data)
+    return pool.paired(maps=data.test.maps, ids=data.test.ids, **files)
 
 
 def classes(a: ml_collections.ConfigDict) -> int:

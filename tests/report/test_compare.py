@@ -8,7 +8,7 @@ import pytest
 from mim_jax import errors
 from mim_jax.cli import main as cli
 from mim_jax.report import compare, curves, runs
-from tests.evaluate.test_report import HOSTILE, Page
+from tests.report.test_report import HOSTILE, Page
 
 
 def a_run(folder, seed=0, ratio=0.75, accuracy=0.9, k=20, scale=1.0, steps=40, batch=16, data="9f"):
