@@ -35,7 +35,7 @@ from mim_jax import tokenizers as tokenizers_lib
 from mim_jax.config import part
 from mim_jax.configs import codebook, common
 from mim_jax.data.image import coloured
-from mim_jax.masks import blocks
+from mim_jax.masks import block
 from mim_jax.ops import cost, resize
 from mim_jax.optim import optimizers
 from mim_jax.pictures import latent_maps
@@ -146,7 +146,7 @@ def flops(c: ml_collections.ConfigDict) -> float:
   encoder, n, d = c.parts.encoder, common.tokens(c), c.parts.tokenizer.width
   pixels = c.patch**2 * len(c.data.view.mean)
   grid = tuple(side // c.patch for side in c.data.augment.size)
-  m = blocks.hidden_count(grid, c.objective.mask.ratio)
+  m = block.hidden_count(grid, c.objective.mask.ratio)
   student = (
     cost.dense(n, pixels, d)
     + cost.stack(encoder.class_tokens + n, d, encoder.depth, encoder.mlp_ratio)

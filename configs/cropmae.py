@@ -36,7 +36,7 @@ from mim_jax.config import part
 from mim_jax.configs import common
 from mim_jax.data.image import crops
 from mim_jax.data.video import clip_views, frames
-from mim_jax.masks import sparse
+from mim_jax.masks import uniform
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
 from mim_jax.pictures import clips
@@ -132,7 +132,7 @@ def flops(c: ml_collections.ConfigDict) -> float:
   """FLOPs of one training pair."""
   encoder, predictor = c.parts.encoder, c.parts.predictor
   n, d, w, e = common.tokens(c), c.parts.tokenizer.width, predictor.width, predictor.target_width
-  v, k = sparse.shown_tokens(n, c.objective.mask.ratio), encoder.class_tokens
+  v, k = uniform.shown_tokens(n, c.objective.mask.ratio), encoder.class_tokens
   block = 2 * cost.attention(k + n, w) + cost.mlp(k + n, w, predictor.hidden / w)
   forward = (
     cost.dense(2 * n, e, d)

@@ -71,7 +71,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   rising = part(schedules.linear, start=start, end=end, until=until, stairs=max(1, int(a.epochs)))
   c.objective = part(
     ibot.distill_views,
-    mask=part(masks.blocks_by_chance),
+    mask=part(masks.block_wise_by_chance),
     loss=part(losses.soft_cross_entropy, temperature=0.1),
     temperature=rising,
     patch_temperature=rising,

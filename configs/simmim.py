@@ -28,7 +28,7 @@ from mim_jax import (
 from mim_jax.config import part
 from mim_jax.configs import common
 from mim_jax.layers import shifted_windows
-from mim_jax.masks import units
+from mim_jax.masks import block
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
 from mim_jax.pictures import grid
@@ -175,7 +175,7 @@ def hidden_share(c) -> float:
   """Share of the tokens that are masked."""
   mask = c.objective.mask
   squares = common.tokens(c) // mask.unit**2
-  return units.hidden_count(squares, mask.ratio) / squares
+  return block.hidden_squares(squares, mask.ratio) / squares
 
 
 def swin_forward(c) -> float:

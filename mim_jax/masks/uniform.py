@@ -1,8 +1,9 @@
-"""Uniformly random masks. Letters: b batch, n tokens, v visible, m masked."""
+"""Draw masks uniformly, token by token. Letters: b batch, n tokens, v visible, m masked."""
 
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 
 from mim_jax import core
 from mim_jax.errors import InputError
@@ -24,7 +25,21 @@ def random(
   """
   b, n = tokens.positions.shape[:2]
   v = visible_count(n, ratio, rounding)
-  order = jax.numpy.argsort(jax.random.uniform(key, (b, n)), axis=1)
+  order = jnp.argsort(jax.random.uniform(key, (b, n)), axis=1)
+  return core.make_mask(tokens, order[:, :v], order[:, v:])
+
+
+def random_keep_few(
+  key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float
+) -> core.Mask:
+  """Every sample shows int(n (1 - ratio)) uniformly drawn tokens, but at least one.
+
+  Source: CropMAE, section 3 (arXiv 2403.17823): 2 of 196 at a ratio of 0.985. InputError if the
+  ratio is not in (0, 1) or nothing would be masked.
+  """
+  b, n = tokens.positions.shape[:2]
+  v = shown_tokens(n, ratio)
+  order = jnp.argsort(jax.random.uniform(key, (b, n)), axis=1)
   return core.make_mask(tokens, order[:, :v], order[:, v:])
 
 
@@ -36,5 +51,16 @@ def visible_count(n: int, ratio: float, rounding: str = "down") -> int:
     raise InputError(
       f"mask ratio {ratio} leaves {max(min(v, n), 0)} of {n} tokens visible. Allowed: about "
       f"{low:.4g} to {high:.4g} for {n} tokens. Change `objective.mask.ratio` or the patch size."
+    )
+  return v
+
+
+def shown_tokens(n: int, ratio: float) -> int:
+  """int(n (1 - ratio)), at least 1; InputError where all n would be visible."""
+  v = max(1, int(n * (1 - ratio)))
+  if not 0 < ratio < 1 or v >= n:
+    raise InputError(
+      f"mask ratio {ratio} leaves {v} of {n} tokens visible. Allowed: above 0, below 1, with at "
+      "least one token masked. Change `objective.mask.ratio` or the patch size."
     )
   return v

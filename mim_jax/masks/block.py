@@ -1,11 +1,10 @@
-"""Masks grown block by block. Letters: b batch, t tries, h w grid, n tokens, v visible, m
-masked.
-"""
+"""Hide blocks of a 2-D grid. Letters: b batch, t tries, h w grid, n tokens, m masked, u squares."""
 
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
@@ -44,6 +43,59 @@ def block_wise(
   noise = jax.random.uniform(rest_key, (b, n))
   order = jnp.argsort(jnp.where(hidden, -1.0, noise), axis=1).astype(jnp.int32)
   return core.make_mask(tokens, order[:, count:], order[:, :count])
+
+
+def block_wise_by_chance(
+  key,
+  tokens: core.Tokens,
+  scores=None,
+  progress=None,
+  *,
+  chance: float = 0.5,
+  ratio: tuple[float, float] = (0.1, 0.5),
+  aspect: float = 0.3,
+) -> core.Mask:
+  """With this chance hides blocks, at most a uniformly drawn share of the tokens; else nothing.
+
+  Every image has its own coin and its own share. Blocks as in BEiT (block_wise), but of an
+  area from (side // 3)^2 on, and what they do not reach stays visible (iBOT, section 3.3 and its
+  reference): at 14 x 14 and (0.1, 0.5) the mean share, where the coin says so, is 0.297.
+  `masked` [b 1 m] is padded to the largest share, with weight 0, `visible` to all n with `valid`
+  (its padding repeats a visible token). InputError where ratio would leave nothing visible.
+  """
+  b, n = tokens.positions.shape[:2]
+  _check_range(tokens.grid, ratio)
+  coin_key, share_key, block_key, order_key = jax.random.split(key, 4)
+  share = jax.random.uniform(share_key, (b,), minval=ratio[0], maxval=ratio[1])
+  share = jnp.where(jax.random.bernoulli(coin_key, chance, (b,)), share, 0.0)
+  sizes = float((min(tokens.grid) // 3) ** 2), float(n)
+  hidden = grown(block_key, b, tokens.grid, share * n, sizes, aspect).reshape(b, n)
+  noise: Float[Array, "b n"] = jax.random.uniform(order_key, (b, n))
+  order = jnp.argsort(jnp.where(hidden, noise - 1.0, noise), axis=1).astype(jnp.int32)
+  count, m = jnp.sum(hidden, 1, keepdims=True), math.floor(ratio[1] * n)
+  visible = order[:, ::-1]
+  valid = jnp.arange(n)[None] < n - count
+  weight = (jnp.arange(m)[None] < count).astype(jnp.float32)
+  visible = jnp.where(valid, visible, visible[:, :1])
+  return core.make_mask(tokens, visible, order[:, :m], weight[:, None], valid)
+
+
+def random_blocks(
+  key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float, unit: int
+) -> core.Mask:
+  """Hides whole squares of unit x unit tokens, a uniform draw of ceil(ratio x squares) of them.
+
+  SimMIM, section 3.2: squares of 32 pixels whatever the patch, so that neighbours of one patch do
+  not give it away. InputError where squares do not tile the grid or nothing would be seen or
+  hidden.
+  """
+  members = squares(tokens.grid, unit)  # [u unit^2]
+  hidden = hidden_squares(len(members), ratio)
+  b = tokens.positions.shape[0]
+  order = jnp.argsort(jax.random.uniform(key, (b, len(members))), axis=1)
+  index = jnp.asarray(members)[order].reshape(b, -1)  # [b n], square after square
+  m = hidden * unit**2
+  return core.make_mask(tokens, index[:, m:], index[:, :m])
 
 
 def grown(
@@ -113,3 +165,36 @@ def _first(block: Bool[Array, "b t h w"], hidden: Bool[Array, "b h w"], budget: 
   first = jnp.argmax(fit, 1)
   chosen = jnp.take_along_axis(block, first[:, None, None, None], axis=1)[:, 0]
   return chosen, jnp.any(fit, 1)
+
+
+def _check_range(grid: tuple[int, ...], ratio: tuple[float, float]) -> None:
+  most = math.floor(ratio[1] * math.prod(grid))
+  if len(grid) != 2 or not 0 < ratio[0] <= ratio[1] or not 0 < most < math.prod(grid):
+    raise InputError(
+      f"mask: ratio {tuple(ratio)} on the grid {tuple(grid)}. Blocks need a 2-D grid, and a range "
+      "(low, high) of shares between 0 and 1 that hides a token and leaves one. Change "
+      "`objective.mask.ratio` or the patch size."
+    )
+
+
+def hidden_squares(squares: int, ratio: float) -> int:
+  """ceil(ratio x squares), refused where it leaves no visible or no masked square."""
+  hidden = math.ceil(round(ratio * squares, 6))  # 0.55 x 100 is a little more than 55 in floats
+  if not 0 < hidden < squares:
+    raise InputError(
+      f"mask ratio {ratio} hides {hidden} of {squares} squares. Allowed: above 0 to at most "
+      f"{(squares - 1) / squares:.4g}. Change `objective.mask.ratio` or `objective.mask.unit`."
+    )
+  return hidden
+
+
+def squares(grid: tuple[int, ...], unit: int) -> np.ndarray:
+  """The tokens of each square of unit x unit tokens, both row by row: int32 [u unit^2]."""
+  if len(grid) != 2 or unit < 1 or grid[0] % unit or grid[1] % unit:
+    raise InputError(
+      f"mask: squares of {unit} x {unit} tokens do not tile the grid {grid}. `objective.mask.unit` "
+      "must divide both sides of a 2-D grid; 32 pixels over the patch size is published."
+    )
+  h, w = grid
+  cells = np.arange(h * w, dtype=np.int32).reshape(h // unit, unit, w // unit, unit)
+  return cells.transpose(0, 2, 1, 3).reshape(-1, unit**2)

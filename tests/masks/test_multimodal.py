@@ -9,7 +9,7 @@ import pytest
 
 from mim_jax import core, masks
 from mim_jax.errors import InputError
-from mim_jax.masks import budget
+from mim_jax.masks import multimodal
 
 MANY = 4000
 
@@ -66,7 +66,7 @@ def test_splits_are_uniform_on_the_simplex(published):
 
 
 def splits(*concentration):
-  return np.asarray(budget.shares(jax.random.key(3), 20_000, concentration))
+  return np.asarray(multimodal.shares(jax.random.key(3), 20_000, concentration))
 
 
 def test_most_splits_need_no_repair():
