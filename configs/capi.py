@@ -29,7 +29,7 @@ from mim_jax import (
 )
 from mim_jax.config import part
 from mim_jax.configs import common
-from mim_jax.masks import rectangles
+from mim_jax.masks import one_block
 from mim_jax.methods import capi
 from mim_jax.ops import cost, sinkhorn
 from mim_jax.optim import optimizers
@@ -99,7 +99,7 @@ def flops(c: ml_collections.ConfigDict) -> float:
   encoder, predictor, mask = c.parts.encoder, c.parts.predictor, c.objective.mask
   n, d, r = common.tokens(c), c.parts.tokenizer.width, encoder.registers
   e = c.patch**2 * len(c.data.view.mean)
-  v, m = rectangles.inverse_counts(n, mask.ratio, mask.predicted)
+  v, m = one_block.counts(n, mask.ratio, mask.predicted)
   asked = cost.attention(m, d, r + v) + cost.mlp(m, d, predictor.mlp_ratio)
   student = (
     cost.dense(n, e, d)

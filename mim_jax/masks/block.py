@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from mim_jax import core
 from mim_jax.errors import InputError
+from mim_jax.masks import padded
 
 TRIES = 10  # at one block, before a mask is taken as it is
 DRAWS = 12  # blocks at most; at the published sizes 1 mask of 20000 asks for more than 10
@@ -32,12 +33,22 @@ def block_wise(
   `largest`, both shares of n), its height / width log-uniform between `aspect` and its inverse, its
   place uniform. Ten tries to hide something without hiding too much, else the blocks end. What then
   lacks to the count is hidden one by one (BEiT v2), about half a token in 75; so the count is
-  static.
+  static. Of a padded sample n counts the real tokens, and blocks lie in the box around them.
   InputError where the grid is not 2-D or nothing would be visible or masked.
   """
   b, n = tokens.positions.shape[:2]
   count = hidden_count(tokens.grid, ratio)
   block_key, rest_key = jax.random.split(key)
+  if tokens.valid is not None:
+    real = padded.real_tokens(tokens.valid)
+    gone = real - padded.shown(lambda k: k - round(ratio * k), real, n)
+    most, size = gone.astype(jnp.float32), real.astype(jnp.float32)
+    bounds = smallest * size, most if largest is None else largest * size
+    hidden = grown(block_key, b, tokens.grid, most, bounds, aspect, tokens.valid)
+    # As below: what is hidden one by one has the least noise.
+    noise = jnp.where(hidden.reshape(b, n), 1.0, -jax.random.uniform(rest_key, (b, n)))
+    order = jnp.argsort(padded.last(noise, tokens.valid), axis=1)
+    return padded.split(tokens, order, real - gone, n - count, count)
   sizes = smallest * n, float(count) if largest is None else largest * n
   hidden = grown(block_key, b, tokens.grid, count, sizes, aspect).reshape(b, n)
   noise = jax.random.uniform(rest_key, (b, n))
@@ -61,18 +72,28 @@ def block_wise_by_chance(
   area from (side // 3)^2 on, and what they do not reach stays visible (iBOT, section 3.3 and its
   reference): at 14 x 14 and (0.1, 0.5) the mean share, where the coin says so, is 0.297.
   `masked` [b 1 m] is padded to the largest share, with weight 0, `visible` to all n with `valid`
-  (its padding repeats a visible token). InputError where ratio would leave nothing visible.
+  (its padding repeats a visible token). Of a padded sample only real tokens count, and blocks lie
+  in the box around them. InputError where ratio would leave nothing visible.
   """
   b, n = tokens.positions.shape[:2]
   _check_range(tokens.grid, ratio)
   coin_key, share_key, block_key, order_key = jax.random.split(key, 4)
   share = jax.random.uniform(share_key, (b,), minval=ratio[0], maxval=ratio[1])
   share = jnp.where(jax.random.bernoulli(coin_key, chance, (b,)), share, 0.0)
+  m = math.floor(ratio[1] * n)
+  if tokens.valid is not None:
+    real = padded.real_tokens(tokens.valid).astype(jnp.float32)
+    _, sides = padded.box(tokens.valid, tokens.grid)
+    sizes = (jnp.min(sides, 1) // 3).astype(jnp.float32) ** 2, real
+    gone = grown(block_key, b, tokens.grid, share * real, sizes, aspect, tokens.valid).reshape(b, n)
+    noise = jax.random.uniform(order_key, (b, n))
+    order = jnp.argsort(padded.last(jnp.where(gone, 1.0 + noise, noise), tokens.valid), axis=1)
+    return padded.split(tokens, order, padded.real_tokens(tokens.valid & ~gone), n, m)
   sizes = float((min(tokens.grid) // 3) ** 2), float(n)
   hidden = grown(block_key, b, tokens.grid, share * n, sizes, aspect).reshape(b, n)
   noise: Float[Array, "b n"] = jax.random.uniform(order_key, (b, n))
   order = jnp.argsort(jnp.where(hidden, noise - 1.0, noise), axis=1).astype(jnp.int32)
-  count, m = jnp.sum(hidden, 1, keepdims=True), math.floor(ratio[1] * n)
+  count = jnp.sum(hidden, 1, keepdims=True)
   visible = order[:, ::-1]
   valid = jnp.arange(n)[None] < n - count
   weight = (jnp.arange(m)[None] < count).astype(jnp.float32)
@@ -86,11 +107,13 @@ def random_blocks(
   """Hides whole squares of unit x unit tokens, a uniform draw of ceil(ratio x squares) of them.
 
   SimMIM, section 3.2: squares of 32 pixels whatever the patch, so that neighbours of one patch do
-  not give it away. InputError where squares do not tile the grid or nothing would be seen or
-  hidden.
+  not give it away. Of a padded sample those squares count that hold a real token. InputError where
+  squares do not tile the grid or nothing would be seen or hidden.
   """
   members = squares(tokens.grid, unit)  # [u unit^2]
   hidden = hidden_squares(len(members), ratio)
+  if tokens.valid is not None:
+    return padded.hide_units(key, tokens, members, lambda k: rounded_up(k, ratio))
   b = tokens.positions.shape[0]
   order = jnp.argsort(jax.random.uniform(key, (b, len(members))), axis=1)
   index = jnp.asarray(members)[order].reshape(b, -1)  # [b n], square after square
@@ -103,16 +126,26 @@ def grown(
   b: int,
   grid: tuple[int, ...],
   count: int | Float[Array, "b"],
-  sizes: tuple[float, float],
+  sizes: tuple,
   aspect: float,
+  valid: Bool[Array, "b n"] | None = None,
 ) -> Bool[Array, "b h w"]:
-  """What blocks alone hide, at most `count` cells; sizes: smallest and largest area of a block."""
+  """Computes what blocks alone hide, at most `count` real cells.
+
+  sizes: smallest and largest area of a block, floats or [b]. Blocks lie in the box around what is
+  valid.
+  """
+  low, box = sizes[0], None
+  if valid is not None:
+    box, low = padded.box(valid, grid), low[:, None]
 
   def draw(i, carry):
     hidden, going = carry
     left = count - jnp.sum(hidden, (1, 2)).astype(jnp.float32)  # [b]
     budget = jnp.minimum(left, sizes[1])
-    block = _rectangles(jax.random.fold_in(key, i), budget, sizes[0], aspect, grid)
+    block = _rectangles(jax.random.fold_in(key, i), budget, low, aspect, grid, box)
+    if valid is not None:
+      block = block & valid.reshape(b, 1, *grid)
     found, accepted = _first(block, hidden, budget)
     going = going & accepted
     return hidden | (found & going[:, None, None]), going
@@ -133,9 +166,14 @@ def hidden_count(grid: tuple[int, ...], ratio: float) -> int:
   return count
 
 
-def _rectangles(key, budget: Array, low: float, aspect: float, grid) -> Bool[Array, "b t h w"]:
-  """Blocks of an area between `low` and the budget; empty where one would span the grid."""
-  h, w = grid
+def _rectangles(
+  key, budget: Array, low: float | Float[Array, "b 1"], aspect: float, grid, box=None
+) -> Bool[Array, "b t h w"]:
+  """Draws blocks of an area between `low` and the budget; empty where one would span the grid.
+
+  box: as of padded.box, of which a block may lie in; None for all of the grid.
+  """
+  h, w = grid if box is None else jnp.moveaxis(box[1][..., None].astype(jnp.float32), 1, 0)
   shape = (budget.shape[0], TRIES)
   area_key, aspect_key, row_key, column_key = jax.random.split(key, 4)
   # Where the budget is below `low` the interval is reversed and still used, as in the reference.
@@ -146,6 +184,8 @@ def _rectangles(key, budget: Array, low: float, aspect: float, grid) -> Bool[Arr
   fits = (height < h) & (width < w)
   top = _place(row_key, height, h)
   left = _place(column_key, width, w)
+  if box is not None:
+    top, left = (x + box[0][:, i, None, None].astype(x.dtype) for i, x in enumerate((top, left)))
   rows, columns = (jnp.arange(side, dtype=jnp.float32)[None, None] for side in grid)
   down = (rows >= top) & (rows < top + height[..., None]) & fits[..., None]
   along = (columns >= left) & (columns < left + width[..., None])
@@ -179,13 +219,18 @@ def _check_range(grid: tuple[int, ...], ratio: tuple[float, float]) -> None:
 
 def hidden_squares(squares: int, ratio: float) -> int:
   """ceil(ratio x squares), refused where it leaves no visible or no masked square."""
-  hidden = math.ceil(round(ratio * squares, 6))  # 0.55 x 100 is a little more than 55 in floats
+  hidden = rounded_up(squares, ratio)
   if not 0 < hidden < squares:
     raise InputError(
       f"mask ratio {ratio} hides {hidden} of {squares} squares. Allowed: above 0 to at most "
       f"{(squares - 1) / squares:.4g}. Change `objective.mask.ratio` or `objective.mask.unit`."
     )
   return hidden
+
+
+def rounded_up(n: int, ratio: float) -> int:
+  """Computes ceil(ratio n), but for a rounding error: 0.55 x 100 is a little more than 55."""
+  return math.ceil(round(ratio * n, 6))
 
 
 def squares(grid: tuple[int, ...], unit: int) -> np.ndarray:
