@@ -192,7 +192,7 @@ def _rectangles(
   return down[..., :, None] & along[..., None, :]
 
 
-def _place(key, extent: Array, side: int) -> Array:
+def _place(key, extent: Array, side: int | Float[Array, "b 1"]) -> Array:
   """Where a block begins, uniform over all places at which it fits: [b t 1]."""
   room = side - extent + 1
   return jnp.minimum(jnp.floor(jax.random.uniform(key, extent.shape) * room), room - 1)[..., None]
