@@ -110,6 +110,7 @@ MOVED = {
   **_moved("evaluate.robustness", "evaluate.frozen", "outliers robustness"),
   **_moved("evaluate.segmentation", "evaluate.frozen", "segmentation"),
   **_moved("losses.ranking", "methods.hpm", "pairwise_order standardized_error"),
+  **_moved("masks.chance", "masks", "blocks_by_chance=block_wise_by_chance"),
   **_moved("masks.guided", "masks", "attended=attention_sampled"),
   **_moved("masks.rectangles", "masks", "context_and_targets=multi_block"),
   **_moved("masks.sparse", "masks", "few=random_keep_few"),

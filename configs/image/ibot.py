@@ -59,7 +59,7 @@ def get_config(arg: str = ""):
   rising = part(schedules.linear, start=0.04, end=0.07, end_at=until, step_per_epoch=stairs)
   c.objective = part(
     ibot.distill_views,
-    mask=part(masks.blocks_by_chance),
+    mask=part(masks.block_wise_by_chance),
     loss=part(losses.soft_cross_entropy, temperature=0.1),
     temperature=rising,
     patch_temperature=rising,

@@ -9,7 +9,7 @@ import pytest
 
 from mim_jax import core, masks
 from mim_jax.errors import InputError
-from mim_jax.masks import budget
+from mim_jax.masks import multimodal
 
 MANY = 4000
 
@@ -66,7 +66,7 @@ def test_splits_are_uniform_on_the_simplex(published):
 
 
 def splits(*concentration):
-  return np.asarray(budget.shares(jax.random.key(3), 20_000, concentration))
+  return np.asarray(multimodal.shares(jax.random.key(3), 20_000, concentration))
 
 
 def test_most_splits_need_no_repair():
@@ -108,10 +108,14 @@ def test_a_single_signal_is_a_random_mask():
 
 
 def test_what_does_not_fit_is_refused():
-  with pytest.raises(InputError, match="2 numbers of `concentration` for 3 signals"):
+  with pytest.raises(InputError, match="2 numbers of `concentration` for 3 modalities"):
     draw(1, concentration=(1.0, 1.0))
   with pytest.raises(InputError, match="must have a number above 0"):
     draw(1, concentration=(0.0, 0.0, 0.0))
+  with pytest.raises(InputError, match=r"for 0 modalities with 4 tokens.*grid \(\)"):
+    masks.dirichlet(
+      jax.random.key(0), core.Tokens(jnp.zeros((1, 4, 2)), jnp.zeros((1, 4, 0))), visible=1
+    )
   for visible in (0, 588, 600):
     with pytest.raises(InputError, match=f"{visible} tokens cannot be visible of 588"):
       draw(1, visible=visible)

@@ -7,7 +7,7 @@ import pytest
 
 from mim_jax import core, masks
 from mim_jax.errors import InputError
-from mim_jax.masks import inverse
+from mim_jax.masks import one_block
 
 MANY, SIDE = 4000, 16
 
@@ -54,7 +54,7 @@ def block(cells):
 def test_the_published_counts(published):
   assert published.visible.shape == (MANY, 90)
   assert published.masked.shape == (MANY, 1, 8)
-  assert inverse.counts(256, 0.65, 0.2) == (90, 33)
+  assert one_block.counts(256, 0.65, 0.2) == (90, 33)
   assert (np.asarray(published.weight) == 1).all()
 
 

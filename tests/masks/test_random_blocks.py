@@ -7,7 +7,7 @@ import pytest
 
 from mim_jax import core, masks
 from mim_jax.errors import InputError
-from mim_jax.masks import units
+from mim_jax.masks import block
 from mim_jax.ops import positions
 
 
@@ -41,7 +41,7 @@ def test_every_square_is_as_likely():
 
 @pytest.mark.parametrize(("squares", "ratio", "hidden"), [(100, 0.55, 55), (36, 0.6, 22)])
 def test_counts_round_up_but_not_for_a_rounding_error(squares, ratio, hidden):
-  assert units.hidden_count(squares, ratio) == hidden
+  assert block.hidden_squares(squares, ratio) == hidden
 
 
 def test_what_cannot_be_is_refused():

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core
+from mim_jax import core, masks
 from mim_jax.errors import InputError
-from mim_jax.masks import chance
 from mim_jax.ops import positions
 
 B = 6000
@@ -24,7 +23,7 @@ def tokens_of(grid, b):
 
 @functools.cache
 def draw(grid=(14, 14), b=B, **settings):
-  make = jax.jit(lambda key: chance.blocks_by_chance(key, tokens_of(grid, b), **settings))
+  make = jax.jit(lambda key: masks.block_wise_by_chance(key, tokens_of(grid, b), **settings))
   return jax.device_get(make(jax.random.key(0)))
 
 
@@ -108,4 +107,4 @@ def test_every_image_draws_for_itself():
 @pytest.mark.parametrize("ratio", [(0.0, 0.5), (0.5, 0.1), (0.1, 1.0), (0.01, 0.02)])
 def test_refuses_ratios_that_cannot_be(ratio):
   with pytest.raises(InputError, match=r"objective.mask.ratio"):
-    chance.blocks_by_chance(jax.random.key(0), tokens_of((4, 4), 1), ratio=ratio)
+    masks.block_wise_by_chance(jax.random.key(0), tokens_of((4, 4), 1), ratio=ratio)

@@ -9,11 +9,11 @@ import pytest
 
 from mim_jax import core, masks
 from mim_jax.errors import InputError
-from mim_jax.masks import blocks
+from mim_jax.masks import block
 from mim_jax.ops import positions
 
 GRID, COUNT, SMALLEST, ASPECT = (14, 14), 75, 16.0, 0.3
-grown = jax.jit(blocks.grown, static_argnums=(1, 2, 3, 4, 5))
+grown = jax.jit(block.grown, static_argnums=(1, 2, 3, 4, 5))
 
 
 def tokens_of(b=8, grid=GRID):
@@ -83,9 +83,9 @@ def test_every_place_is_hidden_as_often_as_published(expected, found):
 def test_sizes_and_aspects_of_blocks_are_the_published_ones(expected):
   _, theirs = expected
   area = jnp.full((4000,), float(COUNT))
-  draw = jax.jit(blocks._rectangles, static_argnums=(2, 3, 4))
-  block = draw(jax.random.key(1), area, SMALLEST, ASPECT, GRID)
-  chosen, any_fits = blocks._first(block, jnp.zeros((4000, *GRID), bool), area)
+  draw = jax.jit(block._rectangles, static_argnums=(2, 3, 4))
+  drawn = draw(jax.random.key(1), area, SMALLEST, ASPECT, GRID)
+  chosen, any_fits = block._first(drawn, jnp.zeros((4000, *GRID), bool), area)
   assert any_fits.all()
   height, width = sides(np.asarray(chosen))
   for ours, true in (
