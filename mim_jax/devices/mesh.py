@@ -9,6 +9,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mim_jax import errors
 from mim_jax.errors import InputError
+from mim_jax.optim.rules import by_rule
 
 AXES = ("data", "fsdp", "tensor")
 REPLICATE = ((".*", "replicate"),)
@@ -73,7 +74,7 @@ def state_sharding(state, mesh: Mesh, rules=REPLICATE):
   takes in: of columns and then rows the products are added up only once. Optimizer and teacher
   follow their parameter, whose name theirs ends with.
   """
-  words = rules.by_rule(rules, state, "train.sharding")
+  words = by_rule(rules, state, "train.sharding")
   return jax.tree.map(
     lambda leaf, word: NamedSharding(mesh, _spec(leaf.shape, word, mesh)), state, words
   )

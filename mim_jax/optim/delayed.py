@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from mim_jax.ops import promotion
-from mim_jax.optim import optimizers, rules
+from mim_jax.optim import optimizers
+from mim_jax.optim.rules import by_rule
 
 
 def late_adamw(
@@ -36,7 +37,7 @@ def late_adamw(
   steps += [
     optax.partition(
       {name: waiting(adam, start) for name, start in starts.items()},
-      lambda params: rules.by_rule(groups, params, "optimizer.late"),
+      lambda params: by_rule(groups, params, "optimizer.late"),
     ),
     optimizers.decayed_weights(lambda count: weight_decay(count / total_steps), decay),
     optax.scale_by_learning_rate(lambda count: learning_rate(count / total_steps)),
@@ -81,11 +82,11 @@ def held(starts: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
   """Updates of 0 until update number `start`, by (regex, start)."""
 
   def init(params):
-    rules.by_rule(starts, params, "optimizer.late")
+    by_rule(starts, params, "optimizer.late")
     return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
 
   def update(updates, state, params=None):
-    begin = rules.by_rule(starts, updates, "optimizer.late")
+    begin = by_rule(starts, updates, "optimizer.late")
     updates = jax.tree.map(
       lambda u, start: jnp.where(state.count >= start, u, 0.0) if start else u, updates, begin
     )

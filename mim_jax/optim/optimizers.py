@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from mim_jax.ops import promotion
+from mim_jax.optim.rules import by_rule
 
 DECAY = ((r"(bias|scale)$", 0.0), (r"(kernel|token)$", 1.0))
 
@@ -77,7 +78,7 @@ def as_long_as_the_parameter(rules) -> optax.GradientTransformation:
   """
 
   def chosen(updates):
-    return jax.tree.map(bool, rules.by_rule(rules, updates, "optimizer.decay"))
+    return jax.tree.map(bool, by_rule(rules, updates, "optimizer.decay"))
 
   return optax.masked(optax.scale_by_trust_ratio(), chosen)
 
@@ -86,11 +87,11 @@ def decayed_weights(schedule: Callable, rules) -> optax.GradientTransformation:
   """Adds schedule(count) x factor x parameter to every update; the rules give the factor."""
 
   def init(params):
-    rules.by_rule(rules, params, "optimizer.decay")
+    by_rule(rules, params, "optimizer.decay")
     return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
 
   def update(updates, state, params=None):
-    factors = rules.by_rule(rules, params, "optimizer.decay")
+    factors = by_rule(rules, params, "optimizer.decay")
     now = schedule(state.count)
     added = jax.tree.map(
       lambda u, p, f: u + (now * f).astype(u.dtype) * p.astype(u.dtype) if f else u,
@@ -107,11 +108,11 @@ def scaled_by_name(rules) -> optax.GradientTransformation:
   """Multiplies every update by the factor that the rules give its parameter."""
 
   def update(updates, state, params=None):
-    factors = rules.by_rule(rules, updates, "optimizer.rate")
+    factors = by_rule(rules, updates, "optimizer.rate")
     return jax.tree.map(lambda u, f: u if f == 1.0 else u * f, updates, factors), state
 
   def init(params):
-    rules.by_rule(rules, params, "optimizer.rate")
+    by_rule(rules, params, "optimizer.rate")
     return optax.EmptyState()
 
   return optax.GradientTransformation(init, update)
