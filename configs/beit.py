@@ -32,13 +32,13 @@ from mim_jax import (
   teachers,
 )
 from mim_jax import tokenizers as tokenizers_lib
+from mim_jax import layers
 from mim_jax.config import part
 from mim_jax.configs import codebook, common
 from mim_jax.data.image import coloured
 from mim_jax.masks import blocks
 from mim_jax.ops import cost, resize
 from mim_jax.optim import optimizers
-from mim_jax.pictures import latent_maps
 from mim_jax.weights import native
 
 # README of the reference. Rate and its end are absolute, at this batch.
@@ -64,10 +64,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   mask = part(masks.block_wise)
   target = part(targets.codes, view=view(c, network))
   c.objective = part(
-    objectives.predict_masked, mask=mask, target=target, loss=part(losses.cross_entropy)
+    objectives.predict_masked, entry="image", mask=mask, target=target, loss=part(losses.cross_entropy)
   )
   c.parts = parts(c, a, network.parts.quantizer.codes)
-  c.pictures = part(latent_maps.codes, mask=mask, target=target)
   rate = common.scaled(c, 2e-3) if small else common.scaled(c, RATE, BATCH)
   c.optimizer = part(
     optimizers.adamw,
@@ -83,20 +82,20 @@ def parts(c, a, codes: int) -> dict:
   """The networks; all kernels and tokens start alike."""
   size, small = common.SIZES[a.size], a.size in common.LAPTOP
   # A narrow network would start too small by the published rule, and learn late.
-  shared = dict(dtype=c.train.get_ref("dtype"), kernels="xavier" if small else "cut")
+  shared = dict(dtype=c.train.get_ref("dtype"), kernel_init="xavier" if small else "trunc_normal")
   return dict(
     tokenizer=part(
       tokenizers_lib.ImagePatches, patch=c.get_ref("patch"), width=size["width"], **shared
     ),
-    encoder=part(
+    encoder=common.network(
       encoders.ViT,
       depth=size["depth"],
       heads=size["heads"],
-      hidden="token",
+      masking=part(layers.Replace),
       layer_scale=LAYER_SCALE.get(a.size, 0.1),
       drop_path=0.0 if small else 0.1,
-      positions="none",
-      relative=True,
+      positions=part(layers.NoPositions),
+      relative=part(layers.RelativeTable),
       key_bias=False,
       **shared,
     ),
@@ -149,7 +148,7 @@ def flops(c: ml_collections.ConfigDict) -> float:
   m = blocks.hidden_count(grid, c.objective.mask.ratio)
   student = (
     cost.dense(n, pixels, d)
-    + cost.stack(encoder.class_tokens + n, d, encoder.depth, encoder.mlp_ratio)
+    + cost.stack(encoder.class_tokens + n, d, encoder.stack.depth, encoder.stack.mlp_ratio)
     + cost.dense(m, d, c.parts.predictor.target_width)
   )
   size = next(name for name, known in common.SIZES.items() if known["width"] == d)

@@ -33,7 +33,6 @@ from mim_jax.masks import inverse
 from mim_jax.methods import capi
 from mim_jax.ops import cost, sinkhorn
 from mim_jax.optim import optimizers
-from mim_jax.pictures import latent_maps
 
 STEPS, BATCH, WARMUP, RATE = 500_000, 16_384, 0.1, 1e-3
 # Prototypes, share of the masked tokens that is predicted, momentum of the teacher after its start.
@@ -55,7 +54,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.data.augment.scale = (0.6, 1.0)
   recipe = LAPTOP.get(a.size, PUBLISHED)
   c.objective = part(
-    capi.predict_clusters,
+    capi.predict_clusters, entry="image",
     mask=part(masks.inverse_block, ratio=0.65, predicted=recipe["predicted"]),
     assign=part(sinkhorn.sinkhorn_knopp, temperature=0.06, iterations=3, by_position=True),
     loss=part(losses.soft_cross_entropy, temperature=0.12),
@@ -64,7 +63,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   shape = dict(warmup=WARMUP, share=0.8)
   momentum = part(schedules.cosine, start=1.0, peak=recipe["momentum"], end=1.0, **shape)
   c.teachers.ema = part(teachers.Ema, momentum=momentum)
-  c.pictures = part(latent_maps.features)
   c.optimizer = part(
     optimizers.adamw,
     learning_rate=part(schedules.cosine, peak=recipe["rate"], **shape),
@@ -87,8 +85,8 @@ def parts(c, size: dict, recipe: dict) -> dict:
     tokenizer=part(
       tokenizers.ImagePatches, patch=c.get_ref("patch"), width=size["width"], dtype=dtype
     ),
-    encoder=part(encoders.RopeViT, depth=size["depth"], **shared),
-    predictor=part(predictors.CrossAttentionDecoder, depth=max(1, size["depth"] // 2), **shared),
+    encoder=common.network(encoders.RopeViT, depth=size["depth"], **shared),
+    predictor=common.network(predictors.CrossAttentionDecoder, depth=max(1, size["depth"] // 2), **shared),
     head=part(heads.CosinePrototypes, count=prototypes, dtype=dtype),
     clusters=part(heads.LinearPrototypes, count=prototypes, dtype=dtype),
   )
@@ -100,13 +98,13 @@ def flops(c: ml_collections.ConfigDict) -> float:
   n, d, r = common.tokens(c), c.parts.tokenizer.width, encoder.registers
   e = c.patch**2 * len(c.data.view.mean)
   v, m = inverse.counts(n, mask.ratio, mask.predicted)
-  asked = cost.attention(m, d, r + v) + cost.mlp(m, d, predictor.mlp_ratio)
+  asked = cost.attention(m, d, r + v) + cost.mlp(m, d, predictor.stack.mlp_ratio)
   student = (
     cost.dense(n, e, d)
-    + cost.stack(r + v, d, encoder.depth, encoder.mlp_ratio)
-    + predictor.depth * asked
+    + cost.stack(r + v, d, encoder.stack.depth, encoder.stack.mlp_ratio)
+    + predictor.stack.depth * asked
     + cost.dense(m, d, c.parts.head.count)
   )
-  teacher = cost.dense(n, e, d) + cost.stack(r + n, d, encoder.depth, encoder.mlp_ratio)
+  teacher = cost.dense(n, e, d) + cost.stack(r + n, d, encoder.stack.depth, encoder.stack.mlp_ratio)
   # Nothing flows back from the clustering head into the teacher: forward and its own gradient.
   return cost.TRAIN * student + teacher + 2 * cost.dense(n, d, c.parts.clusters.count)

@@ -18,13 +18,13 @@ codebook of BEiT v1 does, for no network of others comes with mim_jax; give `obj
 import ml_collections
 
 from mim_jax import encoders, losses, schedules, targets, tokenizers
+from mim_jax import layers
 from mim_jax.config import part
 from mim_jax.configs import common
 from mim_jax.layers import quantizer
 from mim_jax.methods import codebook
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import decoded
 
 # Decoder depth, codes and their width; TOKENIZER.md of the reference, the recommended model.
 BOOKS = dict(nano=dict(depth=1, codes=32, width=8), tiny=dict(depth=1, codes=64, width=8))
@@ -46,11 +46,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   patch = c.get_ref("patch")
   c.parts = parts(c, a)
   c.objective = part(
-    codebook.learn_codes,
+    codebook.learn_codes, entry="image",
     target=part(targets.pixels, patch=patch, normalize=False),
     loss=part(losses.squared_error),
   )
-  c.pictures = part(decoded.decoded, patch=patch)
   peak = common.scaled(c, 2e-3) if small else common.scaled(c, RATE, 128)
   c.optimizer = part(
     optimizers.adamw,
@@ -67,16 +66,16 @@ def parts(c, a) -> dict:
   size, book = common.SIZES[a.size], BOOKS.get(a.size, BOOK)
   patch, dtype = c.get_ref("patch"), c.train.get_ref("dtype")
   small = a.size in common.LAPTOP
-  shared = dict(dtype=dtype, kernels="xavier" if small else "scaled")
+  shared = dict(dtype=dtype, kernel_init="xavier" if small else "normal_depth_scaled")
   return dict(
     tokenizer=part(
-      tokenizers.ImagePatches, patch=patch, width=size["width"], kernels="torch", dtype=dtype
+      tokenizers.ImagePatches, patch=patch, width=size["width"], kernel_init="torch", dtype=dtype
     ),
-    encoder=part(
+    encoder=common.network(
       encoders.ViT,
       depth=size["depth"],
       heads=size["heads"],
-      positions="learned",
+      positions=part(layers.Learned),
       key_bias=False,
       **shared,
     ),
@@ -84,9 +83,9 @@ def parts(c, a) -> dict:
       quantizer.Quantizer,
       codes=book["codes"],
       width=book["width"],
-      kernels="xavier" if small else "normal",
+      kernel_init="xavier" if small else "normal",
     ),
-    decoder=part(
+    decoder=common.network(
       codebook.Decoder,
       width=size["width"],
       depth=book["depth"],
@@ -102,7 +101,7 @@ def flops(c: ml_collections.ConfigDict) -> float:
   decoder, n = c.parts.decoder, common.tokens(c)
   decoding = (
     cost.dense(n, c.parts.quantizer.width, decoder.width)
-    + cost.stack(n, decoder.width, decoder.depth, decoder.mlp_ratio)
+    + cost.stack(n, decoder.width, decoder.stack.depth, decoder.stack.mlp_ratio)
     + cost.dense(n, decoder.width, decoder.width + decoder.target_width)
   )
   encoding, choosing = coding_flops(c, n)
@@ -114,7 +113,7 @@ def coding_flops(c: ml_collections.ConfigDict, n: int) -> tuple[float, float]:
   encoder, book, d = c.parts.encoder, c.parts.quantizer, c.parts.tokenizer.width
   encoding = (
     cost.dense(n, c.parts.decoder.target_width, d)
-    + cost.stack(encoder.class_tokens + n, d, encoder.depth, encoder.mlp_ratio)
+    + cost.stack(encoder.class_tokens + n, d, encoder.stack.depth, encoder.stack.mlp_ratio)
     + cost.dense(n, d, d + book.width)
   )
   return encoding, cost.dense(n, book.width, book.codes)

@@ -1,12 +1,13 @@
 """What many configs share: arguments, sizes, data sets, evaluations. Numbers come from where the
 line says."""
 
+import dataclasses
 import math
 
 import ml_collections
 from ml_collections import config_dict
 
-from mim_jax import errors, objectives
+from mim_jax import errors, layers, objectives
 from mim_jax.config import part
 from mim_jax.data import skipping
 from mim_jax.data.image import augment, sources
@@ -90,7 +91,7 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   c.patch = config_dict.FieldReference(a.patch)  # side in pixels; all parts follow it
   c.data = data(a)
   c.teachers = ml_collections.ConfigDict()
-  c.encode = part(objectives.encode)
+  c.encode = part(objectives.encode, entry="image")
   if a.init:
     c.start_from = part(native.from_run, **native.pinned(a.init))
   c.train = ml_collections.ConfigDict(
@@ -122,6 +123,15 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   c.train.update(budget(a))
   c.evaluations = evaluations()
   return c
+
+
+def network(kind, **settings) -> ml_collections.ConfigDict:
+  """The node of an encoder or predictor whose stack's settings are among `settings`."""
+  rope = kind.__name__ in ("RopeViT", "CrossAttentionDecoder")
+  stack = layers.RopeStack if rope else layers.Stack
+  own = {f.name for f in dataclasses.fields(stack)} - {"parent", "name"}
+  inner = {k: settings.pop(k) for k in own & settings.keys()}
+  return part(kind, stack=part(stack, **inner), **settings)
 
 
 def budget(a: ml_collections.ConfigDict) -> dict:

@@ -39,7 +39,6 @@ from mim_jax.data.video import clip_views, frames
 from mim_jax.masks import sparse
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import clips
 
 # Elsewhere as in the scripts of the reference, whatever the encoder.
 DECODERS = dict(
@@ -64,14 +63,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   mask = part(masks.random_keep_few, ratio=RATIOS[a.views])
   c.objective = part(
-    objectives.predict_from_context,
+    objectives.predict_from_context, entry="image",
     mask=mask,
     target=part(targets.pixels, patch=patch, normalize=True),
     loss=part(losses.squared_error),
   )
   c.parts = dict(
     tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], dtype=dtype),
-    encoder=part(encoders.ViT, depth=size["depth"], heads=size["heads"], dtype=dtype),
+    encoder=common.network(encoders.ViT, depth=size["depth"], heads=size["heads"], dtype=dtype),
     predictor=part(
       predictors.CrossTransformer,
       **DECODERS.get(a.size, DECODER),
@@ -80,7 +79,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     ),
   )
   shown = "crop" if a.views == "crops" else "image"
-  c.pictures = part(clips.from_context, mask=mask, patch=patch, signal=shown)
   rate = common.scaled(c, 2e-3 if small else RATE)
   c.optimizer = part(
     optimizers.adamw,
@@ -136,9 +134,9 @@ def flops(c: ml_collections.ConfigDict) -> float:
   block = 2 * cost.attention(k + n, w) + cost.mlp(k + n, w, predictor.hidden / w)
   forward = (
     cost.dense(2 * n, e, d)
-    + sum(cost.stack(k + x, d, encoder.depth, encoder.mlp_ratio) for x in (n, v))
+    + sum(cost.stack(k + x, d, encoder.stack.depth, encoder.stack.mlp_ratio) for x in (n, v))
     + cost.dense(2 * k + n + v, d, w)
-    + predictor.depth * block
+    + predictor.stack.depth * block
     + cost.dense(n - v, w, e)
   )
   return cost.TRAIN * forward

@@ -29,7 +29,6 @@ from mim_jax.masks import uniform
 from mim_jax.methods import hpm
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import scores
 
 DECODERS = dict(nano=dict(width=16, depth=1, heads=2), tiny=dict(width=64, depth=2, heads=4))
 # PRETRAIN.md of the reference; the rate is for 256 images. The slow copy's momentum rises over the
@@ -49,7 +48,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   mask = part(masks.easy_to_hard, ratio=0.75, start=0.0, end=0.5)
   pixels = dict(patch=patch, normalize=bool(a.normalize))
   c.objective = part(
-    hpm.mine_hard_patches,
+    hpm.mine_hard_patches, entry="image",
     mask=mask,
     target=part(targets.pixels, **pixels),
     loss=part(losses.squared_error),
@@ -60,15 +59,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.teachers.ema = part(teachers.Ema, momentum=part(schedules.linear, until=until, **momentum))
   c.parts = dict(
     tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], dtype=dtype),
-    encoder=part(encoders.ViT, depth=size["depth"], heads=size["heads"], dtype=dtype),
-    predictor=part(
+    encoder=common.network(encoders.ViT, depth=size["depth"], heads=size["heads"], dtype=dtype),
+    predictor=common.network(
       hpm.LossPredictingDecoder,
       **DECODERS.get(a.size, dict(width=512, depth=8, heads=16)),
       target_width=patch**2 * a.channels,
       dtype=dtype,
     ),
   )
-  c.pictures = part(scores.hard_patches, mask=mask, **pixels)
   rate = 2e-3 if small else RATE
   c.optimizer = part(
     optimizers.adamw,
@@ -89,8 +87,8 @@ def flops(c: ml_collections.ConfigDict) -> float:
   n, d, e, w = common.tokens(c), c.parts.tokenizer.width, predictor.target_width, predictor.width
   v, k = uniform.visible_count(n, c.objective.mask.ratio), encoder.class_tokens
   embed = cost.dense(n, e, d)
-  decoder = cost.stack(k + n, w, predictor.depth, predictor.mlp_ratio)
-  student = embed + cost.stack(k + v, d, encoder.depth, encoder.mlp_ratio)
+  decoder = cost.stack(k + n, w, predictor.stack.depth, predictor.stack.mlp_ratio)
+  student = embed + cost.stack(k + v, d, encoder.stack.depth, encoder.stack.mlp_ratio)
   student += 2 * (cost.dense(k + v, d, w) + decoder) + cost.dense(n - v, w, e)
-  whole = embed + cost.stack(k + n, d, encoder.depth, encoder.mlp_ratio)
+  whole = embed + cost.stack(k + n, d, encoder.stack.depth, encoder.stack.mlp_ratio)
   return cost.TRAIN * student + whole + cost.dense(k + n, d, w) + decoder

@@ -28,13 +28,13 @@ from mim_jax import (
   teachers,
   tokenizers,
 )
+from mim_jax import layers
 from mim_jax.config import part
 from mim_jax.configs import common
 from mim_jax.data.image import many_views
 from mim_jax.methods import ibot
 from mim_jax.ops import cost
 from mim_jax.optim import delayed
-from mim_jax.pictures import latent_maps
 
 # README of the reference; rates are for 256 images, the last one absolute. Rising and frozen are
 # epochs: of the teacher's temperature, and of the head's last map.
@@ -80,7 +80,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.teachers.ema = part(
     teachers.Ema, momentum=part(schedules.cosine, peak=recipe["momentum"], end=1.0)
   )
-  c.pictures = part(latent_maps.features)
   for name in ("knn", "linear", "linear_10"):
     c.evaluations[name].pool = "class"
   rate = common.scaled(c, recipe["rate"])
@@ -124,26 +123,23 @@ def parts(c, a, recipe: dict) -> dict:
       patch=c.get_ref("patch"),
       width=size["width"],
       dtype=dtype,
-      kernels="torch",
+      kernel_init="torch",
     ),
-    encoder=part(
+    encoder=common.network(
       encoders.ViT,
       depth=size["depth"],
       heads=size["heads"],
-      hidden="token",
-      positions="learned",
-      table=grid,
-      stretch=0.1,
-      blank=True,
+      masking=part(layers.Replace, init="zeros"),
+      positions=part(layers.Learned, grid=grid, grid_offset=0.1),
       drop_path=recipe["drop_path"],
-      kernels=kernels,
+      kernel_init=kernels,
       dtype=dtype,
     ),
     head=part(
       heads.ProjectionHead,
       **HEADS.get(a.size, dict(count=8192)),
       gains=recipe["gains"],
-      kernels=kernels,
+      kernel_init=kernels,
       dtype=dtype,
     ),
     class_targets=part(TARGETS[a.targets]),
@@ -160,7 +156,7 @@ def flops(c: ml_collections.ConfigDict) -> float:
   m = int(c.objective.mask.ratio[1] * n)
 
   def look(tokens):
-    return cost.dense(tokens, e, d) + cost.stack(k + tokens, d, encoder.depth, encoder.mlp_ratio)
+    return cost.dense(tokens, e, d) + cost.stack(k + tokens, d, encoder.stack.depth, encoder.stack.mlp_ratio)
 
   def narrow(tokens):
     width = head.hidden

@@ -35,7 +35,6 @@ from mim_jax.configs import common
 from mim_jax.masks import rectangles
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import latent_maps
 
 # Elsewhere 384 wide, with as many heads as the encoder: appendix A.1; depth of table 12 there.
 PREDICTORS = dict(
@@ -63,12 +62,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   mask = part(masks.multi_block, scale=scale, most=0.625)
   target = part(targets.latents, normalize=True)
   c.objective = part(
-    objectives.predict_masked, mask=mask, target=target, loss=part(losses.smooth_l1)
+    objectives.predict_masked, entry="image", mask=mask, target=target, loss=part(losses.smooth_l1)
   )
   c.parts = parts(c, a.size)
   momentum = dict(start=0.99, end=1.0) if small else dict(start=0.996, end=1.0)
   c.teachers.ema = part(teachers.Ema, momentum=part(schedules.linear, **momentum))
-  c.pictures = part(latent_maps.predictions, mask=mask, target=target)
   rates = {k: common.scaled(c, rate) for k, rate in (LAPTOP_RATES if small else RATES).items()}
   warmup = min(WARMUP / a.epochs, 0.15)
   c.optimizer = part(
@@ -85,15 +83,15 @@ def parts(c, size: str) -> dict:
   Narrow networks would start too small by that, and learn late.
   """
   shape, dtype = common.SIZES[size], c.train.get_ref("dtype")
-  shared = dict(dtype=dtype, kernels="xavier" if size in common.LAPTOP else "normal")
+  shared = dict(dtype=dtype, kernel_init="xavier" if size in common.LAPTOP else "normal")
   return dict(
     tokenizer=part(
       tokenizers.ImagePatches, patch=c.get_ref("patch"), width=shape["width"], **shared
     ),
-    encoder=part(
+    encoder=common.network(
       encoders.ViT, depth=shape["depth"], heads=shape["heads"], class_tokens=0, **shared
     ),
-    predictor=part(
+    predictor=common.network(
       predictors.Transformer,
       **PREDICTORS.get(size, dict(width=384, depth=DEPTH.get(size, 12))),
       heads=shape["heads"],
@@ -110,8 +108,8 @@ def flops(c: ml_collections.ConfigDict) -> float:
   e = c.patch**2 * len(c.data.view.mean)
   grid = tuple(side // c.patch for side in c.data.augment.size)
   v, m = rectangles.counts(grid, mask.scale, mask.aspect, mask.most)
-  embed, depth = cost.dense(n, e, d), encoder.depth
-  asked = cost.stack(v + m, w, predictor.depth, predictor.mlp_ratio) + cost.dense(m, w, d)
-  student = embed + cost.stack(v, d, depth, encoder.mlp_ratio) + cost.dense(v, d, w)
-  teacher = embed + cost.stack(n, d, depth, encoder.mlp_ratio)
+  embed, depth = cost.dense(n, e, d), encoder.stack.depth
+  asked = cost.stack(v + m, w, predictor.stack.depth, predictor.stack.mlp_ratio) + cost.dense(m, w, d)
+  student = embed + cost.stack(v, d, depth, encoder.stack.mlp_ratio) + cost.dense(v, d, w)
+  teacher = embed + cost.stack(n, d, depth, encoder.stack.mlp_ratio)
   return cost.TRAIN * (student + mask.blocks * asked) + teacher

@@ -29,7 +29,6 @@ from mim_jax.masks import uniform
 from mim_jax.methods import localmim
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import latent_maps
 
 # Cells a patch side, for each tapped layer from the lowest; the decoders, ViT/README.md.
 SCALES = (4.0, 2.0, 1.0, 0.5)
@@ -63,7 +62,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   wanted, widths = supervision(a, patch, taps["scales"], recipe)
   c.objective = part(
-    localmim.predict_multiscale,
+    localmim.predict_multiscale, entry="image",
     mask=part(masks.random, ratio=0.75),
     layers=taps["layers"],
     targets=wanted,
@@ -71,8 +70,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   )
   c.parts = dict(
     tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], dtype=dtype),
-    encoder=part(encoders.ViT, depth=depth, heads=size["heads"], dtype=dtype),
-    predictor=part(
+    encoder=common.network(encoders.ViT, depth=depth, heads=size["heads"], dtype=dtype),
+    predictor=common.network(
       localmim.MultiScale,
       **taps["decoder"],
       scales=taps["scales"],
@@ -80,7 +79,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       dtype=dtype,
     ),
   )
-  c.pictures = part(latent_maps.features)
   rate = 2e-3 if small else recipe["rate"]
   peak = common.scaled(c, rate)
   warmup = min(WARMUP / a.epochs, 0.1)
@@ -116,9 +114,9 @@ def flops(c: ml_collections.ConfigDict) -> float:
   n, d, w = common.tokens(c), c.parts.tokenizer.width, predictor.width
   v, k = uniform.visible_count(n, c.objective.mask.ratio), encoder.class_tokens
   forward = cost.dense(n, c.patch**2 * len(c.data.view.mean), d)
-  forward += cost.stack(k + v, d, encoder.depth, encoder.mlp_ratio)
+  forward += cost.stack(k + v, d, encoder.stack.depth, encoder.stack.mlp_ratio)
   for scale, e in zip(predictor.scales, predictor.target_widths, strict=True):
-    forward += cost.dense(k + v, d, w) + cost.stack(k + n, w, predictor.depth)
+    forward += cost.dense(k + v, d, w) + cost.stack(k + n, w, predictor.stack.depth)
     forward += cost.dense(n, w, 2 * w) if scale >= 2 else 0  # 2 x 2 taps of half the width
     forward += cost.dense(4 * n, w // 2, w) if scale >= 4 else 0
     forward += cost.dense(n * scale**2, w // max(1, scale), e)

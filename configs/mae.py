@@ -17,7 +17,6 @@ from mim_jax.configs import common
 from mim_jax.masks import uniform
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import grid
 
 # Elsewhere 512 wide, 8 deep, 16 heads: the paper's default, table 1.
 DECODERS = dict(nano=dict(width=16, depth=1, heads=2), tiny=dict(width=64, depth=2, heads=4))
@@ -37,22 +36,21 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   mask = part(masks.random, ratio=0.75)
   c.objective = part(
-    objectives.predict_masked,
+    objectives.predict_masked, entry="image",
     mask=mask,
     target=part(targets.pixels, patch=patch, normalize=normalize),
     loss=part(losses.squared_error),
   )
   c.parts = dict(
     tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], dtype=dtype),
-    encoder=part(encoders.ViT, depth=size["depth"], heads=size["heads"], dtype=dtype),
-    predictor=part(
+    encoder=common.network(encoders.ViT, depth=size["depth"], heads=size["heads"], dtype=dtype),
+    predictor=common.network(
       predictors.Transformer,
       **DECODERS.get(a.size, dict(width=512, depth=8, heads=16)),
       target_width=patch**2 * a.channels,
       dtype=dtype,
     ),
   )
-  c.pictures = part(grid.pixels, mask=mask, patch=patch, normalize=normalize)
   c.optimizer = part(
     optimizers.adamw,
     learning_rate=part(
@@ -71,9 +69,9 @@ def flops(c: ml_collections.ConfigDict) -> float:
   v, k = uniform.visible_count(n, c.objective.mask.ratio), encoder.class_tokens
   forward = (
     cost.dense(n, e, d)
-    + cost.stack(k + v, d, encoder.depth, encoder.mlp_ratio)
+    + cost.stack(k + v, d, encoder.stack.depth, encoder.stack.mlp_ratio)
     + cost.dense(k + v, d, predictor.width)
-    + cost.stack(k + n, predictor.width, predictor.depth, predictor.mlp_ratio)
+    + cost.stack(k + n, predictor.width, predictor.stack.depth, predictor.stack.mlp_ratio)
     + cost.dense(n - v, predictor.width, e)
   )
   return cost.TRAIN * forward

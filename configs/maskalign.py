@@ -34,7 +34,6 @@ from mim_jax.masks import uniform
 from mim_jax.methods import maskalign
 from mim_jax.ops import cost, resize
 from mim_jax.optim import optimizers
-from mim_jax.pictures import scores
 from mim_jax.weights import native
 
 # README of the reference; the rate is for 256 images. The teacher's last layers count.
@@ -56,8 +55,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.teachers.frozen.dtype = dtype
   c.parts = student(c, a.size)
   network = teacher_of(c)
-  start = "own" if network.parts.encoder.depth == depth else "mean"
-  last = tuple(range(-min(LAST, network.parts.encoder.depth), 0))
+  start = "own" if network.parts.encoder.stack.depth == depth else "mean"
+  last = tuple(range(-min(LAST, network.parts.encoder.stack.depth), 0))
   c.parts.predictor = part(
     maskalign.DynamicAlignment,
     width=network.parts.tokenizer.width,
@@ -69,13 +68,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   mask = part(masks.attention_sampled, ratio=0.7)
   target = part(maskalign.attended_layers, layers=last, view=view(c, network))
   c.objective = part(
-    maskalign.distill_visible,
+    maskalign.distill_visible, entry="image",
     mask=mask,
     target=target,
     loss=part(losses.smooth_l1, scale=2.0),
     layers=tuple(range(1, depth + 1)),
   )
-  c.pictures = part(scores.attention, mask=mask, target=target, patch=c.get_ref("patch"))
   c.optimizer = part(
     optimizers.adamw,
     learning_rate=part(
@@ -99,12 +97,13 @@ def student(c, size: str) -> dict:
       tokenizers.ImagePatches, patch=c.get_ref("patch"), width=shape["width"], dtype=dtype
     ),
     # The last norm is not trained: a plain one stands before probes, as after the reference's.
-    encoder=part(
+    encoder=common.network(
       encoders.ViT,
       depth=shape["depth"],
       heads=shape["heads"],
       drop_path=DROP_PATH.get(size, 0.1),
       norm="plain",
+      record=("unnormed",),
       dtype=dtype,
     ),
   )
@@ -148,8 +147,8 @@ def flops(c: ml_collections.ConfigDict) -> float:
   )
   v, k = uniform.visible_count(n, c.objective.mask.ratio), encoder.class_tokens
   student = cost.dense(n, c.patch**2 * channels, d)
-  student += cost.stack(k + v, d, encoder.depth, encoder.mlp_ratio)
-  student += len(aligner.rows) * (cost.dense(k + v, d, e) + cost.dense(k + v, encoder.depth, d))
+  student += cost.stack(k + v, d, encoder.stack.depth, encoder.stack.mlp_ratio)
+  student += len(aligner.rows) * (cost.dense(k + v, d, e) + cost.dense(k + v, encoder.stack.depth, d))
   whole = cost.dense(n, network.parts.tokenizer.patch**2 * channels, e)
-  whole += cost.stack(k + n, e, network.parts.encoder.depth)
+  whole += cost.stack(k + n, e, network.parts.encoder.stack.depth)
   return cost.TRAIN * student + whole

@@ -33,7 +33,6 @@ from mim_jax.data.pool import paired_folders, pseudo
 from mim_jax.methods import multimae
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import maps as shown
 
 SIGNALS = ("image", "depth", "semantic")
 # Elsewhere 256 wide, 2 blocks of self-attention, 8 heads.
@@ -55,10 +54,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   rate = 2e-3 if a.size in common.LAPTOP else RATE
   mask = part(masks.dirichlet, visible=int(len(SIGNALS) * common.tokens(c) * VISIBLE))
   tasks = the_tasks(c.get_ref("patch"), coarser)
-  c.objective = part(multimae.predict_modalities, signals=SIGNALS, mask=mask, tasks=tasks)
+  c.objective = part(multimae.predict_modalities, modalities=SIGNALS, mask=mask, tasks=tasks)
   c.parts = parts(c, a, coarser)
-  c.encode = part(multimae.encode_modalities, signals=("image",))
-  c.pictures = part(shown.pictures, signals=SIGNALS, mask=mask)
+  c.encode = part(multimae.encode_modalities, modalities=("image",))
   c.optimizer = part(
     optimizers.adamw,
     learning_rate=part(
@@ -77,22 +75,22 @@ def the_tasks(patch, coarser: int) -> dict:
   """What is predicted of which signal; pixels twice, by two predictors."""
   return dict(
     image=dict(
-      signal="image",
+      entry="image",
       target=part(targets.pixels, patch=patch, normalize=False),
       loss=part(losses.squared_error),
     ),
     image_normalized=dict(
-      signal="image",
+      entry="image",
       target=part(targets.pixels, patch=patch, normalize=True),
       loss=part(losses.squared_error),
     ),
     depth=dict(
-      signal="depth",
-      target=part(targets.pixels, patch=patch, normalize=False, signal="depth"),
+      entry="depth",
+      target=part(targets.pixels, patch=patch, normalize=False, entry="depth"),
       loss=part(losses.absolute_error),
     ),
     semantic=dict(
-      signal="semantic",
+      entry="semantic",
       target=part(targets.class_ids, patch=patch // coarser),
       loss=part(losses.pixel_cross_entropy),
     ),
@@ -119,16 +117,16 @@ def parts(c, a, coarser: int) -> dict:
         class_width=16 if a.size in common.LAPTOP else CLASS_WIDTH,
       ),
     ),
-    encoder=part(
+    encoder=common.network(
       encoders.ViT,
       depth=size["depth"],
       heads=size["heads"],
       norm="none",
-      kernels="each",
+      kernel_init="xavier_per_projection",
       dtype=dtype,
     ),
     predictors={
-      name: part(
+      name: common.network(
         multimae.MultimodalDecoder,
         **decoder,
         target_width=width,
@@ -170,14 +168,14 @@ def flops(c: ml_collections.ConfigDict) -> float:
   n, d, v = common.tokens(c), tokenizer.image.width, c.objective.mask.visible
   k, classes = encoder.class_tokens, tokenizer.semantic
   width = c.patch**2 * (channels + 1) + classes.patch**2 * classes.class_width
-  forward = cost.dense(n, width, d) + cost.stack(v + k, d, encoder.depth, encoder.mlp_ratio)
+  forward = cost.dense(n, width, d) + cost.stack(v + k, d, encoder.stack.depth, encoder.stack.mlp_ratio)
   for predictor in c.parts.predictors.values():
     w = predictor.width
     forward += (
       cost.dense(v + k, d, w)
       + cost.attention(n, w, v + k)
-      + cost.mlp(n, w, predictor.mlp_ratio)
-      + cost.stack(n, w, predictor.depth, predictor.mlp_ratio)
+      + cost.mlp(n, w, predictor.stack.mlp_ratio)
+      + cost.stack(n, w, predictor.stack.depth, predictor.stack.mlp_ratio)
       + cost.dense(n, w, predictor.target_width)
     )
   return cost.TRAIN * forward

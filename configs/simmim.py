@@ -25,13 +25,13 @@ from mim_jax import (
   targets,
   tokenizers,
 )
+from mim_jax import layers
 from mim_jax.config import part
 from mim_jax.configs import common
 from mim_jax.layers import shifted_windows
 from mim_jax.masks import units
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import grid
 
 # Widths of the first stage, and stages (arXiv 2103.14030, section 3.3); nano and tiny are ours.
 SWINS = dict(
@@ -61,12 +61,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.parts, decay = (swin_parts if a.encoder == "swin" else vit_parts)(c, a)
   mask = part(masks.random_blocks, ratio=0.6, unit=unit(c, a))
   c.objective = part(
-    objectives.predict_masked,
+    objectives.predict_masked, entry="image",
     mask=mask,
     target=part(targets.pixels, patch=patch, normalize=False),
     loss=part(losses.absolute_error),
   )
-  c.pictures = part(grid.pixels, mask=mask, patch=patch, normalize=False)
   c.optimizer = part(
     optimizers.adamw,
     learning_rate=learning_rate(c, a),
@@ -105,25 +104,25 @@ def vit_parts(c, a) -> tuple[dict, tuple]:
   size, small = common.SIZES[a.size], a.size in common.LAPTOP
   patch, dtype = c.get_ref("patch"), c.train.get_ref("dtype")
   # A narrow network would start too small by the published rules, and learn late.
-  shared = dict(dtype=dtype, kernels="xavier" if small else "cut")
+  shared = dict(dtype=dtype, kernel_init="xavier" if small else "trunc_normal")
   parts = dict(
     tokenizer=part(tokenizers.ImagePatches, patch=patch, width=size["width"], **shared),
-    encoder=part(
+    encoder=common.network(
       encoders.ViT,
       depth=size["depth"],
       heads=size["heads"],
-      hidden="token",
+      masking=part(layers.Replace),
       layer_scale=None if small else 0.1,
       drop_path=0.0 if small else 0.1,
-      positions="none",
-      relative=True,
+      positions=part(layers.NoPositions),
+      relative=part(layers.RelativeTable),
       key_bias=False,
       **shared,
     ),
     predictor=part(
       predictors.Linear,
       target_width=patch**2 * a.channels,
-      kernels="xavier" if small else "torch",
+      kernel_init="xavier" if small else "torch",
       dtype=dtype,
     ),
   )
@@ -138,7 +137,7 @@ def swin_parts(c, a) -> tuple[dict, tuple]:
   width, cell = size.pop("width"), 2 ** (len(size["depths"]) - 1)
   head = dict(target_width=patch**2 * a.channels, cell=cell)
   parts = dict(
-    tokenizer=part(tokenizers.ImagePatches, patch=patch, width=width, kernels="torch", dtype=dtype),
+    tokenizer=part(tokenizers.ImagePatches, patch=patch, width=width, kernel_init="torch", dtype=dtype),
     encoder=part(encoders.Swin, **size, dtype=dtype),
     predictor=part(predictors.Linear, **head, dtype=dtype),
   )
@@ -167,7 +166,7 @@ def flops(c: ml_collections.ConfigDict) -> float:
   if "depths" in encoder:
     return cost.TRAIN * (embed + swin_forward(c) + swin_head(c))
   k, m = encoder.class_tokens, round(n * hidden_share(c))
-  stack = cost.stack(k + n, d, encoder.depth, encoder.mlp_ratio)
+  stack = cost.stack(k + n, d, encoder.stack.depth, encoder.stack.mlp_ratio)
   return cost.TRAIN * (embed + stack + cost.dense(m, d, e))
 
 
@@ -190,7 +189,7 @@ def swin_forward(c) -> float:
     window, _ = shifted_windows.layout((h, w), encoder.window, False)
     t, (rows, columns) = window[0] * window[1], shifted_windows.padded((h, w), window)
     windows = rows * columns // t
-    total += depth * (windows * cost.attention(t, d) + cost.mlp(h * w, d, encoder.mlp_ratio))
+    total += depth * (windows * cost.attention(t, d) + cost.mlp(h * w, d, encoder.stack.mlp_ratio))
   return total
 
 

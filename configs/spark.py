@@ -28,7 +28,6 @@ from mim_jax.config import part
 from mim_jax.configs import common
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import grid
 
 # ConvNeXt (arXiv 2201.03545, section 2.7) and ResNet (1512.03385, table 1) with SparK's drop path.
 # "" is the ConvNeXt of `size`; nano and tiny are ours.
@@ -61,7 +60,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   mask = part(masks.random, ratio=0.6, rounding="nearest")
   c.objective = part(
-    objectives.predict_masked,
+    objectives.predict_masked, entry="image",
     mask=mask,
     target=part(targets.pixels, patch=patch, normalize=True),
     loss=part(losses.squared_error),
@@ -78,7 +77,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       dtype=dtype,
     ),
   )
-  c.pictures = part(grid.pixels, mask=mask, patch=patch, normalize=True)
   c.optimizer = part(
     optimizers.lamb,
     learning_rate=part(

@@ -25,7 +25,6 @@ from mim_jax.data.video import clip_views, frames
 from mim_jax.masks import tubes
 from mim_jax.ops import cost
 from mim_jax.optim import optimizers
-from mim_jax.pictures import clips
 
 # Section 4 and scripts/ of the reference: half as wide as the encoder, at first 4 deep.
 DECODERS = dict(
@@ -54,13 +53,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   # Most cubes of the embedded clips are blank: plain values teach more, as in configs/mae.py.
   std, normalize = c.data.augment.std, a.dataset != "digits"
   c.objective = part(
-    objectives.predict_masked,
+    objectives.predict_masked, entry="image",
     mask=mask,
     target=part(targets.cubes, std=std, normalize=normalize, **cubes),
     loss=part(losses.squared_error),
   )
   c.parts = parts(c, a, cubes)
-  c.pictures = part(clips.cubes, mask=mask, std=std, normalize=normalize, **cubes)
   rates = dict(peak=2e-3, end=0.0) if small else dict(peak=RATE, end=END)
   rates = {name: common.scaled(c, rate) for name, rate in rates.items()}
   c.optimizer = part(
@@ -80,7 +78,7 @@ def parts(c, a, cubes: dict) -> dict:
   flat = a.size not in common.LAPTOP
   return dict(
     tokenizer=part(tokenizers.VideoCubes, width=size["width"], flat=flat, dtype=dtype, **cubes),
-    encoder=part(
+    encoder=common.network(
       encoders.ViT,
       depth=size["depth"],
       heads=size["heads"],
@@ -88,11 +86,11 @@ def parts(c, a, cubes: dict) -> dict:
       key_bias=False,
       dtype=dtype,
     ),
-    predictor=part(
+    predictor=common.network(
       predictors.Transformer,
       **DECODERS[a.size],
       target_width=a.tubelet * c.get_ref("patch") ** 2 * a.channels,
-      plain=True,
+      bias=False,
       dtype=dtype,
     ),
   )
@@ -131,9 +129,9 @@ def flops(c: ml_collections.ConfigDict) -> float:
   d, w, e = tokenizer.width, predictor.width, predictor.target_width
   forward = (
     cost.dense(n, e, d)
-    + cost.stack(n - m, d, encoder.depth, encoder.mlp_ratio)
+    + cost.stack(n - m, d, encoder.stack.depth, encoder.stack.mlp_ratio)
     + cost.dense(n - m, d, w)
-    + cost.stack(n, w, predictor.depth, predictor.mlp_ratio)
+    + cost.stack(n, w, predictor.stack.depth, predictor.stack.mlp_ratio)
     + cost.dense(m, w, e)
   )
   return cost.TRAIN * forward

@@ -7,7 +7,7 @@ import pytest
 
 from mim_jax import core, encoders
 from mim_jax.errors import InputError
-from mim_jax.layers import transformer
+from mim_jax.layers.mlp import Mlp
 from mim_jax.ops import positions, resize
 
 
@@ -57,16 +57,16 @@ def test_a_table_for_each_block_is_the_same_scanned_or_not():
 
 def test_words_that_do_not_exist_are_named():
   with pytest.raises(InputError, match="activation: 'gelus' is unknown; did you mean 'gelu'"):
-    transformer.Mlp(activation="gelus").init(jax.random.key(0), jnp.ones((1, 8)))
+    Mlp(activation="gelus").init(jax.random.key(0), jnp.ones((1, 8)))
   with pytest.raises(InputError, match="encoder.relative: 'eech' is unknown; did you mean 'each'"):
     encoders.ViT(depth=1, heads=2, relative="eech").init(jax.random.key(0), tokens())
 
 
-@pytest.mark.parametrize("stretch", [0.0, 0.1])
-def test_a_constant_stays_one_when_resized(stretch):
+@pytest.mark.parametrize("grid_offset", [0.0, 0.1])
+def test_a_constant_stays_one_when_resized(grid_offset):
   image = jnp.full((1, 5, 7, 2), 3.0)
   for antialias in (False, True):
-    found = resize.bicubic(image, (3, 11), antialias=antialias, stretch=stretch)
+    found = resize.bicubic(image, (3, 11), antialias=antialias, grid_offset=grid_offset)
     np.testing.assert_allclose(found, 3.0, rtol=1e-5)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from mim_jax import core, encoders, masks
 from mim_jax.errors import InputError
-from mim_jax.layers import init, transformer
+from mim_jax.layers import init
+from mim_jax.layers.self_attention import Attention
 from mim_jax.ops import positions
 
 
@@ -18,7 +19,7 @@ def tokens_of(seed=0, b=2, grid=(4, 4), d=24):
 
 
 def vit(**settings):
-  beit = dict(positions="none", relative=True, key_bias=False, hidden="token", kernels="cut")
+  beit = dict(positions="none", relative=True, key_bias=False, hidden="token", kernel_init="trunc_normal")
   return encoders.ViT(**(dict(depth=2, heads=4) | beit | settings))
 
 
@@ -37,7 +38,7 @@ def test_without_positions_a_permutation_permutes_and_the_table_ends_that():
   tokens = tokens_of()
   order = np.random.default_rng(0).permutation(16)
   moved = core.Tokens(tokens.values[:, order], tokens.positions, grid=tokens.grid)
-  model, params = vit(kernels="xavier"), drawn(vit(kernels="xavier"))
+  model, params = vit(kernel_init="xavier"), drawn(vit(kernel_init="xavier"))
   run = jax.jit(model.apply)
   assert params["params"]["relative_table"].shape == (7 * 7 + 3, 4)
   np.testing.assert_array_equal(params["params"]["relative_table"], 0)
@@ -49,7 +50,7 @@ def test_without_positions_a_permutation_permutes_and_the_table_ends_that():
 
 def test_the_table_is_added_to_the_logits_of_every_block():
   """Against attention written down: softmax(q k / sqrt(e) + bias), bias read off the table."""
-  attend = transformer.Attention(2, key_bias=False)
+  attend = Attention(2, key_bias=False)
   x, bias = jax.random.normal(jax.random.key(0), (1, 5, 8)), jnp.arange(50.0).reshape(2, 5, 5) / 9
   params = attend.init(jax.random.key(1), x, None, bias)["params"]
   params = jax.tree.map(lambda p: p + 0.1 if p.ndim == 1 else p, params)
@@ -97,7 +98,7 @@ def test_kernels_start_as_published_and_shrink_with_depth(scan):
 
 
 def test_learned_positions_tell_places_apart_and_are_given_to_class_tokens():
-  model = vit(positions="learned", relative=False, hidden="drop", kernels="normal")
+  model = vit(positions="learned", relative=False, hidden="drop", kernel_init="normal")
   tokens = tokens_of()
   mask = masks.random(jax.random.key(0), tokens, ratio=0.5)
   params = drawn(model, tokens, mask)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mim_jax import core, encoders, masks
 from mim_jax.errors import InputError
-from mim_jax.layers import transformer
+from mim_jax.layers import basic
 from mim_jax.ops import positions
 
 
@@ -165,7 +165,7 @@ def test_initial_distributions_are_the_published_ones():
     np.testing.assert_allclose(np.std(kernel), bound / np.sqrt(3), rtol=0.02)
   np.testing.assert_array_equal(block["attention"]["qkv"]["bias"], 0)
   np.testing.assert_allclose(np.std(params["class_token"]), 0.02, rtol=0.2)
-  assert transformer.norm("float32").epsilon == 1e-6
+  assert basic.norm("float32").epsilon == 1e-6
 
 
 @pytest.mark.parametrize("scan", [False, True])
@@ -181,7 +181,7 @@ def test_attention_of_the_class_token_is_a_softmax_over_what_is_there(scan):
   last = jax.tree.map(lambda x: x[-1], stack["blocks"]) if scan else stack["block_02"]
   before = model.apply(params, tokens, mask, layers=(2,))[0]
   x = np.concatenate([before.prefix, before.values], 1)
-  x = transformer.norm("float32").apply({"params": last["norm1"]}, x)
+  x = basic.norm("float32").apply({"params": last["norm1"]}, x)
   qkv = np.asarray(x @ last["attention"]["qkv"]["kernel"]).reshape(2, 9, 3, 4, 6)
   logits = np.einsum("bhe,bnhe->bhn", qkv[:, 0, 0], qkv[:, :, 1]) / np.sqrt(6)
   np.testing.assert_allclose(weights[:, :, 0], jax.nn.softmax(logits), atol=1e-5)
@@ -192,7 +192,7 @@ def test_a_raw_last_layer_is_what_the_last_norm_gets():
   model = vit()
   params = model.init(jax.random.key(1), tokens)
   (raw,) = model.apply(params, tokens, layers=(-1,), raw=True)
-  normed = transformer.norm("float32").apply({"params": params["params"]["norm"]}, raw.values)
+  normed = basic.norm("float32").apply({"params": params["params"]["norm"]}, raw.values)
   np.testing.assert_allclose(normed, model.apply(params, tokens).values, atol=1e-6)
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mim_jax import core
-from mim_jax.layers import cross, init, transformer
+from mim_jax.layers import cross, init
+from mim_jax.layers.self_attention import Attention
 from mim_jax.methods import multimae
 from mim_jax.methods import multimae as signals
 from mim_jax.ops import gather, positions
@@ -111,11 +112,11 @@ def test_queries_keys_and_values_start_each_on_their_own():
   d = 24
   bound = (6 / (2 * d)) ** 0.5
   x = jnp.zeros((1, 2, d))
-  for kernels, wanted in (("each", bound), ("xavier", bound / 2**0.5)):
-    attention = transformer.Attention(heads=2, kernels=kernels).init(jax.random.key(0), x)
+  for kernels, wanted in (("xavier_per_projection", bound), ("xavier", bound / 2**0.5)):
+    attention = Attention(heads=2, kernels=kernels).init(jax.random.key(0), x)
     asking = cross.CrossAttention(heads=2, kernels=kernels).init(jax.random.key(0), x, x)["params"]
     drawn = [attention["params"]["qkv"], asking["query"], asking["key_value"]]
     for kernel in (np.abs(p["kernel"]) for p in drawn):
       assert 0.97 * wanted < kernel.max() <= wanted * 1.0001
-  plain = init.kernel("each")(jax.random.key(0), (d, 4 * d))
+  plain = init.kernel("xavier_per_projection")(jax.random.key(0), (d, 4 * d))
   assert np.abs(plain).max() <= (6 / (5 * d)) ** 0.5
