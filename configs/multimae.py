@@ -129,6 +129,7 @@ def parts(c, a, coarser: int) -> dict:
       name: common.network(
         multimae.MultimodalDecoder,
         **decoder,
+        kernel_init="xavier_per_projection",
         target_width=width,
         dtype="float32" if name == "semantic" else dtype,  # as in the reference
       )
