@@ -52,10 +52,25 @@ def _started(settings: dict) -> dict:
   return renamed(kernels="kernel_init")(settings | words)
 
 
-_OF_STACKS = (
-  "depth heads mlp_ratio qkv_bias key_bias layer_scale drop_path activation epsilon kernel_init "
-  "attention scan unroll remat dtype layout freq_range"
-).split()
+_OF_STACKS = [
+  "depth",
+  "heads",
+  "mlp_ratio",
+  "qkv_bias",
+  "key_bias",
+  "layer_scale",
+  "drop_path",
+  "activation",
+  "epsilon",
+  "kernel_init",
+  "attention",
+  "scan",
+  "unroll",
+  "remat",
+  "dtype",
+  "layout",
+  "freq_range",
+]
 
 
 def _stacked(stack: str, **fixed) -> Callable[[dict], dict]:

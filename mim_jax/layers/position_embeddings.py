@@ -72,7 +72,7 @@ class Learned:
   def code(self, draw: Callable, where: Array, grid: tuple[int, ...], width: int) -> Array:
     """See Positions."""
     n = where.shape[1] if self.grid is None else math.prod(self.grid)
-    table = draw("positions_table", (1, n, width))
+    table = jnp.asarray(draw("positions_table", (1, n, width)))
     if self.grid in (None, grid):
       return table
     square = table.reshape(1, *self.grid, width)
@@ -82,7 +82,7 @@ class Learned:
 
   def prefix(self, draw: Callable, count: int, width: int) -> Array:
     """See Positions."""
-    return draw("class_positions", (1, count, width))
+    return jnp.asarray(draw("class_positions", (1, count, width)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Attention(nn.Module):
   With `queries` it also returns whom the first `queries` tokens attend to, [b heads queries n].
   `valid` says which keys are real, for all queries [b n] or for each [b n n]. `bias` [heads n n] is
   added to the scaled logits, as relative positions are. Without `key_bias` only queries and values
-  have one, each its own (BEiT). `kernel_init` is a word of `init`; `block` the number of this block.
+  have one, each its own (BEiT). `kernel_init` is a word of layers.init; `block` numbers this block.
   """
 
   heads: int

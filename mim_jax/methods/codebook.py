@@ -47,8 +47,8 @@ def learn_codes(
 class Decoder(nn.Module):
   """Predicts every token from its code, Tokens [b n c] -> [b n e]: widen, positions, blocks, MLP.
 
-  BEiT v2, section 2.2, without a class token; the MLP is linear, tanh, linear. `stack`: layers.Stack;
-  kernels start as its do.
+  BEiT v2, section 2.2, without a class token; the MLP is linear, tanh, linear. `stack` is a
+  layers.Stack; all kernels start as its own do.
   """
 
   width: int

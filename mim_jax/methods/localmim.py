@@ -60,8 +60,8 @@ class MultiScale(nn.Module):
   """One decoder a tapped layer (LocalMIM, arXiv 2303.05251): list of Latents -> list of [b 1 s e].
 
   scales: cells a patch side, for each of the layers, lowest first: 4, 2, 1, or 0.5 for a cell of
-  2 x 2 patches. target_widths: e of each. stack: a layers.Stack that all decoders are like. All but the last Latents get a norm of their own here,
-  the last comes with the encoder's.
+  2 x 2 patches. target_widths: e of each. stack: a layers.Stack that all decoders are like. All but
+  the last Latents get a norm of their own here, the last comes with the encoder's.
   """
 
   width: int

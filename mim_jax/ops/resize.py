@@ -41,8 +41,8 @@ def bicubic(
   """Keys' cubic, a = -3/4, on four pixels, edges repeated: PyTorch's bicubic.
 
   With `antialias` a = -1/2, as wide as the old pixels of a new one, edges cut off: PyTorch's
-  antialiased bicubic, and PIL's. Without it, `grid_offset` is by how many pixels longer than it is the
-  new image is taken to be (DINO: 0.1).
+  antialiased bicubic, and PIL's. Without it, `grid_offset` is by how many pixels longer than it is
+  the new image is taken to be (DINO: 0.1).
   """
 
   def weights(old, new):

@@ -51,7 +51,8 @@ def angles(
   """Radians by which each of `width` channels of a head turns, float32.
 
   Each coordinate has width / p channels: a list of frequencies, twice. They run geometrically from
-  freq_range[0] to freq_range[1] turns a unit, both included. InputError where the width has no such list.
+  freq_range[0] to freq_range[1] turns a unit, both included. InputError where the width has no such
+  list.
   """
   p = coordinates.shape[-1]
   if width % (2 * p):

@@ -33,8 +33,8 @@ class Linear(nn.Module):
     if values.shape[1] * self.cell**2 != n:
       raise InputError(
         f"linear predictor: {values.shape[1]} latents, each for {self.cell} x {self.cell} tokens, "
-        f"do not cover {n} tokens. The encoder must keep masked tokens (encoder.masking: layers.Replace), "
-        "and `predictor.cell` must be the side of what one latent stands for."
+        f"do not cover {n} tokens. The encoder must keep masked tokens (layers.Replace as "
+        "encoder.masking), and `predictor.cell` must be the side of what one latent stands for."
       )
     values = core.take(values, mask.masked) if self.cell == 1 else values
     made = self._head(values.shape[-1])(values)

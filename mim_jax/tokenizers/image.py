@@ -14,8 +14,8 @@ class ImagePatches(nn.Module):
   """One token a patch by a linear map: [b h w c] -> Tokens [b n d] on the patch grid.
 
   Kernel Xavier-uniform over the flattened patch; bias uniform in +-1/sqrt(fan-in), which is what
-  the convolution in MAE's reference starts from. With `kernel_init` "torch" both start like the bias
-  (iBOT); another word of `layers.init` is for the kernel, and the bias is 0 (I-JEPA).
+  the convolution in MAE's reference starts from. With `kernel_init` "torch" both start like the
+  bias (iBOT); another word of `layers.init` is for the kernel, and the bias is 0 (I-JEPA).
   InputError where the patch does not divide the image.
   """
 

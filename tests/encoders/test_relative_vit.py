@@ -1,11 +1,12 @@
 """The settings of the ViT that BEiT and SimMIM use."""
 
+import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core, encoders, masks
+from mim_jax import core, encoders, layers, masks
 from mim_jax.errors import InputError
 from mim_jax.layers import init
 from mim_jax.layers.self_attention import Attention
@@ -18,9 +19,15 @@ def tokens_of(seed=0, b=2, grid=(4, 4), d=24):
   return core.Tokens(values, jnp.broadcast_to(positions.grid_positions(grid), (b, n, 2)), grid=grid)
 
 
-def vit(**settings):
-  beit = dict(positions="none", relative=True, key_bias=False, hidden="token", kernel_init="trunc_normal")
-  return encoders.ViT(**(dict(depth=2, heads=4) | beit | settings))
+STACK = {field.name for field in dataclasses.fields(layers.Stack)} - {"parent", "name"}
+
+
+def vit(depth=2, heads=4, **settings):
+  """A ViT of settings of its own and of its stack."""
+  beit = dict(positions=layers.NoPositions(), relative=layers.RelativeTable(), key_bias=False)
+  settings = beit | dict(masking=layers.Replace(), kernel_init="trunc_normal") | settings
+  inner = {k: settings.pop(k) for k in STACK & settings.keys()}
+  return encoders.ViT(stack=layers.Stack(depth, heads, **inner), **settings)
 
 
 def drawn(model, tokens=None, mask=None):
@@ -69,8 +76,10 @@ def test_the_table_is_added_to_the_logits_of_every_block():
 
 def test_the_bias_also_reaches_the_weights_that_are_returned():
   model, params = vit(), with_table(drawn(vit()))
-  _, weights = model.apply(params, tokens_of(), weights=True)
-  _, plain = model.apply(drawn(vit()), tokens_of(), weights=True)
+  weights, plain = (
+    vit(record=("attention",)).apply(p, tokens_of()).extras["attention"]
+    for p in (params, drawn(model))
+  )
   np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
   assert not np.allclose(weights, plain, atol=1e-2)
 
@@ -98,7 +107,9 @@ def test_kernels_start_as_published_and_shrink_with_depth(scan):
 
 
 def test_learned_positions_tell_places_apart_and_are_given_to_class_tokens():
-  model = vit(positions="learned", relative=False, hidden="drop", kernel_init="normal")
+  model = vit(
+    positions=layers.Learned(), relative=None, masking=layers.Drop(), kernel_init="normal"
+  )
   tokens = tokens_of()
   mask = masks.random(jax.random.key(0), tokens, ratio=0.5)
   params = drawn(model, tokens, mask)
@@ -121,9 +132,7 @@ def test_bfloat16_keeps_to_the_exact_result():
 
 
 def test_what_cannot_be_is_refused():
-  with pytest.raises(InputError, match=r"needs all tokens of a 2-D grid; hidden='drop'"):
-    drawn(vit(hidden="drop"))
-  with pytest.raises(InputError, match="'learnt' is unknown; did you mean 'learned'"):
-    drawn(vit(positions="learnt"))
-  with pytest.raises(InputError, match="'cutt' is unknown; did you mean 'cut'"):
-    init.kernel("cutt")
+  with pytest.raises(InputError, match=r"needs all tokens of a 2-D grid; masking=Drop"):
+    drawn(vit(masking=layers.Drop()))
+  with pytest.raises(InputError, match="'trunk_normal' is unknown; did you mean 'trunc_normal'"):
+    init.kernel("trunk_normal")
