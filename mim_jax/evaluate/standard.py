@@ -8,7 +8,7 @@ from mim_jax.data.video import moving
 from mim_jax.evaluate import frozen, trained
 from mim_jax.weights import parts
 
-DIGITS = "mim_jax.data.image.sources.digits"
+DIGITS = "mim_jax.data.image.digits"
 SMALL = 64  # pixels; below, images are few and crops must stay legible
 
 

@@ -31,7 +31,7 @@ def read(
     config.data.frames = source.config["num_frames"]
   if "norm_pix_loss" in source.config:
     config.objective = dict(target=dict(normalize=source.config["norm_pix_loss"]))
-  config.encode = config_lib.part(objectives.encode)
+  config.encode = config_lib.part(objectives.encode, entry="image")
   known = parts.settings(config.parts.encoder)
   replaces = known.masking == "replace" or conv.is_a("Swin")(config.parts)
   masked = not replaces or "encoder/mask_token" in seen
@@ -108,7 +108,7 @@ def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
   mean = tuple(source.preprocessor.get("image_mean", told.get("mean", norm["mean"])))
   std = tuple(source.preprocessor.get("image_std", told.get("std", norm["std"])))
   # The data room lies above this one, so its function is named and not imported.
-  crop = "mim_jax.data.image.augment.center_crop"
+  crop = "mim_jax.data.image.center_crop"
   return {
     config_lib.KEY: crop,
     "size": size,

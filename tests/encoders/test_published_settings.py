@@ -1,6 +1,7 @@
 """Settings that published ViTs need beside MAE's."""
 
 import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,6 @@ from mim_jax import core, encoders, layers
 from mim_jax.errors import InputError
 from mim_jax.layers.mlp import Mlp
 from mim_jax.ops import positions, resize
-
 
 STACK = {field.name for field in dataclasses.fields(layers.Stack)} - {"parent", "name"}
 

@@ -1,6 +1,7 @@
 """The settings of the ViT that BEiT and SimMIM use."""
 
 import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -97,9 +97,7 @@ def test_padding_counts_for_nothing():
 
 def test_the_order_of_visible_tokens_does_not_matter():
   tokens, mask, params, latents, asked, predictions = world()
-  other = core.Mask(
-    mask.visible[:, ::-1], mask.masked, mask.weight, mask.positions, grid=mask.grid
-  )
+  other = core.Mask(mask.visible[:, ::-1], mask.masked, mask.weight, mask.positions, grid=mask.grid)
   found = encode(params, tokens, other)
   close(found.values[:, ::-1], latents.values)
   close(predict(asked, found, other), predictions)

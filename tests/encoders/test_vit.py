@@ -1,6 +1,7 @@
 """What every ViT must keep, whatever its settings."""
 
 import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -232,7 +233,9 @@ def test_which_latents_are_real_travels():
   np.testing.assert_array_equal(run(vit(), tokens, some).valid, real)
   padded = dataclasses.replace(tokens, valid=jnp.arange(16)[None] < jnp.asarray([[16], [9]]))
   np.testing.assert_array_equal(run(vit(), padded).valid, padded.valid)
-  np.testing.assert_array_equal(run(vit(masking=layers.Replace()), padded, some).valid, padded.valid)
+  np.testing.assert_array_equal(
+    run(vit(masking=layers.Replace()), padded, some).valid, padded.valid
+  )
 
 
 def test_a_plain_last_norm_has_no_parameters():
