@@ -4,6 +4,7 @@ A config calls `start`, states its paper, and ends with `finish`. Numbers come f
 says. What follows from another value is a reference, so that an override moves it, too.
 """
 
+import dataclasses
 import importlib.util
 import inspect
 import pathlib
@@ -16,6 +17,7 @@ from mim_jax import config as config_lib
 from mim_jax import (
   encoders,
   errors,
+  layers,
   modalities,
   objectives,
   ops,
@@ -140,21 +142,32 @@ def by_size(a, table: dict, default=None):
   return table.get(a.size, default)
 
 
+def network(c, kind, **settings) -> ml_collections.ConfigDict:
+  """Makes the node of an encoder or predictor, those of its stack among `settings`."""
+  settings = dict(dtype=c.train.get_ref("dtype")) | settings
+  names = {field.name for field in dataclasses.fields(kind)}
+  if "stack" not in names:
+    return part(kind, **settings)
+  stack = layers.RopeStack if "rope" in kind.__module__ else layers.Stack
+  own = {field.name for field in dataclasses.fields(stack)} - {"parent", "name"}
+  inner = {name: settings.pop(name) for name in own & settings.keys()}
+  return part(kind, stack=part(stack, **inner), **settings)
+
+
 def vit(c, a, tokenizer: dict | None = None, **encoder) -> ml_collections.ConfigDict:
   """Makes the tokenizer and the ViT of the size: {"tokenizer": ..., "encoder": ...}."""
   size, dtype = SIZES[a.size], c.train.get_ref("dtype")
   settings = dict(width=size["width"], patch=c.get_ref("patch"), dtype=dtype) | (tokenizer or {})
   kind = settings.pop("part", tokenizers.ImagePatches)
-  shape = dict(depth=size["depth"], heads=size["heads"], dtype=dtype)
-  return ml_collections.ConfigDict(
-    dict(tokenizer=part(kind, **settings), encoder=part(encoders.ViT, **shape, **encoder))
-  )
+  shape = dict(depth=size["depth"], heads=size["heads"])
+  vit = network(c, encoders.ViT, **shape, **encoder)
+  return ml_collections.ConfigDict(dict(tokenizer=part(kind, **settings), encoder=vit))
 
 
 def decoder(c, a, kind, **settings) -> ml_collections.ConfigDict:
   """Makes a predictor of pixels: as given at published sizes, small on a laptop."""
   settings = dict(target_width=c.get_ref("patch") ** 2 * a.channels) | settings
-  return part(kind, **(settings | DECODERS.get(a.size, {})), dtype=c.train.get_ref("dtype"))
+  return network(c, kind, **(settings | DECODERS.get(a.size, {})))
 
 
 def linear(c, a, **settings) -> ml_collections.ConfigDict:

@@ -6,6 +6,7 @@ it. The rule of the star: in a function's signature, what stands before the star
 time; what stands after it is a setting. All fields of a class are settings.
 """
 
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -36,8 +37,14 @@ def part(thing: typing.Callable, **settings) -> ml_collections.ConfigDict:
   hints = _hints(thing)
   node = ml_collections.ConfigDict({KEY: dotted})
   for name, value in values.items():
-    node[name] = _typed_none(hints.get(name)) if value is None else value
+    node[name] = _typed_none(hints.get(name)) if value is None else _as_node(value)
   return node
+
+
+def _as_node(value):
+  """Small parts, made real already as defaults of signatures are, as nodes; others unchanged."""
+  made = dataclasses.is_dataclass(value) and rooms.is_part(type(value))
+  return part(type(value), **vars(value)) if made else value
 
 
 def complete(thing, where: str, settings: dict) -> dict:

@@ -72,11 +72,13 @@ class Latents:
     values: [b v d] (or [b n d] where the encoder keeps all tokens), in the order of its input.
     prefix: [b k d], class and register tokens; k may be 0.
     valid: which of `values` are real, bool [b v] or [b n]; None when all are.
+    extras: what the encoder was set to record beside them, by name.
   """
 
   values: Array
   prefix: Array
   valid: Array | None = None
+  extras: dict = dataclasses.field(default_factory=dict)
 
 
 @jax.tree_util.register_dataclass

@@ -72,7 +72,8 @@ def current(dotted: str) -> str:
   shorter = f"mim_jax.{room}.{inside.rpartition('.')[2]}"
   package = importlib.import_module(f"mim_jax.{room}")
   thing = getattr(package, shorter.rpartition(".")[2], None)
-  return shorter if thing is not None and public_name(thing) == shorter else dotted
+  named = inspect.isfunction(thing) or inspect.isclass(thing)  # and no module of that name
+  return shorter if named and public_name(thing) == shorter else dotted
 
 
 def _moved(old: str, new: str, names: str) -> dict[str, str]:

@@ -12,16 +12,16 @@ stands in, which shows that all works and teaches less. To have one on the digit
            mim-jax train --config=codebook:dataset=digits --workdir=runs/codebook
 """
 
-from mim_jax import losses, masks, objectives, predictors, targets
+from mim_jax import layers, losses, masks, objectives, predictors, targets
 from mim_jax.config import part
 from mim_jax.configs import recipe
 from mim_jax.data import image
 
 # A narrow network would start too small by the published rule, and learn late.
 LAPTOP = {
-  "parts.*.kernels": "xavier",
-  "parts.encoder.layer_scale": None,
-  "parts.encoder.drop_path": 0.0,
+  "parts.*.kernel_init": "xavier",
+  "parts.encoder.stack.layer_scale": None,
+  "parts.encoder.stack.drop_path": 0.0,
 }
 
 
@@ -38,9 +38,12 @@ def get_config(arg: str = ""):
     loss=part(losses.cross_entropy),
   )
   scale = recipe.by_size(a, dict(L=1e-5, H=1e-5), 0.1)
-  settings = dict(positions="none", relative=True, key_bias=False, hidden="token", kernels="cut")
-  c.parts = recipe.vit(c, a, dict(kernels="cut"), **settings, layer_scale=scale, drop_path=0.1)
-  codes = dict(target_width=codebook.parts.quantizer.codes, kernels="cut")
+  settings = dict(positions=part(layers.NoPositions), relative=part(layers.RelativeTable))
+  settings |= dict(masking=part(layers.Replace), key_bias=False, kernel_init="trunc_normal")
+  c.parts = recipe.vit(
+    c, a, dict(kernel_init="trunc_normal"), **settings, layer_scale=scale, drop_path=0.1
+  )
+  codes = dict(target_width=codebook.parts.quantizer.codes, kernel_init="trunc_normal")
   c.parts.predictor = part(predictors.Linear, **codes, dtype=c.train.get_ref("dtype"))
   rate = recipe.cosine(c, a, 1.5e-3, warmup=10, per=2048, end=1e-5)
   decay = ((r"(bias|scale|class_token)$", 0.0), (r"(kernel|table|mask_token)$", 1.0))

@@ -53,13 +53,13 @@ def get_config(arg: str = ""):
   )
   c.pictures = part(pictures.codes, entry="image")
   size, dtype = recipe.SIZES[a.size], c.train.get_ref("dtype")
-  shared = dict(heads=size["heads"], drop_path=0.2, dtype=dtype)
+  shared = dict(heads=size["heads"], drop_path=0.2)
   tokens = dict(patch=c.get_ref("patch"), width=size["width"], dtype=dtype)
   half = max(1, size["depth"] // 2)
   c.parts = dict(
     tokenizer=part(tokenizers.ImagePatches, **tokens),
-    encoder=part(encoders.RopeViT, depth=size["depth"], **shared),
-    predictor=part(predictors.CrossAttentionDecoder, depth=half, **shared),
+    encoder=recipe.network(c, encoders.RopeViT, depth=size["depth"], **shared),
+    predictor=recipe.network(c, predictors.CrossAttentionDecoder, depth=half, **shared),
     head=part(heads.CosinePrototypes, count=16_384, dtype=dtype),
     clusters=part(heads.LinearPrototypes, count=16_384, dtype=dtype),
   )

@@ -19,10 +19,10 @@ from mim_jax.configs import recipe
 from mim_jax.methods import codebook
 
 LAPTOP = {
-  "parts.encoder.kernels": "xavier",
-  "parts.quantizer.kernels": "xavier",
-  "parts.decoder.kernels": "xavier",
-  "parts.decoder.depth": 1,
+  "parts.encoder.stack.kernel_init": "xavier",
+  "parts.quantizer.kernel_init": "xavier",
+  "parts.decoder.stack.kernel_init": "xavier",
+  "parts.decoder.stack.depth": 1,
   "parts.quantizer": dict(nano=dict(codes=32, width=8), tiny=dict(codes=64, width=8)),
 }
 
@@ -31,19 +31,19 @@ def get_config(arg: str = ""):
   """A codebook."""
   c, a = recipe.start(arg, epochs=100, batch_size=512)
   recipe.augment(c, a, scale=(0.08, 1.0))
-  patch, dtype = c.get_ref("patch"), c.train.get_ref("dtype")
+  patch = c.get_ref("patch")
   c.objective = part(
     codebook.learn_codes,
     entry="image",
     target=part(targets.pixels, patch=patch, normalize=False),
     loss=part(losses.squared_error),
   )
-  settings = dict(positions="learned", key_bias=False, kernels="scaled")
-  c.parts = recipe.vit(c, a, dict(kernels="torch"), **settings)
-  c.parts.quantizer = part(layers.Quantizer, codes=8192, width=32, kernels="normal")
+  settings = dict(positions=part(layers.Learned), key_bias=False, kernel_init="normal_depth_scaled")
+  c.parts = recipe.vit(c, a, dict(kernel_init="torch"), **settings)
+  c.parts.quantizer = part(layers.Quantizer, codes=8192, width=32, kernel_init="normal")
   shape = dict(width=recipe.SIZES[a.size]["width"], depth=3, heads=recipe.SIZES[a.size]["heads"])
-  shape |= dict(target_width=patch**2 * a.channels, kernels="scaled", dtype=dtype)
-  c.parts.decoder = part(codebook.Decoder, **shape)
+  shape |= dict(target_width=patch**2 * a.channels, kernel_init="normal_depth_scaled")
+  c.parts.decoder = recipe.network(c, codebook.Decoder, **shape)
   rate = recipe.cosine(c, a, 5e-5, warmup=10, per=128, end=1e-5)
   rules = ((r"(bias|scale|token|positions|table)$", 0.0), (r"kernel$", 1.0))
   c.optimizer = recipe.adamw(c, a, rate, weight_decay=1e-4, b2=0.99, weight_decay_rules=rules)

@@ -13,7 +13,7 @@ As in the reference, a view is masked with chance 1/2 and one that is not counts
 their grid were a tenth of a patch longer, and mask tokens start at 0.
 """
 
-from mim_jax import errors, heads, losses, masks, optim, pictures, schedules, teachers
+from mim_jax import errors, heads, layers, losses, masks, optim, pictures, schedules, teachers
 from mim_jax.config import part
 from mim_jax.configs import recipe
 from mim_jax.data import image
@@ -32,9 +32,9 @@ LAPTOP = {
   "objective.temperature": dict(start=0.02, end=0.02, end_at=1.0),
   "objective.patch_temperature": dict(start=0.02, end=0.02, end_at=1.0),
   "teachers.ema.momentum.peak": 0.98,
-  "parts.encoder.drop_path": 0.0,
-  "parts.encoder.kernels": "xavier",
-  "parts.head.kernels": "xavier",
+  "parts.encoder.stack.drop_path": 0.0,
+  "parts.encoder.stack.kernel_init": "xavier",
+  "parts.head.kernel_init": "xavier",
   "parts.head": dict(
     nano=dict(count=32, hidden=32, bottleneck=16), tiny=dict(count=256, hidden=192, bottleneck=64)
   ),
@@ -65,10 +65,11 @@ def get_config(arg: str = ""):
     patch_temperature=rising,
   )
   c.pictures = part(pictures.codes, entry="image")
-  positions = dict(positions="learned", table=recipe.grid(c), stretch=0.1)
-  settings = dict(hidden="token", blank=True, drop_path=0.1, kernels="normal")
-  c.parts = recipe.vit(c, a, dict(kernels="torch"), **positions, **settings)
-  head = dict(count=8192, gains=own["gains"], kernels="normal", dtype=c.train.get_ref("dtype"))
+  positions = part(layers.Learned, grid=recipe.grid(c), grid_offset=0.1)
+  settings = dict(drop_path=0.1, kernel_init="normal", positions=positions)
+  settings["masking"] = part(layers.Replace, init="zeros")
+  c.parts = recipe.vit(c, a, dict(kernel_init="torch"), **settings)
+  head = dict(count=8192, gains=own["gains"], kernel_init="normal", dtype=c.train.get_ref("dtype"))
   c.parts.head = part(heads.ProjectionHead, **head)
   c.parts.class_targets, c.parts.patch_targets = (part(TARGETS[a.targets]) for _ in range(2))
   c.teachers.ema = part(teachers.Ema, momentum=part(schedules.cosine, peak=0.996, end=1.0))

@@ -24,7 +24,7 @@ PREDICTORS = dict(
   B=dict(width=384, depth=6),
 )
 LAPTOP = {
-  "parts.*.kernels": "xavier",  # narrow networks would start too small by the rule, and learn late
+  "parts.*.kernel_init": "xavier",  # narrow ones would start too small, and learn late
   "teachers.ema.momentum.start": 0.99,
   "optimizer.learning_rate.start": recipe.per_batch(4e-4),
   "optimizer.learning_rate.peak": recipe.per_batch(5e-3),
@@ -47,11 +47,10 @@ def get_config(arg: str = ""):
   momentum = part(schedules.linear, start=0.996, end=1.0)
   c.teachers.ema = part(teachers.Ema, momentum=momentum)
   # Normal(0.02), which is what the reference's two passes come to.
-  c.parts = recipe.vit(c, a, dict(kernels="normal"), class_tokens=0, kernels="normal")
+  c.parts = recipe.vit(c, a, dict(kernel_init="normal"), class_tokens=0, kernel_init="normal")
   shape = dict(heads=recipe.SIZES[a.size]["heads"], target_width=recipe.SIZES[a.size]["width"])
   shape |= recipe.by_size(a, PREDICTORS, dict(width=384, depth=12))
-  settings = dict(kernels="normal", dtype=c.train.get_ref("dtype"))
-  c.parts.predictor = part(predictors.Transformer, **shape, **settings)
+  c.parts.predictor = recipe.network(c, predictors.Transformer, **shape, kernel_init="normal")
   start = recipe.scaled(c, 2e-4 * 256 / 2048)
   rate = recipe.cosine(c, a, 1e-3 * 256 / 2048, warmup=40, most=0.15, start=start, end=1e-6)
   decay = part(schedules.cosine, peak=0.04, end=0.4)

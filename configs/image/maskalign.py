@@ -18,7 +18,7 @@ from mim_jax.config import part
 from mim_jax.configs import recipe
 from mim_jax.methods import maskalign
 
-LAPTOP = {"parts.encoder.drop_path": 0.0}
+LAPTOP = {"parts.encoder.stack.drop_path": 0.0}
 
 
 def get_config(arg: str = ""):
@@ -27,8 +27,8 @@ def get_config(arg: str = ""):
   teacher = recipe.teacher(c, a, "frozen", stand_in="mae", dtype=c.train.get_ref("dtype"))
   # The last norm is not trained: a plain one stands before probes, as after the reference's.
   drop = recipe.by_size(a, dict(L=0.2), 0.1)
-  c.parts = recipe.vit(c, a, drop_path=drop, norm="plain")
-  deep, depth = teacher.parts.encoder.depth, recipe.SIZES[a.size]["depth"]
+  c.parts = recipe.vit(c, a, drop_path=drop, norm="plain", record=("unnormed",))
+  deep, depth = teacher.parts.encoder.stack.depth, recipe.SIZES[a.size]["depth"]
   last = tuple(range(-min(5, deep), 0))  # the teacher's layers that count
   aligned = dict(width=teacher.parts.tokenizer.width, rows=last)
   aligned |= dict(start="own" if deep == depth else "mean", dtype=c.train.get_ref("dtype"))

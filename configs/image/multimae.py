@@ -35,7 +35,7 @@ def get_config(arg: str = ""):
   c.objective = part(multimae.predict_modalities, modalities=pool.ENTRIES, mask=mask, tasks=tasks)
   c.encode = part(multimae.encode_modalities, modalities=("image",))
   c.pictures = part(pictures.modalities, entries=pool.ENTRIES)
-  c.parts = recipe.vit(c, a, norm="none", kernels="each")
+  c.parts = recipe.vit(c, a, norm="none", kernel_init="xavier_per_projection")
   del c.parts.tokenizer
   shared = dict(width=recipe.SIZES[a.size]["width"], dtype=c.train.get_ref("dtype"))
   classes = dict(patch=small, classes=pool.classes(a), class_width=64)
@@ -46,12 +46,12 @@ def get_config(arg: str = ""):
   )
   numbers = dict(image=patch**2 * a.channels, depth=patch**2, semantic=small**2 * pool.classes(a))
   numbers["image_normalized"] = numbers["image"]
-  shape = dict(width=256, depth=2, heads=8)
+  shape = dict(width=256, depth=2, heads=8, kernel_init="xavier_per_projection")
   c.parts.predictors = {
     name: recipe.decoder(c, a, multimae.MultimodalDecoder, **shape, target_width=width)
     for name, width in numbers.items()
   }
-  c.parts.predictors.semantic.dtype = "float32"  # as in the reference
+  c.parts.predictors.semantic.stack.dtype = "float32"  # as in the reference
   # All decays, also biases, norms and tokens, as in the reference.
   c.optimizer = recipe.adamw(c, a, 1e-4, warmup=40, b2=0.95, weight_decay_rules=((".*", 1.0),))
   return recipe.finish(c, a, laptop=LAPTOP)

@@ -10,7 +10,17 @@ Differs:   images are resized with the bicubic kernel, not the bilinear one.
 encoder=vit or swin.
 """
 
-from mim_jax import encoders, errors, losses, masks, objectives, schedules, targets, tokenizers
+from mim_jax import (
+  encoders,
+  errors,
+  layers,
+  losses,
+  masks,
+  objectives,
+  schedules,
+  targets,
+  tokenizers,
+)
 from mim_jax.config import part
 from mim_jax.configs import recipe
 
@@ -31,9 +41,9 @@ OWN = dict(
 LAPTOP = {"optimizer.learning_rate": lambda c, a: recipe.cosine(c, a, 2e-3, warmup=10)}
 # A narrow ViT would start too small by the published rules, and learn late.
 VIT = {
-  "parts.*.kernels": "xavier",
-  "parts.encoder.layer_scale": None,
-  "parts.encoder.drop_path": 0.0,
+  "parts.*.kernel_init": "xavier",
+  "parts.encoder.stack.layer_scale": None,
+  "parts.encoder.stack.drop_path": 0.0,
 }
 
 
@@ -58,9 +68,16 @@ def get_config(arg: str = ""):
 
 def vit(c, a) -> tuple:
   """BEiT's ViT with a linear head; squares of 32 pixels, or a seventh of small images."""
-  settings = dict(positions="none", relative=True, key_bias=False, hidden="token")
+  settings = dict(positions=part(layers.NoPositions), relative=part(layers.RelativeTable))
+  settings |= dict(masking=part(layers.Replace), key_bias=False)
   parts = recipe.vit(
-    c, a, dict(kernels="cut"), **settings, kernels="cut", layer_scale=0.1, drop_path=0.1
+    c,
+    a,
+    dict(kernel_init="trunc_normal"),
+    **settings,
+    kernel_init="trunc_normal",
+    layer_scale=0.1,
+    drop_path=0.1,
   )
   parts["predictor"] = recipe.linear(c, a)
   side = lambda size, p: 32 // p if size[0] >= 128 else max(1, size[0] // p // 7)
@@ -74,7 +91,7 @@ def swin(c, a) -> tuple:
     raise errors.unknown("config argument size, of a Swin", a.size, SWINS)
   shape = dict(SWINS[a.size])
   patch, dtype = c.get_ref("patch"), c.train.get_ref("dtype")
-  tokens = dict(patch=patch, width=shape.pop("width"), kernels="torch", dtype=dtype)
+  tokens = dict(patch=patch, width=shape.pop("width"), kernel_init="torch", dtype=dtype)
   cell = 2 ** (len(shape["depths"]) - 1)
   parts = dict(
     tokenizer=part(tokenizers.ImagePatches, **tokens),

@@ -46,8 +46,8 @@ def get_config(arg: str = ""):
   tokenizer = dict(part=tokenizers.VideoCubes, flat=True, **cubes)
   c.parts = recipe.vit(c, a, tokenizer, class_tokens=0, key_bias=False)
   width = a.tubelet * c.get_ref("patch") ** 2 * a.channels
-  shape = dict(target_width=width, plain=True, dtype=c.train.get_ref("dtype"))
-  c.parts.predictor = part(predictors.Transformer, **DECODERS[a.size], **shape)
+  shape = dict(target_width=width, bias=False, **DECODERS[a.size])
+  c.parts.predictor = recipe.network(c, predictors.Transformer, **shape)
   rate = recipe.cosine(c, a, 1.5e-4, warmup=40, end=recipe.scaled(c, 1e-5))
   rules = ((r"(bias|scale|mask_token)$", 0.0), (r"kernel$", 1.0))
   c.optimizer = recipe.adamw(c, a, rate, b2=0.95, weight_decay_rules=rules)

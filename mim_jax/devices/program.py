@@ -11,7 +11,8 @@ from mim_jax.errors import InputError
 
 REMEDIES = (
   "split the state (--config.train.mesh.fsdp=-1 --config.train.mesh.data=1), recompute activations "
-  "(--config.parts.encoder.remat=full), or compute in bfloat16 (--config.train.dtype=bfloat16)"
+  "(--config.parts.encoder.stack.remat=full), or compute in bfloat16 "
+  "(--config.train.dtype=bfloat16)"
 )
 
 

@@ -52,8 +52,9 @@ class FromRun:
       return self._loaded[1]
     config = self._loaded[1].copy_and_resolve_references()
     for node in config.parts.values():
-      if "dtype" in node:
-        node.dtype = self.dtype
+      for holder in (node, node.get("stack", {})):
+        if "dtype" in holder:
+          holder.dtype = self.dtype
     return config
 
 

@@ -149,7 +149,7 @@ def test_all_of_it_for_a_run_and_a_failure_is_said_and_harms_nothing(mae, tmp_pa
     len(list((tmp_path / "neighbours").glob("*.png"))) == len(results["neighbours"]["said"]) == 6
   )
   assert len(results["neighbours"]["by_layer"]["accuracy"]) == 2
-  monkeypatch.setattr(views, "draw_seen", lambda *_: 1 / 0)
+  monkeypatch.setattr(inspection, "draw_seen", lambda *_: 1 / 0)
   assess.summarise(experiment, state, tmp_path, results)
   assert results["missing"] == {"features": "ZeroDivisionError: division by zero"}
   assert "features" not in results and "neighbours" in results

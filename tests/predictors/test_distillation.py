@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mim_jax.heads import projection
+from mim_jax.methods import ibot
 
 
 def head(gains=False, **settings):
@@ -52,7 +53,7 @@ def test_the_mean_of_scores_by_one_vector():
 
 
 def test_a_centre_is_used_before_it_follows():
-  model, given = projection.CenteredTargets(momentum=0.9), scores()
+  model, given = ibot.CenteredTargets(momentum=0.9), scores()
   mean = given.mean((0, 1))
   start = model.init(jax.random.key(0), given, 0.5, mean)
   np.testing.assert_array_equal(start["centres"]["centre"], 0)
@@ -67,20 +68,20 @@ def test_a_centre_is_used_before_it_follows():
 
 
 def test_balanced_targets_use_every_code_alike():
-  found = projection.SinkhornTargets(iterations=30).apply({}, scores(shape=(50, 2, 6)), 0.5)
+  found = ibot.SinkhornTargets(iterations=30).apply({}, scores(shape=(50, 2, 6)), 0.5)
   np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
   np.testing.assert_allclose(found.sum((0, 1)), 100 / 6, rtol=1e-3)
 
 
 def test_what_fills_up_does_not_balance_and_nothing_at_all_is_no_fault():
   given, weight = scores(shape=(5, 4, 6)), jnp.zeros((5, 4)).at[:, :3].set(1.0)
-  model = projection.SinkhornTargets()
+  model = ibot.SinkhornTargets()
   found = model.apply({}, given, 0.5, None, weight)[:, :3]
   np.testing.assert_allclose(found, model.apply({}, given[:, :3], 0.5), rtol=1e-4)
   assert jnp.isfinite(model.apply({}, given, 0.5, None, jnp.zeros((5, 4)))).all()
 
 
-@pytest.mark.parametrize("model", [projection.CenteredTargets(), projection.SinkhornTargets()])
+@pytest.mark.parametrize("model", [ibot.CenteredTargets(), ibot.SinkhornTargets()])
 def test_no_gradient_passes_targets(model):
   def total(given):
     variables = model.init(jax.random.key(0), given, 0.5, jnp.zeros(6))

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mim_jax import core, masks, predictors
+from mim_jax import core, layers, masks, predictors
 from mim_jax.methods import hpm
 from mim_jax.ops import positions
 
-SHAPE = dict(width=16, depth=1, heads=2, target_width=5)
+SHAPE = dict(width=16, stack=layers.Stack(depth=1, heads=2), target_width=5)
 
 
 def setting(b=2, ratio=0.5, d=12):
@@ -21,7 +21,7 @@ def setting(b=2, ratio=0.5, d=12):
 
 
 def both(model, latents, mask):
-  return model(latents, mask), model.scores(latents, mask)
+  return model(latents, mask), model.losses(latents, mask)
 
 
 def drawn(model, latents, mask):
@@ -49,13 +49,13 @@ def test_scores_of_visible_and_masked_tokens_lie_where_they_belong():
   tokens, mask, latents = setting()
   model = hpm.LossPredictingDecoder(**SHAPE)
   params = drawn(model, latents, mask)
-  seen, asked = model.apply(params, latents, mask, method="scores")
+  seen, asked = model.apply(params, latents, mask, method="losses")
   assert seen.shape == (2, 1, 8)
   assert asked.shape == (2, 1, 8)
   order = jax.random.permutation(jax.random.key(3), 8)
   moved = core.make_mask(tokens, mask.visible[:, order], mask.masked[:, 0][:, ::-1])
   again = core.Latents(latents.values[:, order], latents.prefix)
-  seen_again, asked_again = model.apply(params, again, moved, method="scores")
+  seen_again, asked_again = model.apply(params, again, moved, method="losses")
   np.testing.assert_allclose(seen_again, seen[:, :, order], atol=1e-5)
   np.testing.assert_allclose(asked_again, asked[:, :, ::-1], atol=1e-5)
 
@@ -67,7 +67,7 @@ def test_all_tokens_can_be_scored_with_none_masked():
   every = jnp.broadcast_to(jnp.arange(16, dtype=jnp.int32), (2, 16))
   whole = core.Latents(tokens.values, latents.prefix)
   seen, asked = model.apply(
-    params, whole, core.make_mask(tokens, every, every[:, :0]), method="scores"
+    params, whole, core.make_mask(tokens, every, every[:, :0]), method="losses"
   )
   assert seen.shape == (2, 1, 16)
   assert asked.shape == (2, 1, 0)
@@ -76,8 +76,10 @@ def test_all_tokens_can_be_scored_with_none_masked():
 
 def test_scores_start_near_zero_as_the_mean_of_many_outputs_does():
   _, mask, latents = setting()
-  model = hpm.LossPredictingDecoder(width=512, depth=0, heads=2, target_width=768)
-  params = model.init(jax.random.key(2), latents, mask, method="scores")["params"]
+  model = hpm.LossPredictingDecoder(
+    width=512, stack=layers.Stack(depth=0, heads=2), target_width=768
+  )
+  params = model.init(jax.random.key(2), latents, mask, method="losses")["params"]
   np.testing.assert_allclose(np.std(params["ranking_head"]["kernel"]), 0.0014, rtol=0.1)
   assert "bias" not in params["ranking_head"]
   assert "head" not in params  # the teacher's guess costs one decoder

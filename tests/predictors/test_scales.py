@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core, masks
+from mim_jax import core, layers, masks
 from mim_jax.errors import InputError
 from mim_jax.methods import localmim
 from mim_jax.methods import localmim as scales
 from mim_jax.ops import positions
 
-SHAPE = dict(width=16, depth=1, heads=2)
+SHAPE = dict(width=16, stack=layers.Stack(depth=1, heads=2))
 
 
 def setting(taps, b=2, grid=(4, 4), d=12):

@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mim_jax import core
-from mim_jax.layers import cross, init, transformer
+from mim_jax import core, layers
+from mim_jax.layers import cross, init
+from mim_jax.layers.self_attention import Attention
 from mim_jax.methods import multimae
 from mim_jax.methods import multimae as signals
 from mim_jax.ops import gather, positions
 
 GRID, B, WIDTH = (3, 2, 2), 2, 12
-net = multimae.MultimodalDecoder(width=16, depth=1, heads=2, target_width=5)
+net = multimae.MultimodalDecoder(width=16, target_width=5, stack=layers.Stack(depth=1, heads=2))
 predict = jax.jit(net.apply)
 
 
@@ -111,11 +112,12 @@ def test_queries_keys_and_values_start_each_on_their_own():
   d = 24
   bound = (6 / (2 * d)) ** 0.5
   x = jnp.zeros((1, 2, d))
-  for kernels, wanted in (("each", bound), ("xavier", bound / 2**0.5)):
-    attention = transformer.Attention(heads=2, kernels=kernels).init(jax.random.key(0), x)
-    asking = cross.CrossAttention(heads=2, kernels=kernels).init(jax.random.key(0), x, x)["params"]
+  for kernels, wanted in (("xavier_per_projection", bound), ("xavier", bound / 2**0.5)):
+    settings = dict(heads=2, kernel_init=kernels)
+    attention = Attention(**settings).init(jax.random.key(0), x)
+    asking = cross.CrossAttention(**settings).init(jax.random.key(0), x, x)["params"]
     drawn = [attention["params"]["qkv"], asking["query"], asking["key_value"]]
     for kernel in (np.abs(p["kernel"]) for p in drawn):
       assert 0.97 * wanted < kernel.max() <= wanted * 1.0001
-  plain = init.kernel("each")(jax.random.key(0), (d, 4 * d))
+  plain = init.kernel("xavier_per_projection")(jax.random.key(0), (d, 4 * d))
   assert np.abs(plain).max() <= (6 / (5 * d)) ** 0.5

@@ -1,22 +1,21 @@
-"""Pictures of several signals."""
-
-import types
+"""Pictures of several modalities."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mim_jax import config as config_lib
-from mim_jax import core
+from mim_jax import core, pictures
 from mim_jax import experiment as experiment_lib
-from mim_jax.ops import patches, positions
-from mim_jax.pictures import grid, maps
+from mim_jax.ops import patches
+from mim_jax.pictures import features, grid
+from tests.pictures import scene
 
 NAMES = ("image", "depth", "semantic")
 
 
 def world(side=4, patch=2):
-  """Parts that predict the truth of a batch of two, and a mask that shows the first place of each."""
+  """A batch of two, true predictions of it, and a mask that shows the first place of each."""
   rng = np.random.default_rng(0)
   batch = dict(
     image=jnp.asarray(rng.normal(size=(2, side, side, 3)), jnp.float32),
@@ -30,26 +29,17 @@ def world(side=4, patch=2):
       2, 4, 20
     ),
   )
-  where = jnp.tile(positions.grid_positions((2, 2)), (2, 1, 1))
-  one = core.Tokens(jnp.zeros((2, 4, 1)), where, grid=(2, 2))
-
-  def mask(key, tokens, progress):
-    weight = jnp.ones((2, 3, 4)).at[:, :, 0].set(0.0)
-    places = jnp.tile(jnp.arange(12).reshape(3, 4), (2, 1, 1))
-    return core.make_mask(tokens, jnp.tile(jnp.asarray([0, 4, 8]), (2, 1)), places, weight)
-
-  parts = types.SimpleNamespace(
-    tokenizers={name: lambda _: one for name in NAMES},
-    encoder=lambda tokens, mask: None,
-    predictors={name: lambda *_, name=name: truth[name][:, None] for name in NAMES},
-  )
-  return parts, batch, mask
+  weight = jnp.ones((2, 3, 4)).at[:, :, 0].set(0.0)
+  places = jnp.tile(jnp.arange(12).reshape(3, 4), (2, 1, 1))
+  shown = jnp.tile(jnp.asarray([0, 4, 8]), (2, 1))
+  mask = core.make_mask(scene.tokens(2, (3, 2, 2)), shown, places, weight)
+  predictions = {name: values[:, None] for name, values in truth.items()}
+  return batch, core.Outcome(jnp.float32(0), {}, mask, predictions, predictions)
 
 
 def test_what_is_predicted_lands_where_it_belongs():
-  parts, batch, mask = world()
-  step = core.Step(jax.random.key(0), jnp.zeros([], jnp.int32), jnp.zeros([]))
-  found = maps.pictures(parts, batch, step, signals=NAMES, mask=mask).panels
+  batch, outcome = world()
+  found = pictures.modalities(batch, outcome, entries=NAMES).panels
   np.testing.assert_allclose(found["reconstruction"], batch["image"], rtol=1e-6)
   np.testing.assert_array_equal(found["masked"][:, :2, :2], batch["image"][:, :2, :2])
   assert not np.any(found["masked"][:, 2:])
@@ -58,6 +48,21 @@ def test_what_is_predicted_lands_where_it_belongs():
     assert found[name].shape == batch["image"].shape
     low, high = float(batch["image"].min()), float(batch["image"].max())
     assert low - 1e-5 <= found[name].min() <= found[name].max() <= high + 1e-5
+
+
+def test_visible_patches_are_pasted_and_the_others_are_as_predicted():
+  batch, outcome = world()
+  nothing = jax.tree.map(jnp.zeros_like, outcome.predictions)  # all of class 0
+  made = core.Outcome(outcome.loss, {}, outcome.mask, nothing, outcome.targets)
+  found = pictures.modalities(batch, made, entries=NAMES).panels
+  np.testing.assert_array_equal(found["reconstruction"], found["masked"])
+  np.testing.assert_array_equal(
+    found["semantic predicted"][:, :2, :2], found["semantic"][:, :2, :2]
+  )
+  elsewhere = np.asarray(found["semantic predicted"])[:, 2:].reshape(-1, 3)
+  assert len(np.unique(elsewhere.round(5), axis=0)) == 1  # the colour of class 0
+  zero = np.asarray(features.hues(jnp.zeros((1, 1), jnp.int32)))[0, 0]
+  assert (np.argsort(elsewhere[0]) == np.argsort(zero)).all()
 
 
 def test_the_panels_of_a_run():
