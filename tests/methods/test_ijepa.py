@@ -27,14 +27,14 @@ def loss(change):
   experiment, state, batch = nano()
   settings = dict(experiment.spec.objective.keywords)
   draw = settings.pop("mask")
-  settings["mask"] = lambda key, tokens, progress: change(key, draw(key, tokens))
+  settings["mask"] = lambda key, tokens, *_: change(key, draw(key, tokens))
   teachers = experiment.spec.bind_teachers(state.teacher, state.stats)
   return experiment.spec.parts.apply(
     {"params": state.params},
     method=lambda parts: experiment.spec.objective.func(
       parts, batch, experiment.spec.step(1), teachers, **settings
     ),
-  )[0]
+  ).loss
 
 
 def test_what_fills_up_the_lists_counts_for_nothing():
@@ -102,7 +102,7 @@ def test_the_published_networks():
   for size, encoder, predictor in (("H", 630_434_560, 22_279_424), ("B", 85_646_592, 11_238_912)):
     c = config_lib.get_config("ijepa", f"dataset=digits,image=224,size={size}")
     c.train.batch_size = 8
-    params = experiment_lib.build(c, devices=jax.devices()[:1]).abstract_state().params
+    params = experiment_lib.build(c, devices=jax.devices()[:1]).trainable.abstract_state().params
     counts = {k: sum(x.size for x in jax.tree.leaves(v)) for k, v in params.items()}
     missing = 2 * c.patch**2 * c.parts.tokenizer.width  # the digits are grey
     assert counts["encoder"] + counts["tokenizer"] + missing == encoder

@@ -9,7 +9,7 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
-from mim_jax import losses
+from mim_jax import heads
 from mim_jax.devices import mesh
 from mim_jax.optim import rules
 
@@ -20,7 +20,7 @@ STEPS = 500_000
 def small():
   config = config_lib.get_config("capi", "dataset=digits,size=nano")
   config.train.update(dict(steps=10, batch_size=16))
-  config.parts.encoder.depth = 1
+  config.parts.encoder.stack.depth = 1
   experiment = experiment_lib.build(config, devices=jax.devices()[:1])
   batch = {k: jnp.asarray(v) for k, v in experiment.spec.data.train[np.arange(16)].items()}
   return experiment, experiment.trainable.init(jax.random.key(0)), batch
@@ -54,19 +54,6 @@ def test_the_losses_share_no_parameter():
     for grads in (prediction, clustering)
   ]
   assert reached == [{"tokenizer", "encoder", "predictor", "head"}, {"clusters"}]
-
-
-def test_the_loss_by_hand():
-  """-sum A log softmax(s / 0.12), and its least value is the entropy of the targets."""
-  rng = np.random.default_rng(0)
-  scores, targets = rng.normal(size=(2, 1, 3, 5)), rng.dirichlet(np.ones(5), size=(2, 1, 3))
-  z = np.exp(scores / 0.12)
-  wanted = -(targets * np.log(z / z.sum(-1, keepdims=True))).sum(-1)
-  loss = functools.partial(losses.soft_cross_entropy, temperature=0.12)
-  scores, targets = (jnp.asarray(x, jnp.float32) for x in (scores, targets))
-  np.testing.assert_allclose(loss(scores, targets), wanted, rtol=1e-5)
-  best = loss(0.12 * jnp.log(targets), targets)
-  np.testing.assert_allclose(best, jnp.sum(jax.scipy.special.entr(targets), -1), rtol=1e-5)
 
 
 def test_the_heads_by_hand():
@@ -115,7 +102,7 @@ def test_the_published_numbers(published):
   assert (published.train.steps, published.train.epochs) == (STEPS, None)
   assert published.train.batch_size == 16_384
   assert published.patch == 14
-  assert published.parts.predictor.depth == 12
+  assert published.parts.predictor.stack.depth == 12
   assert published.parts.head.count == published.parts.clusters.count == 16_384
   assert published.data.augment.scale == (0.6, 1.0)
 
@@ -123,10 +110,10 @@ def test_the_published_numbers(published):
 def test_every_parameter_has_the_published_decay_and_rate():
   experiment, state, _ = small()
   settings = experiment.spec.config.optimizer
-  rules = {
-    key: dict(rules.named_leaves(rules.match_rules(settings[key], state.params, key)))
-    for key in ("decay", "rate")
-  }
+  decay, rate = (
+    dict(rules.named_leaves(rules.match_rules(settings[key], state.params, key)))
+    for key in ("weight_decay_rules", "lr_rules")
+  )
   wanted = {  # factor on the decay 0.1, on the rate 1e-3
     "clusters/kernel": (0.1, 0.5),
     "clusters/bias": (0.1, 0.5),
@@ -140,7 +127,7 @@ def test_every_parameter_has_the_published_decay_and_rate():
     "head/kernel": (1.0, 1.0),
     "head/gain": (1.0, 1.0),
   }
-  found = {name: (rules["decay"][name], rules["rate"][name]) for name in wanted}
+  found = {name: (decay[name], rate[name]) for name in wanted}
   assert found == wanted
 
 

@@ -1,7 +1,5 @@
 """SparK's recipe as published, and the choice of its network."""
 
-import importlib.util
-
 import jax
 import numpy as np
 import pytest
@@ -10,25 +8,9 @@ from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.errors import InputError
 
-NETWORKS = [
-  ("network=resnet50", 94.2),
-  ("network=convnext_t", 89.3),
-  ("size=S", 114.6),
-  ("size=B", 156.3),
-  ("size=L", 273.3),
-]
-
 
 def spark(arg):
   return config_lib.get_config("spark", arg)
-
-
-def flops(config):
-  path = config_lib.folder() / "spark.py"
-  spec = importlib.util.spec_from_file_location("spark_config", path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.flops(config)
 
 
 def test_schedules_step_by_step():
@@ -56,16 +38,11 @@ def test_published_settings():
   assert (residual.parts.encoder.drop_path, next_.parts.encoder.drop_path) == (0.05, 0.3)
   assert (residual.parts.predictor.norm, next_.parts.predictor.norm) == ("batch", "layer")
   for config in (residual, next_):
-    assert config.optimizer.part == "mim_jax.optim.optimizers.lamb"
+    assert config.optimizer.part == "mim_jax.optim.lamb"
     assert (config.optimizer.clip, config.optimizer.epsilon) == (5.0, 1e-6)
     assert config.data.augment.scale == (0.67, 1.0)
     assert (config.patch, config.parts.predictor.width) == (32, 768)
     assert (config.train.epochs, config.train.batch_size) == (1600, 4096)
-
-
-@pytest.mark.parametrize(("arg", "gflop"), NETWORKS)
-def test_cost_as_the_config_says(arg, gflop):
-  assert flops(spark(arg)) / 1e9 == pytest.approx(gflop, abs=0.06)
 
 
 def test_the_patch_moves_with_the_network():

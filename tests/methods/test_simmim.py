@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
+from mim_jax import core
 from mim_jax import experiment as experiment_lib
 from mim_jax.errors import InputError
 from mim_jax.train import state
@@ -15,7 +16,7 @@ from mim_jax.weights import parts as parts_lib
 def parameters(c):
   """Numbers in the parameters of each part."""
   objective, side = config_lib.build(c.objective), c.data.augment.size
-  step = experiment_lib.core.Step(jax.random.key(0), jnp.zeros([], jnp.int32), jnp.zeros([]))
+  step = core.Step(jax.random.key(0), jnp.zeros([], jnp.int32), jnp.zeros([]))
   batch = {"image": jnp.zeros((1, *side, 3))}
   run = lambda parts: objective(parts, batch, step, None)
   shapes = jax.eval_shape(lambda: parts_lib.parts_of(c).init(jax.random.key(0), method=run))
@@ -35,14 +36,12 @@ def test_parameters_are_as_many_as_published(arg, published):
 
 
 @pytest.mark.parametrize(
-  ("arg", "unit", "gigaflops"),
-  [("size=B", 2, 105.7), ("size=B,encoder=swin", 8, 68.3), ("size=L,encoder=swin", 8, 156.8)],
+  ("arg", "unit"), [("size=B", 2), ("size=B,encoder=swin", 8), ("size=L,encoder=swin", 8)]
 )
-def test_units_and_cost(arg, unit, gigaflops):
+def test_units(arg, unit):
   c = config_lib.get_config("simmim", arg)
   assert c.objective.mask.unit == unit
   assert c.objective.mask.ratio == 0.6
-  assert config_lib.flops(c) / 1e9 == pytest.approx(gigaflops, rel=0.005)
 
 
 def test_the_recipes():

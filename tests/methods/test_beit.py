@@ -37,8 +37,8 @@ def test_the_recipe():
   assert float(rate(1.0)) == pytest.approx(1e-5)
   assert c.train.batch_size == 2048
   assert c.parts.predictor.target_width == 8192
-  assert c.parts.encoder.layer_scale == 0.1
-  assert config_lib.get_config("beit", "size=L").parts.encoder.layer_scale == 1e-5
+  assert c.parts.encoder.stack.layer_scale == 0.1
+  assert config_lib.get_config("beit", "size=L").parts.encoder.stack.layer_scale == 1e-5
   assert (c.optimizer.clip, c.optimizer.b2, c.data.augment.jitter[0]) == (3.0, 0.999, 0.4)
 
 
@@ -47,7 +47,7 @@ def book(tmp_path_factory):
   """The weights file of a codebook that has made no step."""
   c = config_lib.get_config("codebook", NANO)
   c.train.update(dict(steps=2, batch_size=16))
-  drawn = experiment_lib.build(c, devices=jax.devices()[:1]).init(jax.random.key(3))
+  drawn = experiment_lib.build(c, devices=jax.devices()[:1]).trainable.init(jax.random.key(3))
   file = tmp_path_factory.mktemp("book") / native.FILE
   native.save(file, {"params": drawn.params, **drawn.stats}, c)
   return file.parent
@@ -86,4 +86,4 @@ def test_codes_on_another_grid_are_refused(book):
 def test_without_codes_it_says_what_to_do():
   c = config_lib.get_config("beit", "size=nano,dataset=arrays,path=x.npz")
   with pytest.raises(InputError, match="teacher=FOLDER: there is no"):
-    config_lib.build(c.teachers.codes).start(None)
+    config_lib.build(c.teachers.codes).init(None)
