@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mim_jax import errors
-from mim_jax.pictures import grid
+from mim_jax.pictures import grid, values
 from mim_jax.report import curves, report, runs
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://evil.example/x onerror=alert(2)>{{7*7}}"
@@ -91,7 +91,7 @@ def results():
     "versions": {"jax": "0.10.2"},
     "seed": 7,
     "dataset": {"train": 1437, "test": 360, "fingerprint": "9f2c"},
-    "reconstruction": {"panels": ["original"], "note": grid.note(True)},
+    "reconstruction": {"panels": ["original"], "note": values.note(True)},
   }
 
 
@@ -121,7 +121,7 @@ def test_whole_report(tmp_path):
   for text in (
     "plain on digits", "step 1,200", "seed 7", "8.01 k", "5.23 GFLOP", "5.53 M", "3 min 20 s",
     "93.1 ± 1.0 %", "80.0 %", "skipped: needs labels", "k 20, temperature 0.07", "9f2c", "0.10.2",
-    "learning rate", grid.note(True), "mim_jax.objectives.predict_masked",
+    "learning rate", values.note(True), "mim_jax.objectives.predict_masked",
   ):  # fmt: skip
     assert text in page.text, text
   assert sum(key == "src" for _, key, _ in page.attributes) == 2
@@ -271,11 +271,18 @@ def test_smoothing_neither_lags_nor_spreads_nan():
   assert np.isfinite(line).all()
 
 
-def test_the_command_line_starts_without_the_heavy_libraries():
+@pytest.mark.parametrize(
+  ("modules", "heavy"),
+  [
+    ("cli.main evaluate report.report pictures.grid evaluate.runner", "PIL grain"),
+    ("evaluate.frozen.neighbours evaluate.frozen.linear pictures evaluate.trained", ""),
+  ],
+)
+def test_the_command_line_starts_without_the_heavy_libraries(modules, heavy):
+  never = ["sklearn", "matplotlib", "jinja2", *heavy.split()]
   code = (
-    "import sys, mim_jax.evaluate, mim_jax.report.report, mim_jax.pictures.grid, "
-    "mim_jax.evaluate.frozen.neighbours, mim_jax.evaluate.frozen.linear, mim_jax.evaluate.runner\n"
-    "print([m for m in ('sklearn', 'matplotlib', 'jinja2', 'PIL', 'grain') if m in sys.modules])"
+    f"import sys, {', '.join(f'mim_jax.{module}' for module in modules.split())}\n"
+    f"print([m for m in {never} if m in sys.modules])"
   )
   root = pathlib.Path(report.__file__).parents[2]
   found = subprocess.run(
