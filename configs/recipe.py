@@ -69,6 +69,7 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.seed = 0  # of parameters, order of data, and all draws
   c.patch = config_dict.FieldReference(a.patch)  # side in pixels; all parts follow it
+  c.modality = part(getattr(modalities, a.modality.capitalize()))
   c.data = kind.data(a)
   c.teachers = ml_collections.ConfigDict()
   c.encode = part(objectives.encode, entry=kind.ENTRY)

@@ -16,7 +16,7 @@ from mim_jax.weights import conversion, native
 
 def evaluate(experiment, state, results: dict, only=None, folder=None) -> None:
   """Runs evaluations on the state and the baselines: those of the config, or `only` these, of the
-  config or of `standard`. folder: where features are kept.
+  config or of its modality. folder: where features are kept.
   """
   net = experiment.viewer.encoder(state.params, state.stats)
   random = experiment.viewer.untrained
@@ -28,10 +28,11 @@ def run_with_baselines(experiment, net, random, only=None, folder=None) -> dict:
   """What runner.run finds for a network and its baselines; random(seed) gives an untrained one."""
   config, data = experiment.spec.config, experiment.spec.data
   entries = select(config, only)
-  seeds, pixels = range(config.evaluations.seeds), experiment.viewer.pixels()
+  seeds, plain = range(config.evaluations.seeds), experiment.viewer.plain()
   made = {
     "random": random,
-    "pixels": lambda seed: pixels,
+    "plain": lambda seed: plain,
+    "pixels": lambda seed: plain,  # as images call it
     "supervised": lambda seed: config_lib.build(standard.scratch(config))(net, data, seed),
   }
   encoders = {"pretrained": [net] * len(seeds)}
@@ -45,13 +46,13 @@ def run_with_baselines(experiment, net, random, only=None, folder=None) -> dict:
 def select(config, only=None) -> dict:
   """{name: (function, protocol)} of a config's evaluations, or of `only` these.
 
-  Errors: InputError for a name that neither the config nor `standard` has.
+  Errors: InputError for a name that neither the config nor its modality has.
   """
   known = {name: node for name, node in config.evaluations.items() if config_lib.is_node(node)}
   if not only:
     only = list(known)
   elif not known.keys() >= set(only):
-    known = standard.entries(config) | known
+    known = offered(config) | known
   allow, entries = tuple(config.get("allow_modules", ())), {}
   view = {f"view.{key}": config.data.view.get(key) for key in ("size", "resize")}
   for name in only:
@@ -60,6 +61,12 @@ def select(config, only=None) -> dict:
     function = config_lib.build(known[name], allow, f"evaluations.{name}")
     entries[name] = function, config_lib.flatten(known[name]) | view
   return entries
+
+
+def offered(config) -> dict:
+  """Lists the evaluations that the config's modality offers: {name: node}."""
+  allow = tuple(config.get("allow_modules", ()))
+  return config_lib.build(config.modality, allow, "modality").evaluations(config)
 
 
 def config_of(weights):
@@ -97,8 +104,7 @@ def draw_reconstructions(experiment, state, path: pathlib.Path, results: dict) -
   index = np.linspace(0, len(source) - 1, 8).astype(int)
   pictures = experiment.viewer.pictures(state, source[index])
   if pictures is not None:
-    view = experiment.spec.config.data.view
-    results["reconstruction"] = grid.save(path, pictures, mean=view.mean, std=view.std)
+    results["reconstruction"] = grid.save(path, pictures, experiment.viewer.paint)
 
 
 def summarise(experiment, state, path: pathlib.Path, results: dict) -> None:
@@ -107,8 +113,8 @@ def summarise(experiment, state, path: pathlib.Path, results: dict) -> None:
   What can't be had for this method or these images is left out, and results["missing"] says why.
   """
   data, train = experiment.spec.data, experiment.spec.config.train
-  view = experiment.spec.config.data.view
-  settings = path, functools.partial(experiment.viewer.apply, state), data, view
+  shown = inspection.Shown(experiment.spec.modality.still, experiment.viewer.paint)
+  settings = path, functools.partial(experiment.viewer.apply, state), data, shown
   wanted = {
     "features": lambda: inspection.draw_seen(*settings),
     "neighbours": lambda: inspection.draw_neighbours(*settings),

@@ -34,9 +34,18 @@ def read(config: dict) -> dict:
   config = current(config)
   if "train" in config:
     config["train"].setdefault("fit_batch", False)
+  config.setdefault("modality", {KEY: f"mim_jax.modalities.{_modality(config)}"})
   if old:  # what is masked was called "image" in training and "crop" in pictures
     config["objective"]["entry"] = config["objective"]["target"]["entry"] = "crop"
   return config
+
+
+def _modality(config: dict) -> str:
+  """The kind of signals of a config that does not say so, by its data."""
+  test = config.get("data", {}).get("test", {})
+  source = str(test.get(KEY, "")) if isinstance(test, dict) else ""
+  kinds = {"mim_jax.data.video": "Video", "mim_jax.data.pool": "Pool"}
+  return kinds.get(source.rpartition(".")[0], "Image")
 
 
 def renamed(**names: str) -> Callable[[dict], dict]:

@@ -19,6 +19,7 @@ ROOMS = (
   "losses",
   "masks",
   "methods",
+  "modalities",
   "objectives",
   "ops",
   "optim",

@@ -16,9 +16,6 @@ from mim_jax import assess, errors
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.checkpoint import location, store
-from mim_jax.data.image import folders as folder_lib
-from mim_jax.data.pool import paired_folders
-from mim_jax.data.video import clip_files
 from mim_jax.devices import mesh
 from mim_jax.evaluate import features, runner
 from mim_jax.monitor import metrics
@@ -124,42 +121,29 @@ def restored(workdir):
   return experiment, state
 
 
-def reconstruct(workdir, images: str | None, out: str, count: int = 8, seed: int = 0) -> str:
-  """Draws what a run predicts for a folder (or its test set): an honest note on how."""
+def reconstruct(workdir, path: str | None, out: str, count: int = 8, seed: int = 0) -> str:
+  """Draws what a run predicts for a user's files (or its test set): an honest note on how."""
   experiment, state = restored(workdir)
   source = experiment.spec.data.test
-  if images:
-    source = source_like(experiment.spec.config.data, images)
+  if path:
+    source = experiment.spec.modality.own(path, experiment.spec.config.data)
   index = np.arange(min(count, len(source)))
   pictures = experiment.viewer.pictures(state, source[index], seed)
   if pictures is None:
     raise errors.InputError(
       f"{workdir}: this method predicts no pictures (its config has no `pictures`)."
     )
-  view = experiment.spec.config.data.view
-  shown = grid.denormalize(pictures.panels, view.mean, view.std)
-  grid.picture_grid(shown, limit=count).save(out, "PNG")
+  grid.picture_grid(experiment.viewer.paint(pictures.panels), limit=count).save(out, "PNG")
   return pictures.note
 
 
-def source_like(data, path: str):
-  """A folder of what a run was trained on, images, clips or images with maps, as a Source."""
-  settings = dict(path=path, split="all", canvas=2 * max(data.view.size))
-  settings["channels"] = len(data.view.mean)
-  if "sample" in data.test:
-    return clip_files.clips(sample=config_lib.build(data.test.sample), **settings)
-  if "maps" in data.test:
-    return paired_folders.paired(maps=data.test.maps, ids=data.test.ids, **settings)
-  return folder_lib.folder(**settings)
-
-
 def describe(experiment) -> str:
-  """One line: parameters, data, steps, devices."""
-  state = experiment.trainable.abstract_state()
+  """Says in one line: parameters, data, steps, devices."""
+  state, unit = experiment.trainable.abstract_state(), experiment.spec.modality.unit
   sizes = ", ".join(f"{k} {state_lib.count(v) / 1e6:.2f} M" for k, v in state.params.items())
   return (
-    f"parameters {sizes}; {len(experiment.spec.data.train):,} training images; "
-    f"{experiment.spec.total_steps:,} steps of {experiment.spec.config.train.batch_size} images; "
+    f"parameters {sizes}; {len(experiment.spec.data.train):,} training {unit}; "
+    f"{experiment.spec.total_steps:,} steps of {experiment.spec.config.train.batch_size} {unit}; "
     f"{jax.device_count()} x {jax.devices()[0].device_kind}"
   )
 
@@ -173,12 +157,12 @@ def describe_run(
   cost = results.setdefault("cost", {})
   cost["parameters"] = {k: state_lib.count(v) for k, v in state.params.items()}
   if lines:
-    rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
-    cost["images_per_second"] = statistics.median(rates)
+    rates = [line["samples_per_second"] for line in lines if "samples_per_second" in line]
+    cost["samples_per_second"] = statistics.median(rates)
   times = cost.setdefault("seconds", {})
   times["evaluate"] = seconds
   if facts and facts["flops"]:
-    cost["flops_per_image"] = facts["flops"] / batch
+    cost["flops_per_sample"] = facts["flops"] / batch
     spent = dict(facts["seconds"])
     steps = spent.pop("steps")
     times.update(spent, train=steps, evaluate=seconds + spent["evaluate"])

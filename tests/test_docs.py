@@ -14,8 +14,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs.generate import api, drawing, flow, masks  # noqa: E402
-from mim_jax import core  # noqa: E402
+from docs.generate import api, configuration, drawing, flow, gallery, masks  # noqa: E402
+from mim_jax import catalog, core, rooms  # noqa: E402
+from mim_jax import config as config_lib  # noqa: E402
 
 PAGES = sorted((ROOT / "docs").glob("**/*.md"))
 PAGES = [page for page in PAGES if "generated" not in page.parts]
@@ -92,6 +93,86 @@ def test_a_mask_is_drawn_as_it_is():
     valid=np.array([[True, False]]),
   )
   assert masks.state(mask, 0).tolist() == [0, 2, 2, 3, 1]
+
+
+TOYS = """
+from mim_jax import core, errors, masks
+
+def broken(key, tokens, scores=None, progress=None, *, ratio: float = 0.5) -> core.Mask:
+  raise ValueError("a line\\nthat nobody *expected*")
+
+def for_two(key, tokens, scores=None, progress=None, *, ratio: float = 0.5) -> core.Mask:
+  if tokens.positions.shape[0] != 2:
+    raise errors.InputError("this mask takes two samples.")
+  return masks.random(key, tokens, ratio=ratio)
+"""
+
+
+@pytest.mark.parametrize(
+  ("toy", "warned", "drawn"),
+  [("broken", ["data flow", "road"], False), ("for_two", ["mask"], True)],
+)
+def test_an_unusual_mask_costs_one_page_its_picture(toy, warned, drawn, tmp_path, monkeypatch):
+  """And a warning that can be suppressed by its type; all other pages are whole."""
+  (tmp_path / "my_toys.py").write_text(TOYS)
+  monkeypatch.syspath_prepend(tmp_path)
+  monkeypatch.delitem(sys.modules, "my_toys", raising=False)
+  import my_toys
+
+  odd = catalog.config_of("mae").copy_and_resolve_references()
+  odd.allow_modules = ("my_toys",)
+  odd.objective.mask = config_lib.part(getattr(my_toys, toy))
+  known, said = {"mae": odd, "simmim": catalog.config_of("simmim")}, []
+  get = config_lib.get_config
+
+  def allowing(name, arg=""):
+    config = get(name, arg)
+    config.allow_modules = ("my_toys",)
+    return config
+
+  monkeypatch.setattr(config_lib, "names", lambda: list(known))
+  monkeypatch.setattr(catalog, "config_of", known.get)
+  monkeypatch.setattr(config_lib, "get_config", allowing)
+  monkeypatch.setattr(flow, "of", flow.of.__wrapped__)
+  monkeypatch.setattr(gallery.LOG, "warning", lambda *a, **k: said.append((a, k)))
+  made = gallery.pages()
+  assert [a[2] for a, _ in said] == warned
+  assert all(a[1] == "mae" and k["type"] == "mim_jax" for a, k in said)
+  assert gallery.MISSING in made["methods/mae.md"]
+  assert ('<div class="flow">' in made["methods/mae.md"]) == drawn
+  assert "methods/masks/mae.png" not in made
+  assert "methods/masks/simmim.png" in made
+  assert gallery.MISSING not in made["methods/simmim.md"]
+  assert (gallery.MISSING in made["road.md"]) == (not drawn)
+  assert "[MAE](./mae.md)" in made["methods/index.md"]
+
+
+def test_masks_that_follow_scores_get_some_and_it_is_said():
+  assert masks.STAND_IN in masks.picture("hpm", (14, 14))[1]
+  assert masks.STAND_IN not in masks.picture("mae", (14, 14))[1]
+
+
+def test_methods_are_listed_by_the_folder_of_their_config():
+  rows = [dict.fromkeys(catalog.COLUMNS, "-") | {"name": name} for name in ("mae", "videomae")]
+  text = gallery.index(rows, {})
+  image, video = text.index("## image"), text.index("## video")
+  assert image < text.index("[MAE](./mae.md)") < video < text.index("[VideoMAE](./videomae.md)")
+
+
+def test_the_settings_of_every_part_that_a_config_names_are_listed():
+  text = configuration.pages()["configuration.md"]
+  named = set().union(*(catalog.named(catalog.config_of(name)) for name in config_lib.names()))
+  assert [name for name in sorted(named) if f"(`{name}`)" not in text] == []
+  for name in sorted(named):
+    thing = configuration.thing_of(name)
+    assert rooms.public_name(thing) == name
+    assert f"<{thing.__module__}.{thing.__qualname__}>" in configuration.reference(name)
+
+
+def test_arguments_of_one_config_are_those_that_it_asks_for():
+  assert configuration.own_of("mae") == {}
+  assert configuration.own_of("beit") == {"teacher": ""}
+  assert "frames" in configuration.own_of("videomae")
 
 
 def test_a_docstring_means_in_the_reference_what_it_says():

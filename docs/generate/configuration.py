@@ -2,26 +2,19 @@
 
 import importlib
 import inspect
+import pkgutil
 import re
 from unittest import mock
 
 import mim_jax
 from docs.generate.markdown import code, code_of, escaped, first_line, table
-from mim_jax import catalog
+from mim_jax import catalog, rooms
 from mim_jax import config as config_lib
-from mim_jax.configs import common
+from mim_jax.configs import arguments as argument_lib
+from mim_jax.configs import recipe
 from mim_jax.evaluate import standard
 
-# Where things lie that a config may name, beside those that a config does name.
-SHELVES = (
-  *(f"mim_jax.{room}" for room in catalog.ROOMS),
-  "mim_jax.objectives",
-  "mim_jax.teachers",
-  "mim_jax.data.image.sources",
-  "mim_jax.data.mixing",
-  "mim_jax.optim.optimizers",
-  "mim_jax.schedules",
-)
+EMBEDDED = "dataset=embedded"
 
 
 def pages() -> dict[str, str]:
@@ -32,7 +25,7 @@ def pages() -> dict[str, str]:
       f"{mim_jax.__version__}.\n"
     ),
     "## Arguments of a config\n\nAfter the colon: "
-    "`--config=configs/mae.py:size=S,dataset=folder,path=photos`, or "
+    "`--config=mae:size=S,dataset=folder,path=photos`, or "
     '`mim_jax.get_config("mae", "size=S")`.\n',
     table(("argument", "default", "meaning"), arguments()),
     "Some methods take more:\n",
@@ -51,26 +44,38 @@ def pages() -> dict[str, str]:
 
 def arguments() -> list[tuple]:
   """The arguments that every config takes, with what the source says beside them."""
-  beside = remarks(inspect.getsource(common))
-  return [(code(k), code(v), escaped(beside.get(k, ""))) for k, v in common.ARGUMENTS.items()]
+  beside = remarks(inspect.getsource(argument_lib))
+  known = argument_lib.ARGUMENTS.items()
+  return [(code(k), code(v), escaped(beside.get(k, ""))) for k, v in known]
 
 
 def own_arguments() -> list[tuple]:
-  """(method, argument, default) of what only some configs take: what they ask `common` for."""
-  rows: dict[tuple, object] = {}
-  for name in config_lib.names():
-    with mock.patch.object(common, "arguments", wraps=common.arguments) as asked:
-      config_lib.get_config(name)
-    for call in asked.call_args_list:
-      own = {k: v for k, v in call.kwargs.items() if k not in common.ARGUMENTS}
-      for key, default in own.items():
-        rows.setdefault((name, key), default)
-  return [(f"[{name}](methods/{name}.md)", code(k), code(v)) for (name, k), v in rows.items()]
+  """Lists (method, argument, default) of what only some configs take."""
+  return [
+    (f"[{name}](methods/{name}.md)", code(key), code(value))
+    for name in config_lib.names()
+    for key, value in own_of(name).items()
+  ]
+
+
+def own_of(name: str) -> dict[str, object]:
+  """Finds the arguments that a config takes beside those of all, with their defaults."""
+  found = []
+  read = argument_lib.read
+
+  def noted(arg, modality, own, steps=0):
+    a = read(arg, modality, own, steps)
+    found.append({key: a[key] for key in own if key not in argument_lib.ARGUMENTS})
+    return a
+
+  with mock.patch.object(argument_lib, "read", noted):
+    config_lib.get_config(name)
+  return found[0] if found else {}
 
 
 def shared_keys() -> list[tuple]:
   """Keys of every config that are no parts, with what the source says beside them."""
-  beside = remarks(inspect.getsource(common.base))
+  beside = remarks(inspect.getsource(recipe.base))
   keys = {k: v for k, v in flat("mae").items() if k.startswith("train.") or k in beside}
   return [(code(k), code(v), escaped(beside.get(named_in(k, beside), ""))) for k, v in keys.items()]
 
@@ -95,7 +100,7 @@ def part_sections() -> list[str]:
   """Every thing that a config may name, by room: its first line and its settings."""
   users = {name: catalog.named(catalog.config_of(name)) for name in config_lib.names()}
   found = shelved().union(*users.values())
-  for arg in ("dataset=digits", "dataset=folder,path=."):
+  for arg in (EMBEDDED, "dataset=folder,path=."):
     config = config_lib.get_config("mae", arg)
     found |= catalog.named(config) | catalog.named(list(standard.entries(config).values()))
   text, last = [], ""
@@ -108,35 +113,56 @@ def part_sections() -> list[str]:
 
 
 def shelved() -> set[str]:
-  """Dotted names of the parts that rooms offer."""
-  found = set()
-  for shelf in SHELVES:
-    for name, thing in vars(importlib.import_module(shelf)).items():
-      own = getattr(thing, "__module__", "").startswith(shelf.rpartition(".")[0])
-      if callable(thing) and own and not name.startswith("_") and is_part(thing):
-        found.add(f"{thing.__module__}.{thing.__qualname__}")
-  return {dotted for dotted in found if "mim_jax." in dotted and "configs" not in dotted}
+  """Finds the names of the parts that rooms offer."""
+  found = set(rooms.SINGLE)
+  for package in map(importlib.import_module, shelves()):
+    offered = [x for name, x in vars(package).items() if not name.startswith("_")]
+    found |= {rooms.public_name(x) for x in offered if rooms.is_part(x) and tells(x)}
+  return found
 
 
-def is_part(thing) -> bool:
-  """A module or data class, or a function with settings or of run-time arguments alone."""
+def shelves() -> list[str]:
+  """Names what offers parts: rooms, the rooms inside them, and the files of methods."""
+  found = []
+  for room in rooms.ROOMS:
+    package = importlib.import_module(f"mim_jax.{room}")
+    inner = pkgutil.iter_modules(getattr(package, "__path__", []), f"{package.__name__}.")
+    found += [package.__name__, *(m.name for m in inner if m.ispkg or room == "methods")]
+  return found
+
+
+def tells(thing) -> bool:
+  """Whether a reader of configs wants to know of a part: it has settings, or a node may be it."""
   if inspect.isclass(thing):
     return hasattr(thing, "__dataclass_fields__")
-  return bool(config_lib._settings(thing)) or catalog.room(f"{thing.__module__}.") in catalog.ROOMS
+  return (
+    bool(config_lib._settings(thing)) or catalog.room(rooms.public_name(thing)) in catalog.ROOMS
+  )
+
+
+def thing_of(dotted: str):
+  """Finds a part by its public name."""
+  module, _, name = dotted.rpartition(".")
+  return getattr(importlib.import_module(module), name)
+
+
+def reference(dotted: str) -> str:
+  """A link to a part's place in the reference, which lies where its file does."""
+  thing = thing_of(dotted)
+  role = "class" if inspect.isclass(thing) else "func"
+  return f"{{py:{role}}}`{thing.__qualname__} <{thing.__module__}.{thing.__qualname__}>`"
 
 
 def part_entry(dotted: str, users: list[str]) -> str:
   """One part."""
-  module, _, name = dotted.rpartition(".")
-  thing = getattr(importlib.import_module(module), name)
-  role = "class" if inspect.isclass(thing) else "func"
+  thing = thing_of(dotted)
   settings = [
     (code_of(p.name), kind(p), "needed" if p.default is p.empty else code(p.default))
     for p in config_lib._settings(thing).values()
   ]
   used = f" In {', '.join(f'[{u}](methods/{u}.md)' for u in users)}." if users else ""
   told = table(("setting", "type", "default"), settings) if settings else "No settings.\n"
-  return f"{{py:{role}}}`~{dotted}`: {escaped(first_line(thing))}{used}\n\n{told}"
+  return f"{reference(dotted)} (`{dotted}`): {escaped(first_line(thing))}{used}\n\n{told}"
 
 
 def kind(parameter: inspect.Parameter) -> str:

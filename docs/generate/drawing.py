@@ -7,7 +7,6 @@ from docs.generate.flow import Flow, Node
 
 NARROW, HEIGHT, ACROSS, DOWN, THIN = 130, 58, 22, 40, 26
 LETTERS = {"role": 8.2, "part": 7.3, "gives": 6.4}  # how wide a letter is at most
-NETWORKS = ("tokenizers", "encoders", "predictors", "layers")
 SWEEPS = 12
 READABLE = 0.6  # how much smaller a picture may be shown; then it scrolls
 
@@ -135,7 +134,7 @@ def _arrow(flow: Flow, places: dict, chain: list) -> str:
 
 def _box(node: Node, x: float, y: float, wide: float) -> str:
   """A box with its lines; dashed for a teacher, round for what has no parameters."""
-  kind = "network" if node.room in NETWORKS else "plain" if node.room else "end"
+  kind = "network" if node.learned else "plain" if node.room else "end"
   teacher = " teacher" * node.role.startswith("teacher")
   lines = _lines(node)
   start = y + HEIGHT / 2 - 17 * (len(lines) - 1) / 2 + 4

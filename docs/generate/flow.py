@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core as jex
 
-from mim_jax import catalog, core, experiment
+from mim_jax import catalog, core, experiment, rooms
 from mim_jax import config as config_lib
 from mim_jax.data import pipeline
 
-ARG = "dataset=digits,image=224,size=B"
-MARKED = (*catalog.ROOMS, "ops")
+ARG = "dataset=embedded,image=224,size=B"
+MARKED = (*catalog.ROOMS, "ops", "methods")
 
 _mark = jex.Primitive("mark")
 _mark.multiple_results = True
@@ -35,6 +35,7 @@ class Node:
     room: where that lies, "" for what is no part.
     gives: what comes out, in words.
     times: how often it is called in the same way.
+    learned: whether it is a network.
   """
 
   role: str
@@ -42,6 +43,7 @@ class Node:
   room: str = ""
   gives: str = ""
   times: int = 1
+  learned: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +102,33 @@ class Marked:
     owner = getattr(self._thing, "__self__", self._thing)  # of a method, the module
     owner = getattr(owner, "func", owner)  # of a partial, the function
     kind = owner if hasattr(owner, "__qualname__") else type(owner)
-    room = catalog.room(kind.__module__)
-    node = Node(self._role, kind.__qualname__, room, told(given))
+    room = catalog.room(rooms.public_name(kind))
+    learned = isinstance(kind, type) and issubclass(kind, nn.Module)
+    node = Node(self._role, kind.__qualname__, room, told(given), learned=learned)
     return marked(given, _Call(node, grid), self._calls)
 
   def __getattr__(self, name: str):
     return wrapped(f"{self._role} {name}".strip(), getattr(self._thing, name), self._calls)
+
+  def unbind(self):
+    """Takes a module and its variables apart, as Linen does; its twin is marked as well."""
+    module, variables = self._thing.unbind()
+    return Loose(self._role, module, self._calls), variables
+
+
+class Loose:
+  """Stands in for a module without variables; what is bound of it is marked."""
+
+  def __init__(self, role: str, module: nn.Module, calls: list):
+    self._role, self._module, self._calls = role, module, calls
+
+  def clone(self, **settings) -> "Loose":
+    """Makes a twin with other settings."""
+    return Loose(self._role, self._module.clone(**settings), self._calls)
+
+  def bind(self, variables) -> Marked:
+    """Gives it variables."""
+    return Marked(self._role, self._module.bind(variables), self._calls)
 
 
 def wrapped(role: str, thing, calls: list):
@@ -117,7 +140,7 @@ def wrapped(role: str, thing, calls: list):
     names = {n: n if hasattr(part, "items") else f"{role} {n}" for n, part in thing.items()}
     return {n: wrapped(names[n], part, calls) for n, part in thing.items()}
   function = getattr(thing, "func", None)
-  if function is not None and catalog.room(function.__module__) in MARKED:
+  if function is not None and catalog.room(rooms.public_name(function)) in MARKED:
     return Marked(role, thing, calls)
   return thing
 
@@ -130,20 +153,23 @@ def marked(tree, call: _Call, calls: list):
 
 
 def _objective(run: experiment.Experiment, calls: list, key):
-  """The objective on two images, as parameters come into being."""
-  rows = pipeline.first(run.data.train, 2, 0)
-  batch = run._data["augment"](key, {k: jnp.asarray(v) for k, v in rows.items()})
+  """Calls the objective on two samples, as parameters come into being; marks its loss."""
+  spec = run.spec
+  rows = pipeline.first(spec.data.train, 2, 0)
+  batch = spec.augment(key, {k: jnp.asarray(v) for k, v in rows.items()})
   batch = {k: marked(v, _Call(Node("batch", k)), calls) for k, v in batch.items()}
-  keywords = {k: wrapped(k, v, calls) for k, v in run.objective.keywords.items()}
+  function = spec.objective.func
+  keywords = {k: wrapped(k, v, calls) for k, v in spec.objective.keywords.items()}
 
   def body(parts):
-    unborn = {name: teacher.start(None) for name, teacher in run._teachers.items()}
-    teachers = vars(run._bound(unborn, {}, parts)).items()
+    unborn = {name: teacher.init(None) for name, teacher in spec.teachers.items()}
+    teachers = vars(spec.bind_teachers(unborn, {}, parts)).items()
     teachers = types.SimpleNamespace(**{k: Marked("teacher", v, calls) for k, v in teachers})
-    found = run.objective.func(Marked("", parts, calls), batch, run.step(0), teachers, **keywords)
-    marked(found[0], _Call(Node("objective", run.objective.func.__name__, "objectives")), calls)
+    found = function(Marked("", parts, calls), batch, spec.step(0), teachers, **keywords)
+    room = catalog.room(rooms.public_name(function))
+    marked(found.loss, _Call(Node("objective", function.__name__, room)), calls)
 
-  run.parts.init({"params": key, "dropout": key}, method=body)
+  spec.parts.init({"params": key, "dropout": key}, method=body)
   return ()
 
 

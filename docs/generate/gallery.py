@@ -2,17 +2,22 @@
 
 import html
 import json
-import re
 import statistics
+from collections.abc import Callable
+
+from sphinx.util import logging
 
 from docs.generate import drawing, flow, masks
-from docs.generate.configuration import flat
+from docs.generate.configuration import flat, own_of, reference
 from docs.generate.markdown import code, escaped, table
 from mim_jax import catalog
 from mim_jax import config as config_lib
 from mim_jax.config import is_node
 
+LOG = logging.getLogger(__name__)
+MISSING = "It could not be drawn: the build of this page says why.\n"
 SCORES = {"knn": "kNN", "linear": "linear, all labels", "linear_10": "linear, 10 labels a class"}
+FACTS = ("reference", "numbers", "differs")  # of the first lines of a config
 COLUMNS = ("lines", "flops", "time", "ours")  # of the table below the masks
 WHO = {"pretrained": "pre-trained", "random": "its encoder untrained", "pixels": "raw pixels"}
 PICTURES = config_lib.folder().parent / "experiments" / "methods_digits" / "pictures.jsonl"
@@ -22,8 +27,8 @@ LEGEND = (
 )
 NOTE = (
   "`mim-jax methods` prints this, with papers, parts and published numbers. Own lines are lines of "
-  "code that no other method uses. FLOPs are those of one training image (or clip) at size B; step "
-  "time and our number are measured at one small budget with the same small encoder "
+  "code that no other method uses. FLOPs are those of one training sample at size B, as traced; "
+  "step time and our number are measured at one small budget with the same small encoder "
   "(`experiments/methods_digits/`): it asks whether a method learns and what it costs, not which "
   "is best.\n"
 )
@@ -31,7 +36,6 @@ CREDIT = (
   "The photo comes with scikit-learn: *china.jpg* by danielbuechele, "
   "[CC BY 2.0](https://creativecommons.org/licenses/by/2.0/), cropped."
 )
-COMMAND = re.compile(r"mim-jax train(?: --\S+)+")
 READ = (
   "An arrow is there exactly where a number counts: the objective was traced, and every call of a "
   "part marked. Blue boxes have parameters, round ones have none, dashed ones are the teacher's. "
@@ -40,18 +44,33 @@ READ = (
 
 
 def pages() -> dict[str, str | bytes]:
-  """{file: content} of the gallery."""
+  """Makes the gallery: {file: content}."""
   rows, made = catalog.rows(), {}
   for row in rows:
     name = row["name"]
-    seen = flow.of(name)
-    found = masks.picture(name, seen.grid) if seen.grid else None
+    seen = attempt(name, "data flow", flow.of, name)
+    found = seen and seen.grid and attempt(name, "mask", masks.picture, name, seen.grid)
     if found:
       made[f"methods/masks/{name}.png"] = found[0]
-    made[f"methods/{name}.md"] = page(row, seen, found and found[1])
+    made[f"methods/{name}.md"] = page(row, seen, found[1] if found else None)
   made["methods/index.md"] = index(rows, made)
-  made["road.md"] = raw(drawing.svg(road("mae"), "the road of MAE, from source to report"))
+  whole = attempt("mae", "road", road, "mae")
+  label = "the road of MAE, from source to report"
+  made["road.md"] = raw(drawing.svg(whole, label)) if whole else MISSING
   return made
+
+
+def attempt(name: str, what: str, draw: Callable, *arguments):
+  """Draws `what` of a method; where that fails, warns and returns None: one page lacks a picture.
+
+  `sphinx -W -D suppress_warnings=mim_jax` builds all the same.
+  """
+  try:
+    return draw(*arguments)
+  except Exception as error:
+    said = f"{type(error).__name__}: {error}"
+    LOG.warning("%s: no picture of its %s. %s", name, what, said, type="mim_jax", subtype="picture")
+    return None
 
 
 def road(method: str) -> flow.Flow:
@@ -77,23 +96,34 @@ def road(method: str) -> flow.Flow:
 
 
 def index(rows: list[dict], made: dict) -> str:
-  """Every method with its mask."""
-  cards = "".join(card(row, f"methods/masks/{row['name']}.png" in made) for row in rows)
+  """Lists every method with its mask, by family."""
+  families: dict[str, list[dict]] = {}
+  for row in rows:
+    families.setdefault(family(row["name"]), []).append(row)
+  head = ("method", *(catalog.COLUMNS[key] for key in COLUMNS))
+  sections = []
+  for name, some in sorted(families.items()):
+    cards = "".join(card(row, f"methods/masks/{row['name']}.png" in made) for row in some)
+    lines = [
+      (f"[{label(r['name'])}](./{r['name']}.md)", *(r[key] for key in COLUMNS)) for r in some
+    ]
+    sections += [f"## {name}\n", raw(f"<div class=cards>{cards}</div>"), table(head, lines)]
   listed = "\n".join(row["name"] for row in rows)
   return "\n".join(
     [
       "# The methods\n",
       f"Each with its own mask, drawn on its own grid. {LEGEND}\n",
-      f"{raw(f'<div class=cards>{cards}</div>')}",
-      table(
-        ("method", *(catalog.COLUMNS[key] for key in COLUMNS)),
-        [(f"[{label(r['name'])}](./{r['name']}.md)", *(r[key] for key in COLUMNS)) for r in rows],
-      ),
+      *sections,
       NOTE,
       CREDIT,
       f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n",
     ]
   )
+
+
+def family(name: str) -> str:
+  """The kind of signal that a method is for: the folder of its config."""
+  return config_lib.files()[name].parent.name
 
 
 def card(row: dict, masked: bool) -> str:
@@ -110,23 +140,26 @@ def card(row: dict, masked: bool) -> str:
   )
 
 
-def page(row: dict, seen: flow.Flow, note: str | None) -> str:
-  """All that is known of one method."""
+def page(row: dict, seen: flow.Flow | None, note: str | None) -> str:
+  """Writes all that is known of one method."""
   name, facts = row["name"], catalog.stated(row["name"])
-  cost = [("FLOPs an image", row["flops"]), ("step time", row["time"])]
+  config = catalog.config_of(name)
+  hidden = MISSING if "mask" in config.objective else "Nothing is masked."
+  drawing_of = seen and raw(drawing.svg(seen, f"data flow of {label(name)}"))
+  cost = [("FLOPs a sample", row["flops"]), ("step time", row["time"])]
   sections = [
     f"# {label(name)}\n\n{escaped(row['paper'])}\n",
-    commands(facts),
+    commands(name),
+    *(f"{key.capitalize()}: {escaped(facts[key])}\n" for key in FACTS if key in facts),
     f"{escaped(facts.get('remarks', ''))}\n",
-    f"## Its mask\n\n{mask(name, note) if note else 'Nothing is masked.'}\n",
-    f"## Its data flow\n\n{raw(drawing.svg(seen, f'data flow of {label(name)}'))}\n{READ}",
-    f"In words: {{py:func}}`~{catalog.config_of(name).objective.part}`.\n",
+    f"## Its mask\n\n{mask(name, note) if note else hidden}\n",
+    f"## Its data flow\n\n{drawing_of or MISSING}\n{READ}",
+    f"In words: {reference(config.objective.part)}.\n",
     f"## Its cost\n\n{table(('', 'MAE = 1'), cost)}",
-    f"{escaped(facts.get('cost', ''))}\n",
     f"## Its numbers\n\nPublished: {escaped(row['published'])}\n",
-    f"Ours: {escaped(facts.get('ours', '–'))}\n",
+    f"Ours: {escaped(row['ours'])}\n",
     scores(name),
-    f"## What it makes of images\n\n{drawn(name)}",
+    f"## What it makes of samples\n\n{drawn(name)}",
     f"## Its config, as a difference from MAE\n\n{difference(name)}",
   ]
   return "\n".join(sections)
@@ -154,10 +187,15 @@ def drawn(name: str) -> str:
   )
 
 
-def commands(facts: dict) -> str:
-  """The commands that the config states, ready to be copied."""
-  shown = (facts.get(key, "").replace("\\ ", "") for key in ("run", "laptop"))
-  lines = [found[0] for text in shown if (found := COMMAND.search(text))]
+def commands(name: str) -> str:
+  """Writes the commands that train a method, ready to be copied."""
+  where = f"--workdir=runs/{name}"
+  others = ",teacher=FOLDER" if "teacher" in own_of(name) else ""
+  own = "dataset=clips" if family(name) == "video" else "dataset=folder"
+  lines = [
+    f"mim-jax train --config={name}:dataset=embedded {where}",
+    f"mim-jax train --config={name}:{own},path=FOLDER{others} {where}",
+  ]
   return "```\n" + "\n".join(lines) + "\n```\n"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from sklearn import datasets
 
-from mim_jax import catalog, core
+from mim_jax import catalog, core, errors
 from mim_jax import config as config_lib
 from mim_jax.ops import positions
 
@@ -18,9 +18,10 @@ SIDE, GAP, DRAWS = 224, 8, 3
 VEIL = np.array([120, 124, 134])  # over what is hidden
 TINTS = np.array([[222, 110, 60], [66, 133, 196], [88, 160, 92], [178, 102, 176]])  # a group each
 ALONG = (
-  "The pictures are one draw at three places along the first axis of the grid (times, or signals)."
+  "The pictures are one draw at three places along the first axis of the grid (times, or "
+  "modalities)."
 )
-NO_GUIDE = (
+STAND_IN = (
   "This mask follows a teacher, and none is trained here: the contrast of the patches stands in "
   "for what it would say."
 )
@@ -38,16 +39,16 @@ def photo() -> np.ndarray:
 
 
 def picture(method: str, grid: tuple[int, ...]) -> tuple[bytes, str]:
-  """Draws of a method's own mask on `grid` as PNG side by side, and what is to be said of them.
+  """Draws a method's own mask on `grid`: PNG of draws side by side, and what is to be said of them.
 
-  Over the grid of a clip, one draw at several times; over a pool of signals, one on each of them.
+  Over the grid of a clip, one draw at several times; over a pool of modalities, one on each.
   """
-  node = catalog.config_of(method).objective.mask
-  mask = config_lib.build(node, where=method)
-  guide = jnp.broadcast_to(jnp.asarray(contrast(grid[-2:])), (DRAWS, int(np.prod(grid[-2:]))))
-  guide = guide if "guided" in node.part else None
-  drawn = jax.device_get(jax.jit(lambda: draw(mask, grid, guide))())
-  flat = np.stack([state(drawn, i) for i in range(DRAWS)])
+  config = catalog.config_of(method)
+  allow = tuple(config.get("allow_modules", ()))
+  mask = config_lib.build(config.objective.mask, allow, where=method)
+  scores = jnp.broadcast_to(jnp.asarray(contrast(grid[-2:])), (DRAWS, int(np.prod(grid[-2:]))))
+  drawn, followed = drawn_with(mask, grid, scores)
+  flat = np.stack([state(drawn, i * drawn.copies) for i in range(DRAWS)])
   states = flat.reshape(DRAWS, *grid)
   if len(grid) == 3:
     times = np.linspace(0, grid[0] - 1, DRAWS).astype(int)
@@ -55,21 +56,29 @@ def picture(method: str, grid: tuple[int, ...]) -> tuple[bytes, str]:
   image = np.concatenate([over(photo(), s) for s in states], 1)[:, :-GAP]
   shape = " × ".join(map(str, grid))
   note = f"On its grid of {shape} tokens, {counted(flat)}."
-  remarks = [ALONG] * (len(grid) == 3) + [NO_GUIDE] * (guide is not None)
+  remarks = [ALONG] * (len(grid) == 3) + [STAND_IN] * followed
   return png(image), " ".join([note, *remarks])
 
 
-def draw(mask, grid: tuple[int, ...], guide) -> core.Mask:
-  """DRAWS masks, as in the middle of training."""
+def drawn_with(mask, grid: tuple[int, ...], scores) -> tuple[core.Mask, bool]:
+  """Draws a mask, with scores where it refuses to go without: (the draws, whether it did)."""
+  try:
+    return jax.device_get(jax.jit(lambda: draw(mask, grid, None))()), False
+  except errors.InputError:
+    return jax.device_get(jax.jit(lambda: draw(mask, grid, scores))()), True
+
+
+def draw(mask, grid: tuple[int, ...], scores) -> core.Mask:
+  """Draws DRAWS masks, as in the middle of training."""
   where = positions.grid_positions(grid)
   tokens = core.Tokens(
     jnp.zeros((DRAWS, len(where), 1)), jnp.broadcast_to(where, (DRAWS, *where.shape)), grid=grid
   )
-  return mask(jax.random.key(1), tokens, guide=guide, progress=jnp.float32(0.5))
+  return mask(jax.random.key(1), tokens, scores=scores, progress=jnp.float32(0.5))
 
 
 def contrast(grid: tuple[int, int]) -> np.ndarray:
-  """The deviation of the photo's brightness in every cell, [1 n]."""
+  """Measures the std of the photo's brightness in every cell, [1 n]."""
   grey = photo().mean(-1)
   cells = grey.reshape(grid[0], SIDE // grid[0], grid[1], SIDE // grid[1])
   return cells.std((1, 3)).reshape(1, -1).astype(np.float32)

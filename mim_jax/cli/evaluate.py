@@ -76,8 +76,8 @@ def weighed(options, only: list[str], overrides: list[str]) -> int:
 
 def asked(config, only: list[str], overrides: list[str]):
   """(config with every evaluation that can be named and the overrides, the names to run)."""
+  from mim_jax import assess
   from mim_jax import config as config_lib
-  from mim_jax.evaluate import standard
 
   for item in overrides:
     if not item.startswith("--config.evaluations."):
@@ -86,7 +86,7 @@ def asked(config, only: list[str], overrides: list[str]):
         "--config.evaluations.knn.k=10; mim-jax evaluate --list names them."
       )
   own = [name for name, node in config.evaluations.items() if config_lib.is_node(node)]
-  every = standard.entries(config)
+  every = assess.offered(config)
   config = config.copy_and_resolve_references()
   config.unlock()
   for name, node in every.items():
@@ -99,10 +99,10 @@ def asked(config, only: list[str], overrides: list[str]):
 
 def name_all() -> int:
   """Prints the standard evaluations, each with what it measures and its settings."""
+  from mim_jax import assess
   from mim_jax import config as config_lib
-  from mim_jax.evaluate import standard
 
-  for name, node in standard.entries(config_lib.get_config("mae")).items():
+  for name, node in assess.offered(config_lib.get_config("mae")).items():
     function = config_lib.build(node).func
     print(f"{name:<16} {function.__doc__.splitlines()[0]}")
     settings = [f"{k}={v}" for k, v in config_lib.flatten(node).items() if k != config_lib.KEY]

@@ -88,9 +88,9 @@ def too_large(trainable, need: dict[str, int], limit: int) -> str:
     else "No batch would fit; the state alone is too large:"
   )
   return (
-    f"train.batch_size: {rows} images need {in_gib(need['state'] + need['work'])} on each device, "
+    f"train.batch_size: {rows} samples need {in_gib(need['state'] + need['work'])} on each device, "
     f"which has {in_gib(limit)}: {in_gib(need['state'])} for parameters, optimizer and teacher, "
-    f"{in_gib(each)} an image for activations. {remedy} {REMEDIES}."
+    f"{in_gib(each)} a sample for activations. {remedy} {REMEDIES}."
   )
 
 
@@ -102,7 +102,7 @@ def telling_memory(trainable, program=None):
   except MemoryError as error:
     raise InputError(
       "the host is out of memory while it reads data. Read fewer batches ahead "
-      "(--config.train.threads=1), or make images smaller."
+      "(--config.train.threads=1), or make samples smaller."
     ) from error
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
@@ -112,7 +112,7 @@ def telling_memory(trainable, program=None):
       raise InputError(too_large(trainable, memory(program), limit)) from error
     asked = re.search(r"allocat\w* (\d[\d.]* ?[KMGT]?i?B|\d+ bytes)", str(error))
     raise InputError(
-      f"train.batch_size: {trainable.spec.config.train.batch_size} images do not fit the device"
+      f"train.batch_size: {trainable.spec.config.train.batch_size} samples do not fit the device"
       f"{f' (it could not give {asked.group(1)})' if asked else ''}. Try half as many, or "
       f"{REMEDIES}."
     ) from error

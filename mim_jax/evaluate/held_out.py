@@ -1,4 +1,4 @@
-"""The objective on images that training never saw. Letters: b batch."""
+"""The objective on samples that training never saw. Letters: b batch."""
 
 import jax
 import jax.numpy as jnp
@@ -6,18 +6,18 @@ import numpy as np
 
 from mim_jax import core
 
-IMAGES = 1024  # at most, of each side
+SAMPLES = 1024  # at most, of each side
 SEED = 20_000  # of crops and masks; no run has it
 
 
 def held_out(loss, state, data, batch_size: int, total_steps: int) -> dict[str, float | int]:
-  """{"test", "train": mean loss on as many images of each, "images": how many}.
+  """{"test", "train": mean loss on as many samples of each, "samples": how many}.
 
   loss: (params, raw batch, Step, teacher, stats) -> (scalar, metrics). Batch number i has key
   number i of a fixed seed, so that crops and masks are the same for both sides and at every call.
   Images that do not fill a batch are left out.
   """
-  count = min(len(data.train), len(data.test), IMAGES)
+  count = min(len(data.train), len(data.test), SAMPLES)
   size = min(batch_size, 256, count)
   batches = count // size
   progress = jnp.minimum(state.step.astype(jnp.float32) / total_steps, 1.0)
@@ -35,4 +35,4 @@ def held_out(loss, state, data, batch_size: int, total_steps: int) -> dict[str, 
     rows = indices.reshape(size, batches).T  # every batch from everywhere: classes may be in order
     losses = [one(state, source[r], key) for r, key in zip(rows, keys, strict=True)]
     sides[name] = float(np.mean(jax.device_get(losses)))
-  return {**sides, "images": batches * size}
+  return {**sides, "samples": batches * size}

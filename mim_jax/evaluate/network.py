@@ -13,7 +13,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mim_jax import config as config_lib
 from mim_jax import core
 from mim_jax.errors import InputError
-from mim_jax.ops import patches
 from mim_jax.weights import adapt, native
 from mim_jax.weights.parts import parts_of
 from mim_jax.weights.parts import settings as settings_of
@@ -26,7 +25,7 @@ class Body:
   """The parts that a config names and its view of images, without weights; compiled once.
 
   Attributes:
-    config: `parts`, `encode`, `data.view` of a config; references resolved.
+    config: `parts`, `encode`, `data.view`, `modality` of a config; references resolved.
     parts: the Linen module.
     encode: function(parts, viewed batch, layers=None) -> Latents of whole images.
     mesh: where batches are split over data x fsdp, None for one device.
@@ -40,6 +39,7 @@ class Body:
     self.parts = parts_of(config)
     allow = tuple(config.get("allow_modules", ()))
     self._view = config_lib.build(config.data.view, allow, "data.view")
+    self._modality = config_lib.build(config.modality, allow, "modality")
     self.encode = config_lib.build(config.encode, allow, "encode")
     self.read = jax.jit(self._read, static_argnames=("layer", "pool", "last"))
 
@@ -74,23 +74,25 @@ class Body:
       )
     )
 
-  def pixels(self, batch, layer=None, pool=None, last=1, size=0) -> np.ndarray:
-    """The encode that learns nothing: the viewed image as one vector [b e], or its patches."""
-    image = np.asarray(self._seen(batch, size))
-    if pool != "tokens":
-      return image.reshape(len(image), -1)
-    return np.asarray(patches.patchify(jnp.asarray(image), self.config.parts.tokenizer.patch))
+  def plain(self, batch, layer=None, pool=None, last=1, size=0) -> np.ndarray:
+    """Encodes without learning anything: the viewed signal as one vector [b e], or its patches."""
+    patch = self.config.parts.tokenizer.patch if pool == "tokens" else 0
+    return np.asarray(self._plain(batch, size, patch))
 
   @functools.cached_property
-  def _seen(self):
-    return jax.jit(lambda batch, size: self.view(batch, size)["image"], static_argnums=1)
+  def _plain(self):
+    def read(batch, size, patch):
+      return self._modality.plain(self.view(batch, size), patch)
+
+    return jax.jit(read, static_argnums=(1, 2))
 
   def placed(self, batch: dict) -> dict:
     """A host batch on the devices, split over them where it divides."""
     if self.mesh is None:
       return batch
     count = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-    split = PartitionSpec(("data", "fsdp")) if len(batch["image"]) % count == 0 else PartitionSpec()
+    rows = len(next(iter(batch.values())))
+    split = PartitionSpec(("data", "fsdp")) if rows % count == 0 else PartitionSpec()
     return jax.device_put(batch, NamedSharding(self.mesh, split))
 
 

@@ -25,6 +25,7 @@ class Spec:
     parts: the Linen module that holds all parts; `parts.bind({"params": params})` gives the
       student.
     objective: a partial of it.
+    modality: what is known of its kind of signals, see modalities.
     teachers: {name: teacher}.
     evaluations: {name: evaluation}, and their settings.
     augment, view: of a raw batch, for training (with a key) and for evaluations.
@@ -36,6 +37,7 @@ class Spec:
     build = functools.partial(config_lib.build, allow=tuple(config.get("allow_modules", ())))
     self.config = config
     self.parts = parts_lib.parts_of(config)
+    self.modality = build(config.modality, where="modality")
     self.objective = build(config.objective, where="objective")
     self.mesh = mesh.make(**config.train.mesh, devices=devices)
     mesh.check_batch(config.train.batch_size, self.mesh)

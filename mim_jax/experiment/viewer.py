@@ -26,16 +26,13 @@ class Viewer:
     self.spec, self._trainable = spec, trainable
     self.painter = painters.of(spec.config, spec.objective)
 
-  def encode(self, params, images, layer: int | None = None, pool: str | None = None, stats=None):
-    """Encodes uint8 (or 0..1 float) images [b h w c], unmasked, to latents.
+  def encode(self, params, inputs, layer: int | None = None, pool: str | None = None, stats=None):
+    """Encodes what a user has, e.g. uint8 or 0..1 float images [b h w c], unmasked, to latents.
 
     `pool`: None [b n d], "mean" over patches [b d], "class" token [b d], "both" [b 2d].
     `layer`: 1 = after the first block, -1 or None = the last.
     """
-    if jnp.issubdtype(images.dtype, jnp.floating):
-      images = jnp.round(images * 255.0).astype(jnp.uint8)
-    size = jnp.broadcast_to(jnp.asarray(images.shape[-3:-1], jnp.int32), (images.shape[0], 2))
-    view = self.spec.view({"image": images, "size": size})
+    view = self.spec.view(self.spec.modality.raw(inputs))
     return self.body.pooled({"params": params, **(stats or {})}, view, layer, pool)
 
   @functools.cached_property
@@ -52,9 +49,13 @@ class Viewer:
     state = self._trainable.init(jax.random.key(10_000 + seed))
     return self.encoder(state.params, state.stats)
 
-  def pixels(self):
+  def plain(self):
     """Makes the baseline that learns nothing: encode(batch) -> the viewed signal as [b e]."""
-    return self.body.pixels
+    return self.body.plain
+
+  def paint(self, panels: dict) -> dict:
+    """Turns the panels of pictures into images in [0, 1]."""
+    return self.spec.modality.paint(panels, self.spec.config.data.view)
 
   def apply(self, state: state_lib.TrainState, function):
     """Compiles function(parts, encode, batch) with this state, for raw batches, on the host."""

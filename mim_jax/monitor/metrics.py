@@ -15,7 +15,9 @@ from mim_jax.monitor import goodput, numerics, progress, trackers
 
 # What a line says of the machine; everything else is the same however often a run was stopped.
 LOSSES = tuple(kind for kind in goodput.KINDS if kind != "steps")
-TIMING = ("images_per_second", "seconds", "goodput", *(f"seconds_{kind}" for kind in LOSSES))
+# Names of the first edition, which knew images alone.
+OLD_NAMES = dict(images_per_second="samples_per_second", flops_per_image="flops_per_sample")
+TIMING = ("samples_per_second", "seconds", "goodput", *(f"seconds_{kind}" for kind in LOSSES))
 FILE = "metrics.jsonl"  # of a run folder
 EVAL = "eval/"  # how the names of evaluations in training begin; they have lines of their own
 SPIKE, HISTORY = 10.0, 50  # warn of a gradient norm this many times the median of so many lines
@@ -171,7 +173,7 @@ class Meter:
       self._losses.append(line["loss"])
     if self._writes:
       self._append(step, line)
-      rate, seconds = line["images_per_second"], line["seconds"]
+      rate, seconds = line["samples_per_second"], line["seconds"]
       self._progress.show(step, line["loss"], rate, seconds)
 
   def _append(self, step: int, line: dict) -> None:
@@ -188,10 +190,15 @@ def read(file: pathlib.Path) -> list[dict]:
   lines = []
   for text in file.read_text().splitlines():
     try:
-      lines.append(json.loads(text))
+      lines.append(current(json.loads(text)))
     except json.JSONDecodeError:
       break
   return lines
+
+
+def current(numbers: dict) -> dict:
+  """Reads numbers that older runs call by other names as today's."""
+  return {OLD_NAMES.get(name, name): value for name, value in numbers.items()}
 
 
 def text(workdir: pathlib.Path) -> str:

@@ -59,8 +59,8 @@ class Probe:
       metrics.tell(f"step {step}: {text}. Training goes on untouched; this is said once.")
 
 
-def interval(every: float, images: int, batch_size: int) -> int:
+def interval(every: float, samples: int, batch_size: int) -> int:
   """Steps between evaluations, from epochs. InputError below 0."""
   if every < 0:
     raise InputError(f"train.probe_every: {every} epochs, but it must be 0 (never) or more.")
-  return max(1, round(every * images / batch_size)) if every else 0
+  return max(1, round(every * samples / batch_size)) if every else 0

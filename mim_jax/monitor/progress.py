@@ -26,7 +26,7 @@ class Progress:
       desc="train",
       total=total * batch_size,
       initial=start * batch_size,
-      unit=" images",
+      unit=" samples",
       unit_scale=True,
       dynamic_ncols=bool(columns()),
       ncols=None if columns() else 80,
@@ -38,7 +38,7 @@ class Progress:
     self._bar.update(self._batch_size)
 
   def show(self, step: int, loss: float | None, rate: float, seconds: float) -> None:
-    """What is known of step number `step`: its loss, images a second, seconds since the start."""
+    """What is known of step number `step`: its loss, samples a second, seconds since the start."""
     said = "not finite" if loss is None else f"{loss:.4f}"
     if not self._bar.disable:
       self._bar.set_postfix(loss=said, step=step)
@@ -49,7 +49,7 @@ class Progress:
     self._last = now
     done = (step - self._start) / max(self._total - self._start, 1)
     left = tqdm.tqdm.format_interval(seconds / max(done, 1e-9) * (1 - done))
-    self.say(f"step {step}/{self._total}  loss {said}  {rate:,.0f} images/s  {left} left")
+    self.say(f"step {step}/{self._total}  loss {said}  {rate:,.0f} samples/s  {left} left")
 
   def say(self, text: str) -> None:
     """A line of its own, above the bar."""

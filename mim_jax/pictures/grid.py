@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -74,25 +75,19 @@ def to_bytes(images):
   return np.concatenate([colour, np.full_like(colour[..., :1], 255)], -1)
 
 
-def denormalize(panels: dict, mean, std) -> dict:
-  """Panels like batch["image"] as [b h w c] in [0, 1]; mean and std: one number a channel."""
-  scale, shift = (np.asarray(x, np.float32)[None, None, None] for x in (std, mean))
-  return {name: np.clip(np.asarray(panel) * scale + shift, 0, 1) for name, panel in panels.items()}
-
-
 def save(
-  workdir, pictures: Pictures, *, mean, std, limit: int = 8, name: str = "reconstructions"
+  workdir, pictures: Pictures, paint: Callable, limit: int = 8, name: str = "reconstructions"
 ) -> dict:
   """Writes grid.png and one NN.png an image into the folder `name`; returns {"note", "panels"}.
 
-  mean and std: of the scale of the panels, one number a channel. The note also stands in the PNG
-  files. Pictures left by an earlier call are removed.
+  paint: panels to images in [0, 1], see modalities. The note also stands in the PNG files. Pictures
+  left by an earlier call are removed.
   """
   from PIL import Image, PngImagePlugin
 
   info = PngImagePlugin.PngInfo()
   info.add_text("Comment", pictures.note)
-  shown = denormalize(pictures.panels, mean, std)
+  shown = paint(pictures.panels)
   files = {"grid.png": picture_grid(shown, limit)}
   for i, row in enumerate(strips(shown, limit)):
     files[f"{i:02d}.png"] = Image.fromarray(row)

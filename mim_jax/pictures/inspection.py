@@ -5,6 +5,8 @@ Letters: b batch, n tokens, h heads, e feature width, q queries, l layers.
 
 import functools
 import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,12 +49,24 @@ def layers(parts, encode, batch) -> list[jax.Array]:
   return [jnp.mean(latents.values.astype(jnp.float32), 1) for latents in found]
 
 
-def seen(parts, encode, batch) -> Pictures:
+class Shown(NamedTuple):
+  """How samples become images.
+
+  Attributes:
+    still: one image of each sample of a viewed batch, see modalities.
+    paint: panels to images in [0, 1].
+  """
+
+  still: Callable
+  paint: Callable
+
+
+def seen(still, parts, encode, batch) -> Pictures:
   """Panels "original", "features", and "attention" with "head 1" ... where there is a class token.
 
   InputError where the patches do not lie on a 2-D grid of at least four.
   """
-  image = batch["image"].astype(jnp.float32)
+  image = still(batch).astype(jnp.float32)
   attends = bool(getattr(parts.encoder, "class_tokens", 0))
   latents = encode(Attending(parts) if attends else parts, batch)
   attended = latents.extras.get("attention")
@@ -107,20 +121,20 @@ def spread(source, limit: int) -> np.ndarray:
   return np.linspace(0, len(source) - 1, min(limit, len(source))).astype(int)
 
 
-def draw_seen(path: pathlib.Path, look, data, view) -> dict:
+def draw_seen(path: pathlib.Path, look, data, shown: Shown) -> dict:
   """Writes features/NN.png of eight test images: {"note", "panels"}.
 
-  look: function(parts, encode, batch) -> the same of raw batches. view: has mean and std of pixels.
+  look: function(parts, encode, batch) -> the same of raw batches.
   """
-  pictures = look(seen)(data.test[spread(data.test, 8)])
-  return grid.save(path, pictures, mean=view.mean, std=view.std, name="features")
+  pictures = look(functools.partial(seen, shown.still))(data.test[spread(data.test, 8)])
+  return grid.save(path, pictures, shown.paint, name="features")
 
 
-def draw_neighbours(path: pathlib.Path, look, data, view) -> dict:
+def draw_neighbours(path: pathlib.Path, look, data, shown: Shown) -> dict:
   """Writes neighbours/NN.png, a test image and the training images most like it: what they show.
 
   {"among": number of training images, "said": a line a picture, "by_layer": {"known", "asked":
-  numbers of images, "k", "accuracy": a number a layer} or {"missing": why}}. look, view: as above.
+  numbers of images, "k", "accuracy": a number a layer} or {"missing": why}}. look: as above.
   """
   from PIL import Image
 
@@ -129,10 +143,11 @@ def draw_neighbours(path: pathlib.Path, look, data, view) -> dict:
   asked, wanted = encoded(ask, data.test, spread(data.test, ASKED))
   chosen = np.linspace(0, len(wanted) - 1, min(QUERIES, len(wanted))).astype(int)
   found = nearest(bank[-1], asked[-1][chosen], NEIGHBOURS)  # [q k]
-  shown = functools.partial(as_tiles, look(image), view)
+  still = look(lambda parts, encode, batch: shown.still(batch))
+  tiles = functools.partial(as_tiles, still, shown.paint)
   rows = spread(data.train, KNOWN)[found.ravel()]
-  queries = shown(data.test[spread(data.test, ASKED)[chosen]])
-  others = shown(data.train[rows]).reshape(*found.shape, *queries.shape[1:])
+  queries = tiles(data.test[spread(data.test, ASKED)[chosen]])
+  others = tiles(data.train[rows]).reshape(*found.shape, *queries.shape[1:])
   files, said = {}, []
   for i, label in enumerate(wanted[chosen]):
     alike = known[found[i]] == label if label >= 0 else None
@@ -175,15 +190,9 @@ def nearest(bank: np.ndarray, asked: np.ndarray, k: int) -> np.ndarray:
   return np.argsort(-(unit[0] @ unit[1].T), axis=1, kind="stable")[:, :k]
 
 
-def image(parts, encode, batch) -> jax.Array:
-  """The image as it is evaluated, [b h w c]; of clips the frame in the middle."""
-  found = batch["image"]
-  return found if found.ndim == 4 else found[:, found.shape[1] // 2]
-
-
-def as_tiles(look, view, batch) -> np.ndarray:
-  """uint8 [b h w 3], no side longer than TILE (small images enlarged by whole factors)."""
-  panels = grid.denormalize({"": look(batch)}, view.mean, view.std)
+def as_tiles(look, paint, batch) -> np.ndarray:
+  """Draws raw samples, uint8 [b h w 3], no side longer than TILE (small ones enlarged)."""
+  panels = paint({"": look(batch)})
   return np.stack([_tile(x) for x in grid.to_bytes(panels[""])[..., :3]])
 
 

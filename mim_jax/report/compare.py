@@ -83,7 +83,7 @@ def _rate(run: Run):
   return run.rate
 
 
-PLAIN = {("step", ""): _step, ("loss", "at the end"): _loss, ("images", "a second"): _rate}
+PLAIN = {("step", ""): _step, ("loss", "at the end"): _loss, ("samples", "a second"): _rate}
 
 
 def series(run: Run, name: str) -> tuple[list, list]:
@@ -95,10 +95,10 @@ def series(run: Run, name: str) -> tuple[list, list]:
 def charts(groups: list[Group]) -> list[curves.Overlay]:
   """An overlay for each number that two groups have logged, over steps.
 
-  Over images where batches differ in size.
+  Over samples where batches differ in size.
   """
   sizes = [group.runs[0].config.get("train.batch_size", 1) for group in groups]
-  unit = "step" if len(set(sizes)) == 1 else "image"
+  unit = "step" if len(set(sizes)) == 1 else "sample"
   found = []
   for name in runs.logged([line for run in _runs(groups) for line in run.lines]):
     lines = []
@@ -146,7 +146,7 @@ def notes(groups: list[Group]) -> list[str]:
     if unlike:
       found.append(f"{name} was not measured alike: {', '.join(unlike)}.")
   if len({run.data for run in every} - {None}) > 1:
-    found.append("The runs were trained on different images.")
+    found.append("The runs were trained on different samples.")
   if any(key.startswith("objective.") for key, _ in differences(groups)):
     found.append("The objectives differ: the heights of their losses can't be compared.")
   if len({_step(run) for run in every}) > 1:

@@ -187,7 +187,7 @@ class Overlay:
   """One number of several groups of runs, in the coordinates of a WIDTH x HEIGHT drawing.
 
   Attributes:
-    name, unit: what it shows, over steps or images.
+    name, unit: what it shows, over steps or samples.
     lines: (label, last mean in words, SVG path of the mean, SVG path of the band or "").
     xticks, yticks: (coordinate, text).
     touch: (left, width, x, where in words, [(line number, y, text)]).

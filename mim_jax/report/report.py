@@ -6,6 +6,7 @@ import pathlib
 
 from mim_jax.errors import InputError
 from mim_jax.evaluate import runner
+from mim_jax.monitor import metrics
 from mim_jax.report import curves, runs
 
 BASELINES = {
@@ -82,36 +83,35 @@ def title(config: dict, results: dict) -> str:
 
 
 def headline(config: dict, results: dict, lines: list[dict]) -> list[str]:
-  """The line under the title: step, seed, training images."""
+  """The line under the title: step, seed, training samples."""
   step = results.get("step", lines[-1]["step"] if lines else None)
   data = runs.child(results, "dataset")
   seed = results.get("seed", config.get("seed"))
   said = (
     step is not None and f"step {curves.number(step)}",
     seed is not None and f"seed {seed}",
-    "train" in data and f"{curves.number(data['train'])} training images",
-    "test" in data and f"{curves.number(data['test'])} test images",
+    "train" in data and f"{curves.number(data['train'])} training samples",
+    "test" in data and f"{curves.number(data['test'])} test samples",
   )
   return [text for text in said if text]
 
 
 def tiles(results: dict) -> list[tuple[str, str, str]]:
   """(name, number, small print) of what the run cost."""
-  cost = runs.child(results, "cost")
+  cost = metrics.current(runs.child(results, "cost"))
   sizes, seconds = runs.child(cost, "parameters"), runs.child(cost, "seconds")
   encoder = sizes.get("encoder", sum(sizes.values()) if sizes else None)
-  formula = curves.scaled(cost.get("flops_per_image_formula"), "FLOP")
   other = [
     f"{name} {curves.duration(seconds[name])}" for name in sorted(seconds) if name != "train"
   ]
   goodput = cost.get("goodput")
   share = [f"{goodput:.0%} of all time in steps"] if isinstance(goodput, float) else []
   return [
-    ("Images a second", curves.scaled(cost.get("images_per_second")), "in training"),
+    ("Samples a second", curves.scaled(cost.get("samples_per_second")), "in training"),
     (
-      "Work an image",
-      curves.scaled(cost.get("flops_per_image"), "FLOP"),
-      "in training, as compiled" + (f"; {formula} by formula" if formula != "–" else ""),
+      "Work a sample",
+      curves.scaled(cost.get("flops_per_sample"), "FLOP"),
+      "in training, as traced",
     ),
     (
       "Encoder" if "encoder" in sizes else "Network",
@@ -125,11 +125,12 @@ def tiles(results: dict) -> list[tuple[str, str, str]]:
 
 
 def held_out(found: dict) -> list[tuple[str, str, str]]:
-  """The tile of the loss on held-out images; none where it was not measured."""
+  """The tile of the loss on held-out samples; none where it was not measured."""
   if not found:
     return []
-  train, images = (curves.number(found.get(name)) for name in ("train", "images"))
-  small = f"on {images} test images; {train} on as many training images"
+  found = {"samples": found.get("images")} | found  # as the first edition called them
+  train, samples = (curves.number(found.get(name)) for name in ("train", "samples"))
+  small = f"on {samples} test samples; {train} on as many training samples"
   return [("Held-out loss", curves.number(found.get("test")), small)]
 
 
@@ -207,7 +208,7 @@ def learning(lines: list[dict], results: dict) -> list[curves.Chart]:
   layers = runs.child(runs.child(results, "neighbours"), "by_layer")
   accuracy = layers.get("accuracy", ())
   if len(accuracy) > 1:
-    said = f"kNN accuracy by layer, {layers['asked']} images among {layers['known']}"
+    said = f"kNN accuracy by layer, {layers['asked']} samples among {layers['known']}"
     numbers = range(1, len(accuracy) + 1)
     found.append(curves.chart(said, numbers, accuracy, smooth=False, unit="layer"))
   return found

@@ -8,11 +8,12 @@ import re
 
 from mim_jax import errors
 from mim_jax.errors import InputError
+from mim_jax.monitor import metrics
 from mim_jax.report import curves
 
 ENCODER = "pretrained"  # whose scores are read
 EVAL = "eval/"  # how the names of evaluations while training begin in metrics.jsonl
-FIRST = ("loss", "learning_rate", "gradient_norm", "images_per_second")
+FIRST = ("loss", "learning_rate", "gradient_norm", "samples_per_second")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Run:
     lines: one dict a logged step.
     scores: {(evaluation, number): mean over the evaluation's seeds}.
     protocols: {evaluation: {setting: its value in words}}.
-    data: the fingerprint of the training images; None where that is not known yet.
-    rate: images a second; None where that is not known yet.
+    data: the fingerprint of the training samples; None where that is not known yet.
+    rate: samples a second; None where that is not known yet.
   """
 
   name: str
@@ -80,7 +81,7 @@ def _read(path: pathlib.Path, name: str) -> Run:
     {(e, key): number["mean"] for e, numbers in own.items() for key, number in numbers.items()},
     {e: {k: plain(v) for k, v in protocol.items()} for e, protocol in protocols.items()},
     child(results, "dataset").get("fingerprint"),
-    child(results, "cost").get("images_per_second"),
+    metrics.current(child(results, "cost")).get("samples_per_second"),
   )
 
 
@@ -136,6 +137,7 @@ def read_metrics(file: pathlib.Path) -> list[dict]:
       line = json.loads(text)
     except ValueError:
       continue  # cut short by a crash
+    line = metrics.current(line) if isinstance(line, dict) else line
     if isinstance(line, dict) and curves.number(line.get("step")) != "–":
       steps[line["step"]] = {**steps.get(line["step"], {}), **line}
   return [steps[step] for step in sorted(steps)]

@@ -56,8 +56,8 @@ class Run:
   def __init__(self, trainable, workdir: pathlib.Path, saves: store.Checkpoints, probe=None):
     self.trainable, self.workdir, self.saves = trainable, workdir, saves
     self.settings = settings = trainable.spec.config.train
-    images, epochs = len(trainable.spec.data.train), settings.get("probe_every", 0.0)
-    every = probe_lib.interval(epochs, images, settings.batch_size)
+    samples, epochs = len(trainable.spec.data.train), settings.get("probe_every", 0.0)
+    every = probe_lib.interval(epochs, samples, settings.batch_size)
     self.probe = probe_lib.Probe(probe, every, trainable.spec.total_steps)
     self.batches = trainable.spec.batches()
     self.clock, self.rewinds = goodput.Clock(), 0
@@ -158,7 +158,7 @@ class Run:
       config=config_lib.to_json(self.trainable.spec.config),
       data=self.batches.get_state(),
       dataset=self.trainable.spec.fingerprint(),
-      images=len(self.trainable.spec.data.train),
+      samples=len(self.trainable.spec.data.train),
       meter=notes,
       metrics=metrics.text(self.workdir),
       seconds=self.clock.read(),
@@ -211,9 +211,10 @@ def check_dataset(extra: dict, trainable) -> None:
   """Refuses to resume on other data than the checkpoint's."""
   before, now = extra["dataset"], trainable.spec.fingerprint()
   if before != now:
-    images = f"{extra['images']:,} images, " if "images" in extra else ""
+    count = extra.get("samples", extra.get("images"))  # as the first edition called them
+    then = f"{count:,} samples, " if count else ""
     raise InputError(
-      f"data: the training set has changed since the checkpoint ({images}fingerprint {before} "
-      f"then; {len(trainable.spec.data.train):,} images, fingerprint {now} now), so the order "
+      f"data: the training set has changed since the checkpoint ({then}fingerprint {before} "
+      f"then; {len(trainable.spec.data.train):,} samples, fingerprint {now} now), so the order "
       "can't be continued. Restore the data, or choose another --workdir."
     )

@@ -31,6 +31,9 @@ def read(
     config.data.frames = source.config["num_frames"]
   if "norm_pix_loss" in source.config:
     config.objective = dict(target=dict(normalize=source.config["norm_pix_loss"]))
+  config.modality = {config_lib.KEY: "mim_jax.modalities.Image"}  # the room lies above this one
+  kind = "Video" if "tubelet" in config.parts.tokenizer else "Image"
+  config.modality = {config_lib.KEY: f"mim_jax.modalities.{kind}"}  # that room lies above this one
   config.encode = config_lib.part(objectives.encode, entry="image")
   known = parts.settings(config.parts.encoder)
   replaces = known.masking == "replace" or conv.is_a("Swin")(config.parts)

@@ -52,7 +52,7 @@ def test_the_recipe():
   assert float(rate(0.1)) == pytest.approx(2e-4)  # 5e-5 for 128 images, batches of 512
   assert float(rate(1.0)) == pytest.approx(1e-5)
   book = c.parts.quantizer
-  assert (book.codes, book.width, book.decay, c.parts.decoder.depth) == (8192, 32, 0.99, 3)
+  assert (book.codes, book.width, book.decay, c.parts.decoder.stack.depth) == (8192, 32, 0.99, 3)
   assert (c.objective.commitment, c.optimizer.b2, c.train.batch_size) == (1.0, 0.99, 512)
 
 

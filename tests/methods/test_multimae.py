@@ -255,7 +255,7 @@ def test_the_published_numbers(published):
   assert published.parts.tokenizers.semantic.patch == 4
   widths = {name: part.target_width for name, part in published.parts.predictors.items()}
   assert widths == dict(image=768, image_normalized=768, depth=256, semantic=2128)
-  assert published.parts.predictors.semantic.dtype == "float32"
+  assert published.parts.predictors.semantic.stack.dtype == "float32"
   rate = config_lib.build(published.optimizer.learning_rate)
   np.testing.assert_allclose(rate(np.array([0.0, 40 / 1600, 1.0])), [0, 8e-4, 0], atol=1e-9)
 
