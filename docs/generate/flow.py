@@ -18,7 +18,8 @@ from mim_jax import config as config_lib
 from mim_jax.data import pipeline
 
 ARG = "dataset=embedded,image=224,size=B"
-MARKED = (*catalog.ROOMS, "ops", "methods")
+OWN = "own"  # the room of what lies outside mim_jax
+MARKED = (*catalog.ROOMS, "ops", "methods", OWN)
 
 _mark = jex.Primitive("mark")
 _mark.multiple_results = True
@@ -102,7 +103,7 @@ class Marked:
     owner = getattr(self._thing, "__self__", self._thing)  # of a method, the module
     owner = getattr(owner, "func", owner)  # of a partial, the function
     kind = owner if hasattr(owner, "__qualname__") else type(owner)
-    room = catalog.room(rooms.public_name(kind))
+    room = room_of(kind)
     learned = isinstance(kind, type) and issubclass(kind, nn.Module)
     node = Node(self._role, kind.__qualname__, room, told(given), learned=learned)
     return marked(given, _Call(node, grid), self._calls)
@@ -131,6 +132,12 @@ class Loose:
     return Marked(self._role, self._module.bind(variables), self._calls)
 
 
+def room_of(thing) -> str:
+  """Names the room of a function or class."""
+  dotted = rooms.public_name(thing)
+  return catalog.room(dotted) if dotted.startswith("mim_jax.") else OWN
+
+
 def wrapped(role: str, thing, calls: list):
   """Marked, where it is a part or holds parts."""
   if isinstance(thing, nn.Module) or getattr(thing, "__self__", None) is not None:
@@ -140,7 +147,7 @@ def wrapped(role: str, thing, calls: list):
     names = {n: n if hasattr(part, "items") else f"{role} {n}" for n, part in thing.items()}
     return {n: wrapped(names[n], part, calls) for n, part in thing.items()}
   function = getattr(thing, "func", None)
-  if function is not None and catalog.room(rooms.public_name(function)) in MARKED:
+  if function is not None and room_of(function) in MARKED:
     return Marked(role, thing, calls)
   return thing
 
@@ -166,7 +173,7 @@ def _objective(run: experiment.Experiment, calls: list, key):
     teachers = vars(spec.bind_teachers(unborn, {}, parts)).items()
     teachers = types.SimpleNamespace(**{k: Marked("teacher", v, calls) for k, v in teachers})
     found = function(Marked("", parts, calls), batch, spec.step(0), teachers, **keywords)
-    room = catalog.room(rooms.public_name(function))
+    room = room_of(function)
     marked(found.loss, _Call(Node("objective", function.__name__, room)), calls)
 
   spec.parts.init({"params": key, "dropout": key}, method=body)
