@@ -1,12 +1,16 @@
 """What a method costs is traced and recorded; the record and counts by hand are what XLA counts."""
 
 import json
+import pathlib
+import sys
 
 import numpy as np
 import pytest
 
-from experiments.flops import run
 from mim_jax import config as config_lib
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+from experiments.flops import run  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
