@@ -10,7 +10,7 @@ import pytest
 from mim_jax import config as config_lib
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-from experiments.flops import run  # noqa: E402
+from experiments.flops import run
 
 pytestmark = pytest.mark.slow
 
