@@ -65,6 +65,21 @@ class Mask:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Corrupted:
+  """What a corruption makes of inputs.
+
+  Attributes:
+    inputs: what is given in their place, of the same shape and type.
+    kept: [b n], bool, masked tokens that were left as they are (BERT's tenth), the only ones that
+      may show.
+  """
+
+  inputs: Array
+  kept: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Latents:
   """What an encoder returns.
 

@@ -11,6 +11,7 @@ import sys
 
 # Whose public names are parts: what their __init__ names. Of the rest a config may say nothing.
 ROOMS = (
+  "corruptions",
   "data",
   "encoders",
   "evaluate",

@@ -1,0 +1,1 @@
+"""What is given in place of inputs; corruption(key, inputs, mask, *, ...) -> Corrupted."""
