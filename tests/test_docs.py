@@ -48,6 +48,20 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
       exec(compile(code, str(page), "exec"), names)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_a_page_takes_from_other_files_is_there(page):
+  """Marks of what is included stand in those files; only pages that are made may be missing yet."""
+  for block in re.findall(r"^```{include} (.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+    name, *options = block.strip().splitlines()
+    file = page.parent / name
+    if "generated" in file.parts:
+      continue
+    for option in options:
+      key, _, mark = option[1:].partition(": ")
+      if key in ("start-after", "end-before"):
+        assert ast.literal_eval(mark) in file.read_text(), f"{name}: {mark}"
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_has_every_name(tmp_path):
   command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]

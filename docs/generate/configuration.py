@@ -39,7 +39,13 @@ def pages() -> dict[str, str]:
     "`part(thing, setting=value)` and stores every setting.\n",
     *part_sections(),
   ]
-  return {"configuration.md": "\n".join(sections)}
+  return {"configuration.md": "\n".join(sections), "moved.md": moved()}
+
+
+def moved() -> str:
+  """A table of the names that older files call by others, without those that only lost a file."""
+  rows = [(code(old), code(new)) for old, new in sorted(rooms.MOVED.items())]
+  return table(("0.1", "today"), rows)
 
 
 def arguments() -> list[tuple]:
