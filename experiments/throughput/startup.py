@@ -35,7 +35,7 @@ from mim_jax.devices import program
 assert compilation_cache.start()
 c = config.get_config("mae", f"dataset=digits,size={sys.argv[1]},image=224")
 c.train.update(dict(steps=10, epochs=None, batch_size=16))
-c.parts.encoder.scan = c.parts.predictor.scan = True
+c.parts.encoder.stack.scan = c.parts.predictor.stack.scan = True
 one = experiment.build(c)
 batch, abstract = next(one.batches()), one.abstract_state()
 began = time.perf_counter()

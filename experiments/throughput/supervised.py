@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mim_jax import encoders, heads, tokenizers
+from mim_jax import encoders, heads, layers, tokenizers
 from mim_jax.configs import common
 
 
@@ -23,9 +23,9 @@ class Classifier(nn.Module):
 
   @nn.compact
   def __call__(self, images):
-    shared = dict(dtype=self.dtype)
-    tokens = tokenizers.ImagePatches(patch=self.patch, width=self.width, **shared)(images)
-    latents = encoders.ViT(depth=self.depth, heads=self.heads, **shared)(tokens)
+    tokens = tokenizers.ImagePatches(patch=self.patch, width=self.width, dtype=self.dtype)(images)
+    stack = layers.Stack(self.depth, self.heads, dtype=self.dtype, parent=None)  # the encoder's
+    latents = encoders.ViT(stack=stack)(tokens)
     return heads.Classifier(1000)(latents)
 
 

@@ -25,7 +25,7 @@ from experiments.throughput import steps  # noqa: E402
 FILE = HERE / "switches.jsonl"
 BASE = ("mae", {})
 RATIO = "objective.mask.ratio"
-BOTH = ("parts.encoder", "parts.predictor")
+BOTH = ("parts.encoder.stack", "parts.predictor.stack")
 CROPPED = "crop and flip in the step"  # elsewhere images are only normalised
 # method, settings that differ from its config
 CASES = {
@@ -37,8 +37,8 @@ CASES = {
   "scan over blocks": ("mae", {f"{part}.scan": True for part in BOTH}),
   "remat dots": ("mae", {f"{part}.remat": "dots" for part in BOTH}),
   "remat full": ("mae", {f"{part}.remat": "full" for part in BOTH}),
-  "drop path": ("mae", {"parts.encoder.drop_path": 0.1}),
-  "tanh for erf in the encoder's GELU": ("mae", {"parts.encoder.activation": "gelu_tanh"}),
+  "drop path": ("mae", {"parts.encoder.stack.drop_path": 0.1}),
+  "tanh for erf in the encoder's GELU": ("mae", {"parts.encoder.stack.activation": "gelu_tanh"}),
   "bfloat16": ("mae", {"train.dtype": "bfloat16"}),
   "HPM: teacher and second loss": ("hpm", {}),
   "LocalMIM: HOG at four depths": ("localmim", {}),

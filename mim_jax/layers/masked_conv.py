@@ -63,10 +63,10 @@ def pyramid(maps: list[Array], mask: core.Mask | None, layers=None):
   for layer in wanted:
     upto = tuple(maps[: check_layer(layer, len(maps))])
     b, h, w, c = upto[-1].shape
-    values = upto[-1].reshape(b, h * w, c)
+    values, valid = upto[-1].reshape(b, h * w, c), None
     if mask is not None and h * w == mask.positions.shape[1]:
-      values = core.take(values, mask.visible)
-    found.append(core.Pyramid(values, values[:, :0], maps=upto))
+      values, valid = core.take(values, mask.visible), mask.valid
+    found.append(core.Pyramid(values, values[:, :0], valid, maps=upto))
   return found[0] if layers is None else found
 
 

@@ -4,7 +4,7 @@ Compute runs in `dtype`; parameters, softmax, norms and angles stay float32. Let
 n tokens (queries), c context tokens (keys), d width, w width of a head.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -172,7 +172,7 @@ class RopeStack(nn.Module):
       mlp_ratio=self.mlp_ratio,
       drop_path=self.drop_path,
       layout=self.layout,
-      attention=self.attention,
+      attention=cast(Literal["xla", "cudnn"] | None, self.attention),
       dtype=self.dtype,
       name=name,
     )

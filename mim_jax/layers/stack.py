@@ -3,7 +3,7 @@
 Compute runs in `dtype`; parameters, softmax and norms stay float32.
 """
 
-from typing import Literal
+from typing import Literal, cast
 
 import flax.linen as nn
 import jax
@@ -135,7 +135,7 @@ class Stack(nn.Module):
       activation=self.activation,
       epsilon=self.epsilon,
       kernel_init=self.kernel_init,
-      attention=self.attention,
+      attention=cast(Literal["xla", "cudnn"] | None, self.attention),
       dtype=self.dtype,
       queries=queries,
       name=name,

@@ -115,7 +115,7 @@ def _positions(encoder: dict, config, old: tuple, grid: tuple) -> dict:
     if known.class_tokens:
       found["class_positions"] = np.zeros((1, known.class_tokens, width), np.float32)
   square = jnp.asarray(found["positions_table"]).reshape(1, *old, -1)
-  how = dict(antialias=bool(known.antialias), grid_offset=known.grid_offset or 0.0)
+  how: dict[str, Any] = dict(antialias=bool(known.antialias), grid_offset=known.grid_offset or 0.0)
   square = resize.bicubic(square, grid, **how)
   found["positions_table"] = np.asarray(square).reshape(1, grid[0] * grid[1], -1)
   return found

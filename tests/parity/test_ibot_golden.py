@@ -71,12 +71,12 @@ def steps():
     )
     step = core.Step(jax.random.key(0), jnp.zeros([], jnp.int32), progress)
     teachers = types.SimpleNamespace(ema=module.bind({"params": slow["params"]}))
-    (cost, metrics), found = module.apply(
+    outcome, found = module.apply(
       {"params": params, **centres},
       method=lambda parts: objective(parts, jax.tree.map(jnp.asarray, batch), step, teachers),
       mutable=["centres"],
     )
-    return cost, (metrics, found)
+    return outcome.loss, (outcome.metrics, found)
 
   fast = dict(xla_backend_optimization_level=0, xla_llvm_disable_expensive_passes=True)
   zero = {f"{name}_targets": {"centre": jnp.zeros(12)} for name in ("class", "patch")}

@@ -109,7 +109,7 @@ def loss_of(golden, normalize):
       types.SimpleNamespace(),
       entry="image",
       mask=recorded_mask(golden),
-      target=lambda batch, teachers: targets.pixels(batch, patch=PATCH, normalize=normalize),
+      target=lambda batch, teachers, mask: targets.pixels(batch, patch=PATCH, normalize=normalize),
       loss=losses.squared_error,
     ).loss
 

@@ -15,8 +15,8 @@ from mim_jax.weights import export, layouts, parts, published, table
 
 GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "starts_and_masks.npz")
 DRAWS = 10_000
-SMALL = dict(depth=2, heads=3)
-DECODER = dict(width=128, depth=1, heads=4)
+SMALL = dict(stack=dict(depth=2, heads=3))
+DECODER = dict(width=128, stack=dict(depth=1, heads=4))
 # case: config, its argument, layout, what is smaller than published
 CASES = {
   "mae": ("mae", "size=B", "mae:vit", SMALL, DECODER),

@@ -117,7 +117,7 @@ def loss_of(golden):
       types.SimpleNamespace(),
       entry="image",
       mask=recorded_mask(golden),
-      target=lambda batch, teachers: targets.cubes(
+      target=lambda batch, teachers, mask: targets.cubes(
         batch, tubelet=TUBELET, patch=PATCH, std=IMAGENET_STD
       ),
       loss=losses.squared_error,
