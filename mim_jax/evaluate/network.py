@@ -222,7 +222,10 @@ def up_to(layer: int | None, last: int) -> tuple[int, ...] | None:
 
 
 def pooled(latents: core.Latents, pool: str | None):
-  """[b n d] of all patches, or one vector an image: "mean", "class" or "both"."""
+  """Pools latents: [b n d] of all patches, or one vector an image, "mean", "class" or "both".
+
+  The mean is that of the real tokens (`latents.valid`); where there is none, it is 0.
+  """
   if pool in ("class", "both") and latents.prefix.shape[1] == 0:
     raise InputError(
       f"pool: {pool!r} needs a class token, and this encoder has none. Use pool='mean'."
@@ -230,10 +233,21 @@ def pooled(latents: core.Latents, pool: str | None):
   choices = {
     None: lambda: latents.values,
     "tokens": lambda: latents.values,
-    "mean": lambda: jnp.mean(latents.values, 1),
+    "mean": lambda: _mean(latents),
     "class": lambda: latents.prefix[:, 0],
-    "both": lambda: jnp.concatenate([latents.prefix[:, 0], jnp.mean(latents.values, 1)], -1),
+    "both": lambda: jnp.concatenate([latents.prefix[:, 0], _mean(latents)], -1),
   }
   if pool not in choices:
     raise InputError(f"pool: {pool!r} is unknown. Allowed: None, {', '.join(map(repr, POOLS))}.")
   return choices[pool]()
+
+
+def _mean(latents: core.Latents):
+  """Averages the real tokens, in float32 as jnp.mean does: [b d]."""
+  values, valid = latents.values, latents.valid
+  if valid is None:
+    return jnp.mean(values, 1)
+  # Chosen, not multiplied: what stands in padding may be no number.
+  total = jnp.sum(jnp.where(valid[..., None], values, 0), 1, dtype=jnp.float32)
+  count = jnp.maximum(jnp.sum(valid, 1, keepdims=True, dtype=jnp.float32), 1.0)
+  return (total / count).astype(values.dtype)

@@ -86,8 +86,8 @@ def block_wise_by_chance(
     _, sides = padded.box(tokens.valid, tokens.grid)
     sizes = (jnp.min(sides, 1) // 3).astype(jnp.float32) ** 2, real
     gone = grown(block_key, b, tokens.grid, share * real, sizes, aspect, tokens.valid).reshape(b, n)
-    noise = jax.random.uniform(order_key, (b, n))
-    order = jnp.argsort(padded.last(jnp.where(gone, 1.0 + noise, noise), tokens.valid), axis=1)
+    drawn = jax.random.uniform(order_key, (b, n))
+    order = jnp.argsort(padded.last(jnp.where(gone, 1.0 + drawn, drawn), tokens.valid), axis=1)
     return padded.split(tokens, order, padded.real_tokens(tokens.valid & ~gone), n, m)
   sizes = float((min(tokens.grid) // 3) ** 2), float(n)
   hidden = grown(block_key, b, tokens.grid, share * n, sizes, aspect).reshape(b, n)

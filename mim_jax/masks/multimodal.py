@@ -38,14 +38,14 @@ def dirichlet(
   b, n = tokens.positions.shape[:2]
   s = _modalities(tokens.grid, n, visible, concentration)
   share_key, place_key, repair_key = jax.random.split(key, 3)
-  fractions, total = shares(share_key, b, concentration), None
+  fractions, total, real = shares(share_key, b, concentration), None, None
   if tokens.valid is None:
     counts = jnp.round(visible * fractions)  # [b s]
   else:
     total = _budget(tokens.valid, visible, concentration)
+    real = tokens.valid.reshape(b * s, n // s)
     counts = jnp.round(total[:, None].astype(jnp.float32) * fractions)
-  draws = jax.random.uniform(place_key, (b * s, n // s))
-  draws = padded.last(draws, None if total is None else tokens.valid.reshape(draws.shape))
+  draws = padded.last(jax.random.uniform(place_key, (b * s, n // s)), real)
   rank = gather.inverse(jnp.argsort(draws, axis=1)).reshape(b, s, n // s)
   chosen = rank < counts[..., None].astype(rank.dtype)
   never = jnp.asarray([2.0 * (c == 0) for c in concentration], jnp.float32)[None, :, None]

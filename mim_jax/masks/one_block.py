@@ -98,7 +98,8 @@ def _real_inside(
   shape_key, place_key, tokens: core.Tokens, count: Int[Array, "b"], aspect, roll: bool
 ) -> Bool[Array, "b n"]:
   """Which `count` real tokens of each sample its block holds, in the box around all of them."""
-  first, sides = (x[..., None, None] for x in padded.box(tokens.valid, tokens.grid))
+  valid = padded.existing(tokens)
+  first, sides = (x[..., None, None] for x in padded.box(valid, tokens.grid))
   rows, columns = sides[:, 0], sides[:, 1]  # [b 1 1]
   v, h, w = (x.astype(jnp.float32) for x in (jnp.maximum(count, 1)[:, None, None], rows, columns))
   low = jnp.maximum(math.log(aspect[0]), jnp.log(v / w**2))
@@ -113,7 +114,7 @@ def _real_inside(
     cell = jnp.arange(tokens.grid[i], dtype=jnp.int32)[None]
     away.append((cell - (first[:, i] + start)[:, 0]) % length[:, 0])
   row, column = away[0][:, :, None], away[1][:, None, :]
-  place = jnp.where(column < width, row * width + column, tokens.valid.shape[1])
-  place = place.reshape(tokens.valid.shape).astype(jnp.float32)
-  rank = gather.inverse(jnp.argsort(padded.last(place, tokens.valid), axis=1))
+  place = jnp.where(column < width, row * width + column, valid.shape[1])
+  place = place.reshape(valid.shape).astype(jnp.float32)
+  rank = gather.inverse(jnp.argsort(padded.last(place, valid), axis=1))
   return rank < count[:, None]

@@ -34,7 +34,7 @@ def split(
 
   v, m: how long the lists are. asked: how many of the rest are asked for, [b]; None for all.
   """
-  end = real_tokens(tokens.valid) if asked is None else count + asked
+  end = real_tokens(existing(tokens)) if asked is None else count + asked
   visible, valid = listed(order, jnp.zeros_like(count), count, v)
   masked, used = listed(order, count, end, m)
   return core.make_mask(tokens, visible, masked, used[:, None].astype(jnp.float32), valid)
@@ -53,6 +53,13 @@ def listed(
 def last(noise: Array, valid: Array | None) -> Array:
   """Puts padding behind all real tokens of an ascending sort."""
   return noise if valid is None else jnp.where(valid, noise, jnp.inf)
+
+
+def existing(tokens: core.Tokens) -> Bool[Array, "b n"]:
+  """Says which tokens are real: without padding, all."""
+  if tokens.valid is None:
+    return jnp.ones(tokens.positions.shape[:2], bool)
+  return tokens.valid
 
 
 def real_tokens(valid: Bool[Array, "b n"]) -> Int[Array, "b"]:
@@ -77,19 +84,19 @@ def hide_units(
 
   members: the tokens of each unit. Where one unit holds all real tokens, it is divided.
   """
-  (u, s), n, real = members.shape, members.size, real_tokens(tokens.valid)
-  exists = jnp.any(tokens.valid[:, members], -1)  # [b u]
+  (u, s), n, valid = members.shape, members.size, existing(tokens)
+  exists, real = jnp.any(valid[:, members], -1), real_tokens(valid)  # [b u], [b]
   noise = jax.random.uniform(key, exists.shape)
   rank = gather.inverse(jnp.argsort(last(noise, exists), axis=1))
   units = real_tokens(exists)
   gone = rank < (units - shown(lambda k: k - hidden(k), units, u))[:, None]
   unit = np.empty(n, np.int32)
   unit[members] = np.arange(u, dtype=np.int32)[:, None]
-  gone = gone[:, unit] & tokens.valid
+  gone = gone[:, unit] & valid
   alone = shown(lambda k: k - hidden(k), jnp.minimum(real, s), s)
   count = jnp.where(units > 1, real - real_tokens(gone), alone)
   drawn = jax.random.uniform(jax.random.fold_in(key, 1), gone.shape)
-  order = jnp.argsort(last(jnp.where(gone, 1.0 + drawn, drawn), tokens.valid), axis=1)
+  order = jnp.argsort(last(jnp.where(gone, 1.0 + drawn, drawn), valid), axis=1)
   m = hidden(u) * s
   return split(tokens, order, count, n - m, m)
 

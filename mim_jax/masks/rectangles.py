@@ -154,11 +154,12 @@ def _anywhere(key, sides: Float[Array, "b g 2"], grid, box) -> Int[Array, "b g 4
 
 def _mended(key, target: Int[Array, "b g 4"], view: Int[Array, "b 1 4"], tokens: core.Tokens):
   """(target, view), one token and the grid where the first target hides nothing or all real."""
-  (b, n), (rows, columns) = tokens.valid.shape, tokens.grid
+  valid, (rows, columns) = padded.existing(tokens), tokens.grid
+  b, n = valid.shape
   first = _inside(target[:, :1], n, columns)[:, 0]
   left = _inside(view, n, columns)[:, 0] & ~first
-  fine = (jnp.any(first & tokens.valid, 1) & jnp.any(left & tokens.valid, 1))[:, None, None]
-  noise = padded.last(jax.random.uniform(key, (b, n)), tokens.valid)
+  fine = (jnp.any(first & valid, 1) & jnp.any(left & valid, 1))[:, None, None]
+  noise = padded.last(jax.random.uniform(key, (b, n)), valid)
   place = jnp.stack(jnp.divmod(jnp.argmin(noise, 1).astype(jnp.int32), columns), -1)[:, None]
   single = jnp.concatenate([place, jnp.ones_like(place)], -1)  # [b 1 4]
   grid = jnp.asarray([0, 0, rows, columns], jnp.int32)[None, None]

@@ -3,11 +3,12 @@
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
-from mim_jax import errors
+from mim_jax import core, errors
 from mim_jax.data.image import sources
 from mim_jax.devices import mesh
 from mim_jax.evaluate import features, network, runner
@@ -40,6 +41,23 @@ def test_pools_and_layers(net, batch):
     net(batch, pool="men")
   with pytest.raises(errors.InputError, match="last: 2 layers up to layer 1 do not exist"):
     net(batch, layer=1, last=2)
+
+
+def test_the_mean_is_that_of_the_real_tokens():
+  values = jax.random.normal(jax.random.key(0), (3, 4, 5))
+  prefix = jnp.ones((3, 1, 5))
+  valid = jnp.array([[True] * 4, [True, False, True, False], [False] * 4])
+  padding = jnp.where(valid[..., None], values, jnp.nan)
+  found = network.pooled(core.Latents(padding, prefix, valid), "mean")
+  np.testing.assert_allclose(found[0], values[0].mean(0), atol=1e-6)
+  np.testing.assert_allclose(found[1], values[1, ::2].mean(0), atol=1e-6)
+  np.testing.assert_array_equal(found[2], 0)
+  both = network.pooled(core.Latents(padding, prefix, valid), "both")
+  np.testing.assert_array_equal(both, jnp.concatenate([prefix[:, 0], found], -1))
+  half = core.Latents(padding.astype(jnp.bfloat16), prefix, valid)
+  assert network.pooled(half, "mean").dtype == jnp.bfloat16
+  whole = network.pooled(core.Latents(values, prefix), "mean")
+  np.testing.assert_array_equal(whole, jnp.mean(values, 1))
 
 
 def test_another_size_interpolates_positions(net, batch):

@@ -1,5 +1,6 @@
 """Masks that follow scores: counts, who is hidden, and how often, against the published draws."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -113,3 +114,19 @@ def test_no_gradient_and_no_missing_or_misfitting_scores(draw):
     draw(jax.random.key(0), tokens_of(2, 8), None, 0.5)
   with pytest.raises(InputError, match=r"\(2, 9\) for tokens \(2, 8\).*patch grid"):
     draw(jax.random.key(0), tokens_of(2, 8), jnp.ones((2, 9)), 0.5)
+
+
+def test_scores_of_padding_do_not_matter():
+  real = np.tile(np.arange(16) < 10, (500, 1))
+  tokens = dataclasses.replace(tokens_of(500, 16), valid=jnp.asarray(real))
+  scores = np.where(real, np.arange(16.0), np.nan).astype(np.float32)
+  hard = masks.easy_to_hard(
+    jax.random.key(0), tokens, jnp.asarray(scores), jnp.float32(1), ratio=0.5, start=0.0, end=0.8
+  )
+  assert (hard.valid.sum(1) == 5).all()
+  assert np.asarray(hard.visible).max() < 6  # 4 of 5 masked tokens are the hardest real ones
+  seen = masks.attention_sampled(
+    jax.random.key(0), tokens, jnp.asarray(np.where(scores < 3, 1e-9, scores)), ratio=0.7
+  )
+  assert (seen.valid.sum(1) == 3).all()
+  assert (np.asarray(seen.visible).min(), np.asarray(seen.visible).max()) == (3, 9)

@@ -1,5 +1,7 @@
 """One visible block on a torus."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,3 +120,27 @@ def test_what_cannot_be_drawn_is_refused():
     draw(1, (1, 16))
   with pytest.raises(InputError, match="2-D grid"):
     draw(1, (2, 2, 4))
+
+
+def test_a_padded_image_shows_one_block_of_what_is_real():
+  real = np.zeros((200, SIDE, SIDE), bool)
+  real[:, 3:15, 2:14] = True
+  tokens = dataclasses.replace(tokens_of(200, SIDE, SIDE), valid=jnp.asarray(real.reshape(200, -1)))
+  mask = masks.inverse_block(jax.random.key(0), tokens, ratio=0.65, predicted=0.5)
+  maps = np.zeros((200, SIDE**2), bool)
+  np.put_along_axis(maps, np.asarray(mask.visible), True, axis=1)
+  maps = maps.reshape(real.shape)
+  assert not (maps & ~real).any()
+  assert (maps.sum((1, 2)) == 144 - 93).all()
+  assert (mask.weight.sum((1, 2)) == 46).all()
+  assert len({block(cells) for cells in maps[:, 3:15, 2:14]}) > 1
+
+
+def test_with_holes_the_block_grows_until_it_holds_its_tokens():
+  real = np.random.default_rng(0).uniform(size=(50, SIDE**2)) < 0.5
+  tokens = dataclasses.replace(tokens_of(50, SIDE, SIDE), valid=jnp.asarray(real))
+  mask = masks.inverse_block(jax.random.key(0), tokens, ratio=0.65)
+  np.testing.assert_array_equal(mask.valid.sum(1), [k - int(0.65 * k) for k in real.sum(1)])
+  columns = np.asarray(mask.visible) % SIDE
+  used = [len(set(row[listed])) for row, listed in zip(columns, mask.valid, strict=True)]
+  assert max(used) < SIDE  # still a block, and not all over the grid

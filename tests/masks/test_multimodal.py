@@ -1,5 +1,6 @@
 """A budget of visible tokens, shared by signals."""
 
+import dataclasses
 import functools
 
 import jax
@@ -121,3 +122,22 @@ def test_what_does_not_fit_is_refused():
       draw(1, visible=visible)
   with pytest.raises(InputError, match="of 196 that may be seen"):
     draw(1, visible=200, concentration=(1.0, 0.0, 0.0))
+
+
+def test_a_padded_pool_has_the_same_share_of_visible_tokens():
+  real = np.tile(np.arange(48).reshape(3, 16) % 16 < [[16], [8], [0]], (300, 1, 1))
+  tokens = dataclasses.replace(tokens_of(300, 3, 4, 4), valid=jnp.asarray(real.reshape(300, 48)))
+  mask = masks.dirichlet(jax.random.key(0), tokens, visible=12)
+  assert (mask.valid.sum(1) == 6).all()  # a quarter of 24
+  assert (mask.weight.sum((1, 2)) == 18).all()
+  assert not np.asarray(mask.weight)[:, 2].any()
+  assert (np.asarray(mask.masked)[:, 1] // 16 == 1).all()  # padding repeats its own modality
+
+
+def test_where_nothing_real_may_be_seen_nothing_is_asked_for():
+  real = np.zeros((2, 48), bool)
+  real[0], real[1, 16:32] = True, True
+  tokens = dataclasses.replace(tokens_of(2, 3, 4, 4), valid=jnp.asarray(real))
+  mask = masks.dirichlet(jax.random.key(0), tokens, visible=12, concentration=(1.0, 0.0, 1.0))
+  assert mask.valid.sum(1).tolist() == [12, 0]
+  assert mask.weight.sum((1, 2)).tolist() == [36, 0]

@@ -1,5 +1,7 @@
 """Masks in squares of tokens."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,3 +51,20 @@ def test_what_cannot_be_is_refused():
     masks.random_blocks(jax.random.key(0), tokens_of(), ratio=0.6, unit=3)
   with pytest.raises(InputError, match="ratio 0.9 hides 4 of 4 squares"):
     masks.random_blocks(jax.random.key(0), tokens_of(grid=(4, 4)), ratio=0.9, unit=2)
+
+
+def test_of_padded_images_whole_squares_are_hidden_and_one_alone_is_divided():
+  real = np.zeros((100, 8, 8), bool)
+  real[:50, :5, :6] = True  # 3 x 3 squares, the last row of them half real
+  real[50:, :2, :2] = True
+  flat = jnp.asarray(real.reshape(100, -1))
+  tokens = dataclasses.replace(tokens_of(100, (8, 8)), valid=flat)
+  mask = masks.random_blocks(jax.random.key(0), tokens, ratio=0.6, unit=2)
+  assert mask.masked.shape == (100, 1, 10 * 4)
+  flags = np.zeros((100, 64), bool)
+  np.put_along_axis(flags, np.asarray(mask.masked[:, 0]), True, axis=1)
+  assert not (flags & ~real.reshape(100, -1)).any()
+  square = (flags.reshape(real.shape) | ~real).reshape(100, 4, 2, 4, 2).all((2, 4))
+  hidden = square & real.reshape(100, 4, 2, 4, 2).any((2, 4))
+  assert (hidden[:50].sum((1, 2)) == 6).all()  # ceil(0.6 x 9)
+  assert (flags[50:].sum(1) == 3).all()  # ceil(0.6 x 4)

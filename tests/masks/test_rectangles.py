@@ -1,6 +1,7 @@
 """Target rectangles and their context, against a plain sampler that cuts and pads nothing."""
 
 import collections
+import dataclasses
 import functools
 
 import jax
@@ -176,3 +177,44 @@ def test_refuses_a_grid_on_which_nothing_may_be_left():
     rectangles.multi_block(
       jax.random.key(0), tokens_of((4, 4), 1), scale=(0.9, 1.0), aspect=(1.0, 1.0)
     )
+
+
+def corner(grid, sides, b):
+  """Tokens of which those of one corner of the grid are real, and which."""
+  real = np.zeros((b, *grid), bool)
+  real[:, : sides[0], : sides[1]] = True
+  real = real.reshape(b, -1)
+  return dataclasses.replace(tokens_of(grid, b), valid=jnp.asarray(real)), real
+
+
+def test_a_padded_image_is_drawn_as_one_of_the_size_of_what_is_real():
+  tokens, real = corner((14, 14), (8, 6), 4000)
+  mask = jax.device_get(jax.jit(rectangles.multi_block)(jax.random.key(0), tokens))
+  context, target = members(mask)
+  small_context, small_target = members(draw((8, 6), 4000))
+  assert not (context & ~real).any()
+  assert not (target & ~real[:, None]).any()
+  close(context[:, real[0]].mean(0), small_context.mean(0), 4000)
+  close(target[..., real[0]].mean((0, 1)), small_target.mean((0, 1)), 4000)
+
+
+def test_a_smaller_context_is_the_same_share_of_a_padded_sample():
+  tokens, _ = corner((14, 14), (7, 7), 50)
+  mask = rectangles.multi_block(jax.random.key(0), tokens, most=0.3)
+  assert mask.visible.shape == (50, 59)
+  assert mask.valid.sum(1).max() == 15  # ceil(0.3 x 49)
+
+
+@pytest.mark.parametrize("grid", [(), (16,), (2, 2, 4)])
+def test_refuses_tokens_that_have_no_rows_and_columns(grid):
+  tokens = core.Tokens(jnp.zeros((1, 16, 1)), jnp.zeros((1, 16, len(grid))), grid=grid)
+  with pytest.raises(InputError, match=r"multi_block: tokens must lie on a 2-D grid.*masks.random"):
+    rectangles.multi_block(jax.random.key(0), tokens)
+
+
+@pytest.mark.parametrize(
+  "ranges", [dict(scale=(0.2, 0.15)), dict(aspect=(0.0, 1.0)), dict(context=(1.0, 0.9))]
+)
+def test_refuses_ranges_that_are_none(ranges):
+  with pytest.raises(InputError, match=rf"{next(iter(ranges))} \(.* is no range.*objective.mask"):
+    rectangles.multi_block(jax.random.key(0), tokens_of((14, 14), 1), **ranges)

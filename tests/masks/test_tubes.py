@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,3 +76,17 @@ def test_masks_that_cannot_be_are_explained():
   for ratio in (0.0, 1.0):
     with pytest.raises(InputError, match="of 16 tokens visible"):
       masks.random_keep_few(jax.random.key(0), grid_tokens(1, 4, 4), ratio=ratio)
+
+
+def test_of_a_shorter_clip_the_same_cells_are_hidden_at_all_its_times():
+  tokens = grid_tokens(50, 4, 3, 3)
+  real = np.tile(np.arange(36) < 18, (50, 1))  # two of four times
+  tokens = dataclasses.replace(tokens, valid=jnp.asarray(real))
+  mask = masks.tube(jax.random.key(0), tokens, ratio=0.67)
+  assert mask.masked.shape == (50, 1, 6 * 4)
+  assert (mask.weight.sum((1, 2)) == 6 * 2).all()
+  flags = np.zeros((50, 36), bool)
+  np.put_along_axis(flags, np.asarray(mask.masked[:, 0]), True, axis=1)
+  first, second, *rest = np.split(flags, 4, axis=1)
+  np.testing.assert_array_equal(first, second)
+  assert not np.any(rest)

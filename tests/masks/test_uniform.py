@@ -49,6 +49,11 @@ def test_a_ratio_that_leaves_nothing_visible_or_masked_is_refused(ratio, left):
     masks.random(jax.random.key(0), tokens_of(1, 16), ratio=ratio)
 
 
+def test_no_token_at_all_is_refused():
+  with pytest.raises(InputError, match="leaves 0 of 0 tokens visible"):
+    masks.random(jax.random.key(0), tokens_of(1, 0), ratio=0.5)
+
+
 @pytest.mark.parametrize(
   ("n", "ratio", "down", "nearest"), [(49, 0.6, 19, 20), (144, 0.75, 36, 36), (4, 0.6, 1, 2)]
 )
