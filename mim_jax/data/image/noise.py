@@ -1,4 +1,4 @@
-"""Corrupted copies of a source, the same each time. Letters: b batch, h w c, p pixels.
+"""Corruptions of a source's images, deterministic. Letters: b batch, h w c, p pixels.
 
 Kinds and their five severities are those of ImageNet-C (Hendrycks and Dietterich, arXiv 1903.12261)
 that need no pictures of frost or fog; widths of blurs are for images of 224 pixels and follow the
@@ -31,7 +31,7 @@ FULL, LEAST = 224, 64  # pixels; below the least, blurs shrink no further: they 
 
 
 class Corrupted:
-  """A Source whose images are corrupted; how is a function of kind, severity and index alone.
+  """Corrupts the images of a Source, as a function of kind, severity and index alone.
 
   Attributes:
     source: the clean images.
@@ -41,7 +41,7 @@ class Corrupted:
   """
 
   def __init__(self, source, kind: str, severity: int):
-    """InputError for a kind or a severity that there is not."""
+    """Takes a source; InputError for an unknown kind or severity."""
     if kind not in SEVERITIES:
       raise errors.unknown("corruption", kind, SEVERITIES)
     if severity not in range(1, 6):
@@ -50,11 +50,9 @@ class Corrupted:
     self.classes: tuple[str, ...] = source.classes
 
   def __len__(self) -> int:
-    """Images."""
     return len(self.source)
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """See sources.Source."""
     batch = self.source[indices]
     image = batch["image"].copy()
     for place, index, (h, w) in zip(image, indices, batch["size"], strict=True):
@@ -62,23 +60,21 @@ class Corrupted:
     return {**batch, "image": image}
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """See sources.Source."""
     return self.source.names(indices)
 
   @property
   def label(self) -> np.ndarray:
-    """int32 [n]."""
     return self.source.label
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of the clean images, and of what is done to them."""
+    """Hashes the clean images, and what is done to them."""
     told = f"{self.source.fingerprint} {self.kind} {self.severity}"
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
 
 
 def corrupted(image: np.ndarray, kind: str, severity: int, index: int) -> np.ndarray:
-  """One image uint8 [h w c] corrupted; `index` is the seed of what chance there is."""
+  """Corrupts one image uint8 [h w c]; `index` is the seed of what chance there is."""
   amount = SEVERITIES[kind][severity - 1]
   random = np.random.RandomState([list(SEVERITIES).index(kind), severity, index])
   scale = max(min(image.shape[:2]), LEAST) / FULL
