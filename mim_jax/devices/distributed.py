@@ -1,4 +1,4 @@
-"""Several processes as one run: started when asked for, found by JAX's own cluster detection."""
+"""Several processes as one run: joined when asked for, found by JAX's own cluster detection."""
 
 import contextlib
 import os
@@ -42,7 +42,7 @@ def start(asked: bool, heartbeat: int = 100) -> None:
 
 @contextlib.contextmanager
 def together(heartbeat: int = 100):
-  """Within it the loss of another process of the run is told as such.
+  """Reports the loss of another process of the run, within a with-block, as such.
 
   JAX names the lost one as soon as its heartbeats are missed, and ends this process (SIGABRT); that
   is waited for. Errors: RunError if JAX does not.
