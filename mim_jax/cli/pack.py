@@ -1,4 +1,4 @@
-"""`mim-jax pack`."""
+"""`mim-jax pack`: decoding of a data set, once, into a packed store."""
 
 import argparse
 import os
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """The options of `mim-jax pack`."""
+  """Makes the parser of `mim-jax pack`."""
   made = arguments.parser(
     "pack",
     "--from=SOURCE --to=DIR [OPTION ...]",
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def described(source: str) -> str:
-  """What `--from` names, as the arguments of a config."""
+  """Describes what `--from` names, as the arguments of a config."""
   if os.path.isdir(source):
     tars = any(name.endswith(".tar") for _, _, files in os.walk(source) for name in files)
     return f"dataset={'shards' if tars else 'folder'},path={source}"
