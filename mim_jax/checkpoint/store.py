@@ -30,8 +30,8 @@ class DamageError(InputError):
 
   def __init__(self, what: str):
     super().__init__(
-      f"{what}. With --config.train.on_damage=previous the run goes on from the newest checkpoint "
-      "that is whole; or put that step's files back from a copy."
+      f"{what}. With --config.train.on_damage=previous the run continues from the newest "
+      "checkpoint that is whole; or put that step's files back from a copy."
     )
     self.what = what
 
@@ -222,7 +222,7 @@ class Checkpoints:
     room = "" if free is None else f"{free:,} bytes are free there. "
     return SaveError(
       f"{self.folder / str(step)}: saving failed ({_first_line(error)}). {kept(self._good)} "
-      f"{room}Make room or mend the folder; the same command goes on."
+      f"{room}Make room or mend the folder; the same command continues."
     )
 
   def _damaged(self, step: int | None, what: str) -> DamageError:
@@ -247,7 +247,7 @@ def check_free_bytes(folder: epath.Path, step: int, state, good: int | None) -> 
   if need > free:
     raise SaveError(
       f"{folder / str(step)}: the disk is full. A checkpoint needs {need:,} bytes, {free:,} are "
-      f"free. {kept(good)} Make room (or lower train.keep); the same command goes on from there."
+      f"free. {kept(good)} Make room (or lower train.keep); the same command continues from there."
     )
 
 

@@ -25,7 +25,7 @@ _RESTARTS = 3
 _DEAD = "terminated unexpectedly"  # what Grain says of a process that was killed
 _LESS = (
   "The usual cause is too little memory: lower train.workers, train.threads or train.batch_size. "
-  "The same command goes on from the last save."
+  "The same command continues from the last save."
 )
 _log = logging.getLogger(__name__)
 

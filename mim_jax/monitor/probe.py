@@ -57,7 +57,7 @@ class Probe:
     text = f"{what} failed: {kind}{error}"
     if text not in self._told:
       self._told.add(text)
-      metrics.tell(f"step {step}: {text}. Training goes on untouched; this is said once.")
+      metrics.tell(f"step {step}: {text}. Training continues untouched; this is said once.")
 
 
 def interval(every: float, images: int, batch_size: int) -> int:

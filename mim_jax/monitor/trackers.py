@@ -43,7 +43,7 @@ class Trackers:
       said = str(error).partition("\n")[0].rstrip(".")
       errors.tell(
         "warning",
-        f"{name} is switched off: {type(error).__name__}: {said}. Training goes on, "
+        f"{name} is disabled: {type(error).__name__}: {said}. Training continues, "
         f"metrics.jsonl has every number. Remedy: {REMEDY[name]}.",
       )
     else:

@@ -55,7 +55,7 @@ def _watch(heartbeat: _Heartbeat, seconds: float, file) -> None:
       print(
         f"\nwatchdog: no step for {waited:.0f} s (train.watchdog={seconds:g}). What every thread "
         f"is doing follows; then this process exits with code {EXIT}. The last checkpoint stands: "
-        "the same command goes on from there.\n",
+        "the same command continues from there.\n",
         file=file,
         flush=True,
       )

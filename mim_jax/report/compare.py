@@ -29,7 +29,7 @@ class Cell:
   mean: float
   text: str
   each: str
-  share: float | None = None
+  fraction: float | None = None
   best: bool = False
 
 
@@ -71,8 +71,8 @@ def _cell(values: list, score: bool) -> Cell | None:
   spread = statistics.stdev(numbers) if several else None
   text = curves.number(mean) + (f" ± {curves.number(spread, 2)}" if spread else "")
   text = runner.in_words(dict(mean=mean, spread=spread)) if score else text
-  share = mean if score and 0 <= mean <= 1 else None
-  return Cell(mean, text, ", ".join(map(curves.number, numbers)), share)
+  fraction = mean if score and 0 <= mean <= 1 else None
+  return Cell(mean, text, ", ".join(map(curves.number, numbers)), fraction)
 
 
 def _step(run: Run):

@@ -145,7 +145,7 @@ def columns(evaluations: dict) -> list[tuple[str, str]]:
 
 
 def rows(evaluations: dict) -> list[dict]:
-  """Makes {name, about, cells} an encoder; a cell is None or {text, each, best, share or None}."""
+  """Makes {name, about, cells} an encoder; a cell: None or {text, each, best, fraction or None}."""
   names = dict.fromkeys(n for entry in evaluations.values() for n in runs.child(entry, "results"))
   table = []
   for name in names:
@@ -167,7 +167,7 @@ def _cell(results: dict, name: str, key: str):
     "text": runner.in_words(number),
     "each": ", ".join(curves.number(value) for value in number.get("values", ())),
     "best": len(means) > 1 and mean == max((m for m in means if math.isfinite(m)), default=None),
-    "share": mean if 0 <= mean <= 1 else None,
+    "fraction": mean if 0 <= mean <= 1 else None,
   }
 
 

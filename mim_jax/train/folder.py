@@ -15,7 +15,7 @@ from mim_jax.checkpoint import location, store
 from mim_jax.errors import InputError
 
 # Keys that a resumed run may give new values: they change how a run is watched, placed or how long
-# it goes on, not what it has learnt so far.
+# it continues, not what it has learnt so far.
 MAY_CHANGE = (
   "evaluations.",
   "pictures.",

@@ -207,7 +207,7 @@ def restored(saves: store.Checkpoints, abstract, on_damage: str):
         raise
       place = saves.set_aside()
       metrics.tell(
-        f"{error.what}. It was moved to {place.name}, and the run goes on from step "
+        f"{error.what}. It was moved to {place.name}, and the run continues from step "
         f"{saves.latest()} (train.on_damage=previous)."
       )
 

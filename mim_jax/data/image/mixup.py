@@ -121,18 +121,18 @@ def mixed(key: Array, view: dict[str, Any], mixup: float, cutmix: float) -> dict
   outside = 1.0 - jnp.mean(cut.astype(jnp.float32))
   chance = 0.5 if mixup and cutmix else float(cutmix > 0)
   cuts = jax.random.bernoulli(keys[3], chance)
-  share = jnp.where(cuts, outside, blend)
+  fraction = jnp.where(cuts, outside, blend)
   pasted = jnp.where(_over(cut, image), image[::-1], image)
   found = dict(view, image=jnp.where(cuts, pasted, blend * image + (1 - blend) * image[::-1]))
   if "target" in view:
-    found["target"] = share * view["target"] + (1 - share) * view["target"][::-1]
+    found["target"] = fraction * view["target"] + (1 - fraction) * view["target"][::-1]
   return found
 
 
-def _cut(key: Array, share: Array, size: tuple[int, int]) -> Float[Array, "1 4"]:
-  """Draws a box with 1 - share of the area about a uniform middle, clipped at the border."""
+def _cut(key: Array, fraction: Array, size: tuple[int, int]) -> Float[Array, "1 4"]:
+  """Draws a box with 1 - fraction of the area about a uniform middle, clipped at the border."""
   whole = jnp.asarray(size, jnp.float32)
-  extent = jnp.floor(whole * jnp.sqrt(1 - share))
+  extent = jnp.floor(whole * jnp.sqrt(1 - fraction))
   middle = jnp.floor(jax.random.uniform(key, (2,)) * whole)
   start = jnp.clip(middle - jnp.floor(extent / 2), 0, whole)
   stop = jnp.clip(middle + jnp.floor(extent / 2), 0, whole)

@@ -17,14 +17,14 @@ from scipy import ndimage
 from mim_jax import errors
 
 SEVERITIES = dict(
-  gaussian_noise=(0.08, 0.12, 0.18, 0.26, 0.38),  # deviation, of values in 0..1
+  gaussian_noise=(0.08, 0.12, 0.18, 0.26, 0.38),  # std, of values in 0..1
   shot_noise=(60, 25, 12, 5, 3),  # photons of white
-  impulse_noise=(0.03, 0.06, 0.09, 0.17, 0.27),  # share of pixels that become black or white
-  gaussian_blur=(1, 2, 3, 4, 6),  # deviation in pixels
+  impulse_noise=(0.03, 0.06, 0.09, 0.17, 0.27),  # fraction of pixels that become black or white
+  gaussian_blur=(1, 2, 3, 4, 6),  # std in pixels
   motion_blur=(10, 15, 15, 20, 25),  # length in pixels, along a drawn angle
   brightness=(0.1, 0.2, 0.3, 0.4, 0.5),  # added
   contrast=(0.4, 0.3, 0.2, 0.1, 0.05),  # what is left of it
-  pixelate=(0.6, 0.5, 0.4, 0.3, 0.25),  # share of the pixels along a side
+  pixelate=(0.6, 0.5, 0.4, 0.3, 0.25),  # fraction of the pixels along a side
   jpeg=(25, 18, 15, 10, 7),  # quality
 )
 FULL, LEAST = 224, 64  # pixels; below the least, blurs shrink no further: they would do nothing
@@ -96,8 +96,8 @@ def _impulse_noise(x, amount, random, scale):
 
 
 def _gaussian_blur(x, amount, random, scale):
-  deviation = amount * scale
-  return ndimage.gaussian_filter(x, (deviation, deviation, 0.0), mode="nearest")
+  std = amount * scale
+  return ndimage.gaussian_filter(x, (std, std, 0.0), mode="nearest")
 
 
 def _motion_blur(x, amount, random, scale):

@@ -127,7 +127,7 @@ def manifest(root: str) -> dict:
   except (OSError, ValueError) as error:
     raise errors.InputError(
       f"data.path: {root!r} holds no packed data set ({MANIFEST}: {error}). Write it with mim-jax "
-      "pack; a pack that was interrupted goes on when its command is given again."
+      "pack; a pack that was interrupted continues when its command is given again."
     ) from error
   if told.get("format") != FORMAT:
     raise errors.InputError(

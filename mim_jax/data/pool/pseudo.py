@@ -88,8 +88,8 @@ def with_maps(source: sources.Arrays) -> WithMaps:
     )
   ink = image.mean(-1) / 255.0
   low, high = _RANGE
-  share = np.clip((soft_distance(ink) - low) / (high - low), 0.0, 1.0)
-  depth = np.round(share * 65_535).astype(np.uint16)
+  fraction = np.clip((soft_distance(ink) - low) / (high - low), 0.0, 1.0)
+  depth = np.round(fraction * 65_535).astype(np.uint16)
   return WithMaps(source, {"depth": depth, "semantic": stroke_classes(ink)})
 
 
