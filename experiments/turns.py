@@ -23,16 +23,16 @@ class Step:
 
   def __init__(self, config):
     self.experiment = experiment_lib.build(config)
-    self.batches = self.experiment.batches()
+    self.batches = self.experiment.spec.batches()
     self.batch = self.placed(next(self.batches))
     self.compile()
-    self.state = self.experiment.init(jax.random.key(0))
+    self.state = self.experiment.trainable.init(jax.random.key(0))
     self(1)
 
   def compile(self) -> None:
     """Traces and compiles, or loads from the compilation cache."""
     began = time.perf_counter()
-    abstract = self.experiment.abstract_state()
+    abstract = self.experiment.trainable.abstract_state()
     lowered = program_lib.lower_update(self.experiment, abstract, self.batch)
     self.program = program_lib.compiled(self.experiment, lowered)
     self.compile_seconds = time.perf_counter() - began
@@ -40,7 +40,7 @@ class Step:
 
   def placed(self, batch: dict) -> dict:
     """A batch on the devices."""
-    return mesh.to_devices(batch, self.experiment.mesh)
+    return mesh.to_devices(batch, self.experiment.spec.mesh)
 
   def __call__(self, steps: int = 1) -> float:
     """Seconds a step, of `steps` one after the other."""

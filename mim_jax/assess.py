@@ -18,17 +18,17 @@ def evaluate(experiment, state, results: dict, only=None, folder=None) -> None:
   """Runs evaluations on the state and the baselines: those of the config, or `only` these, of the
   config or of `standard`. folder: where features are kept.
   """
-  net = experiment.encoder(state.params, state.stats)
-  random = functools.partial(random_encoder, experiment)
-  found = compared(experiment, net, random, only, folder)
+  net = experiment.viewer.encoder(state.params, state.stats)
+  random = experiment.viewer.untrained
+  found = run_with_baselines(experiment, net, random, only, folder)
   results.setdefault("evaluations", {}).update(found)
 
 
-def compared(experiment, net, random, only=None, folder=None) -> dict:
+def run_with_baselines(experiment, net, random, only=None, folder=None) -> dict:
   """What runner.run finds for a network and its baselines; random(seed) gives an untrained one."""
-  config, data = experiment.config, experiment.data
-  entries = chosen(config, only)
-  seeds, pixels = range(config.evaluations.seeds), experiment.pixels()
+  config, data = experiment.spec.config, experiment.spec.data
+  entries = select(config, only)
+  seeds, pixels = range(config.evaluations.seeds), experiment.viewer.pixels()
   made = {
     "random": random,
     "pixels": lambda seed: pixels,
@@ -42,7 +42,7 @@ def compared(experiment, net, random, only=None, folder=None) -> dict:
   return runner.run(entries, encoders, data, list(seeds), folder)
 
 
-def chosen(config, only=None) -> dict:
+def select(config, only=None) -> dict:
   """{name: (function, protocol)} of a config's evaluations, or of `only` these.
 
   Errors: InputError for a name that neither the config nor `standard` has.
@@ -73,52 +73,47 @@ def config_of(weights):
   return config
 
 
-def weigh(weights, config, only=None, folder=None) -> dict:
+def evaluate_weights(weights, config, only=None, folder=None) -> dict:
   """Evaluates weights, published or ours, on a config's data: {"source", "evaluations"}."""
   variables, own = conversion.load(weights)
   config = config.copy_and_resolve_references()
   config.unlock()
   config.parts, config.data.view = own.parts, own.data.view
   config.encode = own.encode
-  experiment = experiment_lib.Experiment(config)
-  net = network.Network(experiment.body, variables)
-  view = experiment.body.view(experiment.data.train[np.arange(2)])
+  experiment = experiment_lib.build(config)
+  net = network.Network(experiment.viewer.body, variables)
+  view = experiment.viewer.body.view(experiment.spec.data.train[np.arange(2)])
 
   def random(seed):
-    return net.like(experiment.body.start(jax.random.key(10_000 + seed), view))
+    return net.like(experiment.viewer.body.start(jax.random.key(10_000 + seed), view))
 
   source = native.pinned(weights) | {k: str(v) for k, v in own.get("source", {}).items()}
-  return dict(source=source, evaluations=compared(experiment, net, random, only, folder))
+  return dict(source=source, evaluations=run_with_baselines(experiment, net, random, only, folder))
 
 
-def random_encoder(experiment, seed: int):
-  """The encoder as it was before training, drawn with a seed that no run uses."""
-  state = experiment.init(jax.random.key(10_000 + seed))
-  return experiment.encoder(state.params, state.stats)
-
-
-def draw(experiment, state, path: pathlib.Path, results: dict) -> None:
+def draw_reconstructions(experiment, state, path: pathlib.Path, results: dict) -> None:
   """Pictures of eight held-out images, if the method has pictures."""
-  source = experiment.data.test
+  source = experiment.spec.data.test
   index = np.linspace(0, len(source) - 1, 8).astype(int)
-  pictures = experiment.pictures(state, source[index])
+  pictures = experiment.viewer.pictures(state, source[index])
   if pictures is not None:
-    view = experiment.config.data.view
+    view = experiment.spec.config.data.view
     results["reconstruction"] = grid.save(path, pictures, mean=view.mean, std=view.std)
 
 
-def look(experiment, state, path: pathlib.Path, results: dict) -> None:
+def summarise(experiment, state, path: pathlib.Path, results: dict) -> None:
   """What the encoder makes of images, and the loss on held-out ones, for the report.
 
   What can't be had for this method or these images is left out, and results["missing"] says why.
   """
-  data, train = experiment.data, experiment.config.train
-  settings = path, functools.partial(experiment.look, state), data, experiment.config.data.view
+  data, train = experiment.spec.data, experiment.spec.config.train
+  view = experiment.spec.config.data.view
+  settings = path, functools.partial(experiment.viewer.apply, state), data, view
   wanted = {
     "features": lambda: inspection.draw_seen(*settings),
     "neighbours": lambda: inspection.draw_neighbours(*settings),
     "held_out": lambda: held_out.held_out(
-      experiment.loss, state, data, train.batch_size, experiment.total_steps
+      experiment.trainable.loss, state, data, train.batch_size, experiment.spec.total_steps
     ),
   }
   missing = results["missing"] = {}

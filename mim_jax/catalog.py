@@ -34,7 +34,7 @@ def rows() -> list[dict[str, str]]:
 def row(name: str) -> dict[str, str]:
   """The row of one config.
 
-  FLOPs are those of a training image at size B by the config's formula; step time and our number
+  FLOPs are those of a training sample at size B, as traced (experiments/flops); step time and ours
   come from the records of experiments/methods_digits, where every method has the same encoder and
   budget; own lines are those of functions and classes that no other config names.
   """
@@ -55,7 +55,7 @@ def row(name: str) -> dict[str, str]:
 
 def stated(name: str) -> dict[str, str]:
   """The facts in the first lines of a config: title, and every 'Key: value', unwrapped."""
-  text = ast.get_docstring(ast.parse((config_lib.folder() / f"{name}.py").read_text())) or ""
+  text = ast.get_docstring(ast.parse(config_lib.files()[name].read_text())) or ""
   facts, key = {"title": ""}, "title"
   for line in text.splitlines():
     head, colon, value = line.partition(":")
@@ -123,9 +123,15 @@ def records(file: str = "results.jsonl") -> list[dict]:
   return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def flops(name: str) -> float | None:
+  """Reads the traced FLOPs of one training sample at size B from the records; None without one."""
+  path = config_lib.folder().parent / "experiments" / "flops" / f"{name}.json"
+  return json.loads(path.read_text())["flops"] if path.exists() else None
+
+
 def relative_cost(name: str) -> str:
-  """FLOPs of a training image at size B over MAE's, by the formulas; '–' without one."""
-  own, mae = (config_lib.flops(config_of(method)) for method in (name, "mae"))
+  """Divides the FLOPs of a training sample at size B by MAE's; '–' without a record."""
+  own, mae = flops(name), flops("mae")
   return f"{own / mae:.2f}" if own and mae else "–"
 
 

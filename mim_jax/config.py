@@ -6,12 +6,14 @@ it. The rule of the star: in a function's signature, what stands before the star
 time; what stands after it is a setting. All fields of a class are settings.
 """
 
+import dataclasses
 import functools
 import importlib
 import importlib.util
 import inspect
 import json
 import pathlib
+import re
 import types
 import typing
 
@@ -35,8 +37,14 @@ def part(thing: typing.Callable, **settings) -> ml_collections.ConfigDict:
   hints = _hints(thing)
   node = ml_collections.ConfigDict({KEY: dotted})
   for name, value in values.items():
-    node[name] = _typed_none(hints.get(name)) if value is None else value
+    node[name] = _typed_none(hints.get(name)) if value is None else _as_node(value)
   return node
+
+
+def _as_node(value):
+  """Small parts, made real already as defaults of signatures are, as nodes; others unchanged."""
+  made = dataclasses.is_dataclass(value) and rooms.is_part(type(value))
+  return part(type(value), **vars(value)) if made else value
 
 
 def complete(thing, where: str, settings: dict) -> dict:
@@ -160,7 +168,7 @@ def from_json(text: str) -> ml_collections.ConfigDict:
       return ml_collections.ConfigDict({k: revive(v) for k, v in value.items()})
     return _tuples(value)
 
-  return revive(editions.current(json.loads(text)))
+  return revive(editions.read(json.loads(text)))
 
 
 def flatten(config, prefix: str = "") -> dict[str, object]:
@@ -179,14 +187,30 @@ def folder() -> pathlib.Path:
   return installed if installed.is_dir() else package.parent / "configs"
 
 
+@functools.cache
+def files() -> dict[str, pathlib.Path]:
+  """Finds the configs that come with mim_jax: {name: file}, one folder a modality.
+
+  Errors: InputError where two folders have a config of one name.
+  """
+  found: dict[str, pathlib.Path] = {}
+  for path in sorted(folder().glob("*/*.py")):
+    if path.stem in found:
+      raise errors.InputError(
+        f"{path}: {found[path.stem]} has the same name. Names of configs are unique: rename one."
+      )
+    if re.search(r"^def get_(config|stages)\(", path.read_text(), re.MULTILINE):
+      found[path.stem] = path
+  return found
+
+
 def names() -> list[str]:
-  """The names of all configs that come with mim_jax."""
-  shared = ("__init__", "common")
-  return sorted(p.stem for p in folder().glob("*.py") if p.stem not in shared)
+  """Lists the names of all configs that come with mim_jax."""
+  return sorted(files())
 
 
 def get_config(name: str, arg: str = "") -> ml_collections.ConfigDict:
-  """The config `name` (a config of mim_jax, or the path of a .py file), called with `arg`.
+  """Builds the config `name` (a config of mim_jax, or the path of a .py file), called with `arg`.
 
   >>> get_config("mae", "dataset=digits").train.batch_size > 0
   True
@@ -197,25 +221,20 @@ def get_config(name: str, arg: str = "") -> ml_collections.ConfigDict:
   return made
 
 
-def flops(config) -> float | None:
-  """FLOPs of one training image by the formula that the config's own file states; None without."""
-  if config.get("method") not in names():
-    return None
-  formula = getattr(_module(_path(config.method)), "flops", None)
-  return float(formula(config)) if formula else None
-
-
 def _path(name: str) -> pathlib.Path:
   path = pathlib.Path(name)
+  known = files()
   if path.suffix != ".py":
-    if name not in names():
-      raise errors.unknown("config", name, names())
-    path = folder() / f"{name}.py"
-  elif not path.exists() and (folder() / path.name).exists():
-    path = folder() / path.name
-  if not path.exists():
-    raise errors.unknown("config file", name, [f"configs/{n}.py" for n in names()])
-  return path
+    if name not in known:
+      raise errors.unknown("config", name, known)
+    return known[name]
+  if path.exists():
+    return path
+  if path.stem in known and path.parent.name in ("configs", known[path.stem].parent.name):
+    return known[path.stem]  # configs/mae.py, as the first edition had it, and from any folder
+  raise errors.unknown(
+    "config file", name, [f"configs/{p.parent.name}/{n}.py" for n, p in known.items()]
+  )
 
 
 def _module(path: pathlib.Path):
@@ -223,5 +242,11 @@ def _module(path: pathlib.Path):
   if spec is None or spec.loader is None:
     raise errors.InputError(f"{path} can't be read as a Python file.")
   module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
+  try:
+    spec.loader.exec_module(module)
+  except (ImportError, AttributeError) as error:
+    raise errors.InputError(
+      f"{path}: {error}. If this config was written for mim_jax 0.1: names have moved, and "
+      "docs/second_edition.md says what changed and how to follow."
+    ) from error
   return module

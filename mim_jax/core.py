@@ -72,11 +72,13 @@ class Latents:
     values: [b v d] (or [b n d] where the encoder keeps all tokens), in the order of its input.
     prefix: [b k d], class and register tokens; k may be 0.
     valid: which of `values` are real, bool [b v] or [b n]; None when all are.
+    extras: what the encoder was set to record beside them, by name.
   """
 
   values: Array
   prefix: Array
   valid: Array | None = None
+  extras: dict = dataclasses.field(default_factory=dict)
 
 
 @jax.tree_util.register_dataclass
@@ -181,13 +183,31 @@ def make_mask(
 ) -> Mask:
   """Makes the Mask of `tokens` with these index sets: visible [b v], masked [b m] or [b g m].
 
-  Tokens that are not real are neither shown nor asked for, whatever the sets say.
+  Tokens that are not real are neither shown nor asked for, whatever the sets say: a real one of the
+  same set takes their place, with `valid` False or weight 0.
   """
   masked = masked[:, None] if masked.ndim == 2 else masked
   weight = jnp.ones(masked.shape, jnp.float32) if weight is None else weight
   if tokens.valid is not None:
-    real = jnp.take_along_axis(tokens.valid, visible, axis=1)
-    valid = real if valid is None else valid & real
-    asked = jnp.take_along_axis(tokens.valid, masked.reshape(len(masked), -1), axis=1)
-    weight = jnp.where(asked.reshape(masked.shape), weight, 0.0)
+    visible, valid = _real(tokens.valid[:, None], visible[:, None], visible, valid)
+    visible, valid = visible[:, 0], valid[:, 0]
+    masked, real = _real(tokens.valid[:, None], masked, visible, weight > 0)
+    weight = jnp.where(real, weight, 0.0)
   return Mask(visible, masked, weight, tokens.positions, valid, tokens.valid, tokens.grid)
+
+
+def _real(present: Array, index: Array, otherwise: Array, listed: Array | None):
+  """Replaces padding in lists of tokens: (index [b g k], which entries are listed and real).
+
+  present [b 1 n] says which tokens are real. In the place of padding comes the first of the list
+  that is listed and real, else the first that is real, else the first of `otherwise` [b v].
+  """
+  exists = jnp.take_along_axis(present, index, axis=2)
+  real = exists if listed is None else exists & listed.reshape(exists.shape)
+  choice = jnp.concatenate(
+    [index, jnp.broadcast_to(otherwise[:, None, :1], (*index.shape[:2], 1))], 2
+  )
+  better = jnp.where(real, 3, jnp.where(exists, 2, 0))
+  better = jnp.pad(better, ((0, 0), (0, 0), (0, 1)), constant_values=1)
+  best = jnp.take_along_axis(choice, jnp.argmax(better, 2, keepdims=True), axis=2)
+  return jnp.where(exists, index, best), real

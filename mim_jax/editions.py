@@ -27,6 +27,18 @@ def current(value):
   return value | {KEY: new}
 
 
+def read(config: dict) -> dict:
+  """Reads a whole config that an older file holds as today's."""
+  augment = config.get("data", {}).get("augment", {})
+  old = isinstance(augment, dict) and augment.get(KEY) == "mim_jax.data.crops.global_and_local"
+  config = current(config)
+  if "train" in config:
+    config["train"].setdefault("fit_batch", False)
+  if old:  # what is masked was called "image" in training and "crop" in pictures
+    config["objective"]["entry"] = config["objective"]["target"]["entry"] = "crop"
+  return config
+
+
 def renamed(**names: str) -> Callable[[dict], dict]:
   """Makes a reader of settings that gives some of them new names: old="new"."""
   return lambda settings: {names.get(k, k): v for k, v in settings.items()}
@@ -43,8 +55,79 @@ def _tasks(settings: dict) -> dict:
   return renamed(signals="modalities")(settings) | {"tasks": tasks}
 
 
+# Words of how kernels start.
+_STARTS = {"cut": "trunc_normal", "each": "xavier_per_projection", "scaled": "normal_depth_scaled"}
+
+
+def _started(settings: dict) -> dict:
+  """Settings whose `kernels` are called kernel_init now, the words with it."""
+  words = {k: _STARTS.get(v, v) for k, v in settings.items() if k == "kernels"}
+  return renamed(kernels="kernel_init")(settings | words)
+
+
+_OF_STACKS = [
+  "depth",
+  "heads",
+  "mlp_ratio",
+  "qkv_bias",
+  "key_bias",
+  "layer_scale",
+  "drop_path",
+  "activation",
+  "epsilon",
+  "kernel_init",
+  "attention",
+  "scan",
+  "unroll",
+  "remat",
+  "dtype",
+  "layout",
+  "freq_range",
+]
+
+
+def _stacked(stack: str, **fixed) -> Callable[[dict], dict]:
+  """Makes a reader that gathers the settings of a stack in one; `fixed` were no settings then."""
+
+  def read(settings: dict) -> dict:
+    settings = _started(settings)
+    settings = renamed(pairing="layout", cycles="freq_range")(settings)
+    inner = {name: settings.pop(name) for name in _OF_STACKS if name in settings}
+    return settings | {"stack": {KEY: f"mim_jax.layers.{stack}"} | inner | fixed}
+
+  return read
+
+
+def _vit(settings: dict) -> dict:
+  """The ViT, whose positions, hiding and stack were words and numbers of its own."""
+  settings = _stacked("Stack")(settings)
+  old = ("positions", "table", "antialias", "stretch", "relative", "hidden", "blank")
+  placed, grid, antialias, offset, relative, hidden, blank = (settings.pop(k, None) for k in old)
+  resizing = dict(grid=grid, antialias=bool(antialias), grid_offset=offset or 0.0)
+  kinds = {"learned": ("Learned", resizing), "none": ("NoPositions", {})}
+  kind, more = kinds.get(placed, ("SinCos", {}))
+  settings["positions"] = {KEY: f"mim_jax.layers.{kind}"} | more
+  if relative:
+    settings["relative"] = {KEY: "mim_jax.layers.RelativeTable", "each": relative == "each"}
+  init = {"init": "zeros" if blank else None}
+  replace = {KEY: "mim_jax.layers.Replace"} | init
+  settings["masking"] = replace if hidden == "token" else {KEY: "mim_jax.layers.Drop"}
+  # The plain norm was that of MaskAlign's student alone, whose objective took what is not normed.
+  record = {"record": ["unnormed"]} if settings.get("norm") == "plain" else {}
+  return settings | record
+
+
+def _decoder(settings: dict) -> dict:
+  """MAE's decoder, whose linear layer was called plain without a bias."""
+  settings = _stacked("Stack")(settings)
+  return settings | {"bias": not settings.pop("plain", False)}
+
+
 # Old name of the part -> reader of its settings, for those that changed.
 SETTINGS: dict[str, Callable[[dict], dict]] = {
+  "mim_jax.encoders.rotary.RotaryViT": _stacked("RopeStack"),
+  "mim_jax.encoders.vit.ViT": _vit,
+  "mim_jax.layers.quantizer.Quantizer": _started,
   "mim_jax.objectives.alignment.align_visible": _OBJECTIVE,
   "mim_jax.objectives.clustering.predict_clusters": _OBJECTIVE,
   "mim_jax.objectives.codebook.learn_codes": _OBJECTIVE,
@@ -55,6 +138,16 @@ SETTINGS: dict[str, Callable[[dict], dict]] = {
   "mim_jax.objectives.prediction.predict_masked": _OBJECTIVE,
   "mim_jax.objectives.signals.encode_signals": renamed(signals="modalities"),
   "mim_jax.objectives.signals.predict_signals": _tasks,
+  "mim_jax.predictors.decoder.Decoder": _stacked("Stack"),
+  "mim_jax.predictors.distillation.ProjectionHead": _started,
+  "mim_jax.predictors.linear.Linear": _started,
+  "mim_jax.predictors.ranked.Ranked": _stacked("Stack"),
+  "mim_jax.predictors.rotary.RotaryCross": _stacked("RopeStack"),
+  "mim_jax.predictors.scales.MultiScale": _stacked("Stack"),
+  "mim_jax.predictors.signals.SignalTransformer": _stacked(
+    "Stack", kernel_init="xavier_per_projection"
+  ),
+  "mim_jax.predictors.transformer.Transformer": _decoder,
   "mim_jax.targets.attention.attended_layers": _ENTRY,
   "mim_jax.targets.classes.class_ids": _ENTRY,
   "mim_jax.targets.cube.cubes": _ENTRY,
@@ -67,4 +160,5 @@ SETTINGS: dict[str, Callable[[dict], dict]] = {
   "mim_jax.train.optimizer.lamb": _OPTIMIZER,
   "mim_jax.train.schedules.cosine": renamed(share="truncate"),
   "mim_jax.train.schedules.linear": renamed(until="end_at", stairs="step_per_epoch"),
+  "mim_jax.tokenizers.image.ImagePatches": _started,
 }

@@ -72,7 +72,8 @@ def current(dotted: str) -> str:
   shorter = f"mim_jax.{room}.{inside.rpartition('.')[2]}"
   package = importlib.import_module(f"mim_jax.{room}")
   thing = getattr(package, shorter.rpartition(".")[2], None)
-  return shorter if thing is not None and public_name(thing) == shorter else dotted
+  named = inspect.isfunction(thing) or inspect.isclass(thing)  # and no module of that name
+  return shorter if named and public_name(thing) == shorter else dotted
 
 
 def _moved(old: str, new: str, names: str) -> dict[str, str]:
@@ -110,6 +111,7 @@ MOVED = {
   **_moved("evaluate.robustness", "evaluate.frozen", "outliers robustness"),
   **_moved("evaluate.segmentation", "evaluate.frozen", "segmentation"),
   **_moved("losses.ranking", "methods.hpm", "pairwise_order standardized_error"),
+  **_moved("masks.chance", "masks", "blocks_by_chance=block_wise_by_chance"),
   **_moved("masks.guided", "masks", "attended=attention_sampled"),
   **_moved("masks.rectangles", "masks", "context_and_targets=multi_block"),
   **_moved("masks.sparse", "masks", "few=random_keep_few"),

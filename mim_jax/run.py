@@ -24,7 +24,7 @@ from mim_jax.evaluate import features, runner
 from mim_jax.monitor import metrics
 from mim_jax.pictures import grid
 from mim_jax.report import report
-from mim_jax.train import folder
+from mim_jax.train import folder, loop
 from mim_jax.train import state as state_lib
 from mim_jax.weights import native
 
@@ -37,17 +37,23 @@ def run(config, workdir) -> dict:
 
   Stopped by a signal it saves and returns early, with facts["signal"] set.
   """
+  asked = config.train.batch_size
   experiment = experiment_lib.build(config)
+  if config.train.batch_size != asked:
+    log(
+      f"batch of {config.train.batch_size}, not {asked}: there are no more than "
+      f"{len(experiment.spec.data.train):,} to train on (train.fit_batch)."
+    )
   with folder.opened(workdir, config) as path:
-    say(f"{path}: {describe(experiment)}")
-    state, facts = experiment.train(path, probe=probe(experiment))
+    log(f"{path}: {describe(experiment)}")
+    state, facts = loop.train(experiment.trainable, path, probe=probe(experiment))
     if facts["signal"]:
-      say(f"stopped at step {facts['step']}, saved; the same command goes on from there.")
+      log(f"stopped at step {facts['step']}, saved; the same command goes on from there.")
       return facts
-    experiment, state = whole(experiment, state)
-    if first():
+    experiment, state = on_one_process(experiment, state)
+    if is_main_process():
       native.save(path / native.FILE, {"params": state.params, **state.stats}, config)
-      judge(experiment, state, path, facts)
+      evaluate_and_report(experiment, state, path, facts)
     mesh.all_reduce_max()  # the others wait: all of them end together
   return facts
 
@@ -58,24 +64,24 @@ def probe(experiment):
   An evaluation() gives {number: value}. None where `train.probe_every` is 0. InputError for a name
   that is no evaluation of the config.
   """
-  train = experiment.config.train
+  train = experiment.spec.config.train
   if not train.get("probe_every"):
     return None
-  entries = {k: v for k, v in experiment.evaluations.items() if callable(v)}
+  entries = {k: v for k, v in experiment.spec.evaluations.items() if callable(v)}
   chosen = train.probe
   for name in chosen:
     if name not in entries:
       raise errors.unknown("train.probe", name, entries)
 
   def make(state):
-    here, own = whole(experiment, state)
+    here, own = on_one_process(experiment, state)
     encode = features.Cached(here.encoder(own.params, own.stats))
     return {name: functools.partial(entries[name], encode, here.data, 0) for name in chosen}
 
   return make
 
 
-def whole(experiment, state):
+def on_one_process(experiment, state):
   """(experiment, state) on this process's first device, where a run has several processes."""
   if mesh.is_single_process():
     return experiment, state
@@ -86,23 +92,25 @@ def whole(experiment, state):
 @functools.cache  # with it goes what it has compiled
 def on_one_device(experiment):
   """The same experiment on the first device of this process."""
-  config = config_lib.from_json(config_lib.to_json(experiment.config))
+  config = config_lib.from_json(config_lib.to_json(experiment.spec.config))
   config.train.mesh.update(data=-1, fsdp=1, tensor=1)
-  return experiment_lib.Experiment(config, devices=jax.local_devices()[:1])
+  return experiment_lib.build(config, devices=jax.local_devices()[:1])
 
 
-def judge(experiment, state, path: pathlib.Path, facts: dict | None = None, only=None) -> dict:
+def evaluate_and_report(
+  experiment, state, path: pathlib.Path, facts: dict | None = None, only=None
+) -> dict:
   """Evaluations, pictures and report of a state, into the run folder: the results."""
   began = time.monotonic()
   results = read_results(path)
-  assess.draw(experiment, state, path, results)
-  assess.look(experiment, state, path, results)
-  say(f"evaluating: {', '.join(only or assess.chosen(experiment.config))}")
+  assess.draw_reconstructions(experiment, state, path, results)
+  assess.summarise(experiment, state, path, results)
+  log(f"evaluating: {', '.join(only or assess.select(experiment.spec.config))}")
   assess.evaluate(experiment, state, results, only, path / CACHE)
   describe_run(experiment, state, path, results, facts, time.monotonic() - began)
   write_results(path, results)
   report.report(path)
-  say(runner.table(results["evaluations"]))
+  log(runner.table(results["evaluations"]))
   return results
 
 
@@ -110,31 +118,31 @@ def restored(workdir):
   """(experiment, state) of a run folder, from its config.json and newest checkpoint."""
   experiment = experiment_lib.build(folder.read_config(workdir))
   with store.Checkpoints(
-    location.checkpoint_dir(workdir, experiment.config), writes=False
+    location.checkpoint_dir(workdir, experiment.spec.config), writes=False
   ) as saves:
-    state, _ = saves.restore(experiment.abstract_state())
+    state, _ = saves.restore(experiment.trainable.abstract_state())
   return experiment, state
 
 
 def reconstruct(workdir, images: str | None, out: str, count: int = 8, seed: int = 0) -> str:
   """Draws what a run predicts for a folder (or its test set): an honest note on how."""
   experiment, state = restored(workdir)
-  source = experiment.data.test
+  source = experiment.spec.data.test
   if images:
-    source = like_the_run(experiment.config.data, images)
+    source = source_like(experiment.spec.config.data, images)
   index = np.arange(min(count, len(source)))
-  pictures = experiment.pictures(state, source[index], seed)
+  pictures = experiment.viewer.pictures(state, source[index], seed)
   if pictures is None:
     raise errors.InputError(
       f"{workdir}: this method predicts no pictures (its config has no `pictures`)."
     )
-  view = experiment.config.data.view
+  view = experiment.spec.config.data.view
   shown = grid.denormalize(pictures.panels, view.mean, view.std)
   grid.picture_grid(shown, limit=count).save(out, "PNG")
   return pictures.note
 
 
-def like_the_run(data, path: str):
+def source_like(data, path: str):
   """A folder of what a run was trained on, images, clips or images with maps, as a Source."""
   settings = dict(path=path, split="all", canvas=2 * max(data.view.size))
   settings["channels"] = len(data.view.mean)
@@ -147,11 +155,11 @@ def like_the_run(data, path: str):
 
 def describe(experiment) -> str:
   """One line: parameters, data, steps, devices."""
-  state = experiment.abstract_state()
+  state = experiment.trainable.abstract_state()
   sizes = ", ".join(f"{k} {state_lib.count(v) / 1e6:.2f} M" for k, v in state.params.items())
   return (
-    f"parameters {sizes}; {len(experiment.data.train):,} training images; "
-    f"{experiment.total_steps:,} steps of {experiment.config.train.batch_size} images; "
+    f"parameters {sizes}; {len(experiment.spec.data.train):,} training images; "
+    f"{experiment.spec.total_steps:,} steps of {experiment.spec.config.train.batch_size} images; "
     f"{jax.device_count()} x {jax.devices()[0].device_kind}"
   )
 
@@ -161,9 +169,8 @@ def describe_run(
 ) -> None:
   """Fills in step, cost, hardware, versions and data of the run."""
   lines = metrics.read(path / "metrics.jsonl")
-  data, batch = experiment.data, experiment.config.train.batch_size
+  data, batch = experiment.spec.data, experiment.spec.config.train.batch_size
   cost = results.setdefault("cost", {})
-  cost["flops_per_image_formula"] = config_lib.flops(experiment.config)
   cost["parameters"] = {k: state_lib.count(v) for k, v in state.params.items()}
   if lines:
     rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
@@ -181,7 +188,7 @@ def describe_run(
     step=int(state.step),
     hardware=dict(devices=jax.device_count(), kind=device.device_kind, machine=platform.machine()),
     versions=versions(),
-    seed=experiment.config.seed,
+    seed=experiment.spec.config.seed,
     dataset=dict(train=len(data.train), test=len(data.test), fingerprint=data.train.fingerprint),
   )
 
@@ -211,7 +218,7 @@ def write_results(path: pathlib.Path, results: dict) -> None:
   scratch.replace(path / "results.json")
 
 
-def written(path: pathlib.Path) -> list[pathlib.Path]:
+def output_files(path: pathlib.Path) -> list[pathlib.Path]:
   """All that a run folder holds, what a user may want to open first."""
   wanted = ("report.html", "results.json", native.FILE, "metrics.jsonl", "config.json")
   found = {x.name: x for x in sorted(path.glob("*")) if not x.name.startswith(".")}
@@ -219,12 +226,12 @@ def written(path: pathlib.Path) -> list[pathlib.Path]:
   return [found[name] for name in dict.fromkeys([*first, *found])]
 
 
-def first() -> bool:
+def is_main_process() -> bool:
   """Whether this process speaks and writes for the run."""
   return jax.process_index() == 0
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
   """A line for the person at the terminal."""
-  if first():
+  if is_main_process():
     print(text, flush=True)

@@ -107,7 +107,9 @@ def test_shared_numbers_follow():
   assert made.parts.tokenizer.patch == made.objective.target.patch == made.pictures.patch == 4
   assert made.parts.predictor.target_width == 16
   half = arguments.config("mae:dataset=digits,size=nano", ["--config.train.batch_size=256"])
-  assert made.optimizer.learning_rate.peak == pytest.approx(2 * half.optimizer.learning_rate.peak)
+  assert made.optimizer.learning_rate.peak == pytest.approx(
+    2 * half.spec.optimizer.learning_rate.peak
+  )
 
 
 def test_one_image_size_for_training_and_evaluation():

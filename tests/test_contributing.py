@@ -9,6 +9,7 @@ import numpy as np
 
 import mim_jax.masks
 from mim_jax import config, experiment
+from mim_jax.train import loop
 
 TEXT = (pathlib.Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 
@@ -28,10 +29,10 @@ def test_the_steps_work_as_written(tmp_path, monkeypatch):
   monkeypatch.setattr(mim_jax.masks, "__path__", [*mim_jax.masks.__path__, str(tmp_path)])
   c = config.get_config(str(tmp_path / "configs" / "checkerboard.py"), "dataset=digits,size=nano")
   c.train.update(dict(steps=8, batch_size=16, log_every=4))
-  toy = experiment.Experiment(config.from_json(config.to_json(c)), devices=jax.devices()[:1])
-  state, facts = toy.train(tmp_path / "run")
+  toy = experiment.build(config.from_json(config.to_json(c)), devices=jax.devices()[:1])
+  state, facts = loop.train(toy.trainable, tmp_path / "run")
   assert facts["step"] == 8
-  panels = toy.pictures(state, toy.data.test[np.arange(2)]).panels
+  panels = toy.viewer.pictures(state, toy.spec.data.test[np.arange(2)]).panels
   hidden = np.asarray(panels["masked"])[0, ..., 0] == 0
   assert hidden[0:2, 2:4].all()
   assert hidden[2:4, 0:2].all()

@@ -14,10 +14,10 @@ BATCH = 16  # the optimizer's work is shared by this many images
 def counted(config):
   """FLOPs an image of the lowered, not compiled, update."""
   config.train.update(dict(batch_size=BATCH, steps=10, epochs=None))
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  rows = experiment.data.train[np.arange(BATCH)]
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  rows = experiment.spec.data.train[np.arange(BATCH)]
   batch = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in rows.items()}
-  lowered = jax.jit(experiment.update).lower(experiment.abstract_state(), batch)
+  lowered = jax.jit(experiment.trainable.update).lower(experiment.trainable.abstract_state(), batch)
   return lowered.cost_analysis()["flops"] / BATCH
 
 

@@ -17,6 +17,7 @@ from mim_jax.devices import mesh
 from mim_jax.devices import program as program_lib
 from mim_jax.ops import patches
 from mim_jax.optim import rules
+from mim_jax.train import loop
 
 METHODS = config_lib.names()
 pytestmark = pytest.mark.slow
@@ -42,16 +43,16 @@ def built(method, axis):
   """An experiment over `axis` devices along each axis of the mesh, its compiled update, a batch."""
   config = small_config(method)
   config.train.mesh.update(data=axis, fsdp=axis, tensor=axis)
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[: axis**3])
-  batch = next(experiment.batches())
-  program = program_lib.compile_update(experiment, experiment.abstract_state(), batch)
+  experiment = experiment_lib.build(config, devices=jax.devices()[: axis**3])
+  batch = next(experiment.spec.batches())
+  program = program_lib.compile_update(experiment, experiment.trainable.abstract_state(), batch)
   return experiment, program, batch
 
 
 def fresh(method):
   experiment, program, batch = built(method, 1)
-  state = experiment.init(jax.random.key(0))
-  return experiment, program, state, mesh.to_devices(batch, experiment.mesh)
+  state = experiment.trainable.init(jax.random.key(0))
+  return experiment, program, state, mesh.to_devices(batch, experiment.spec.mesh)
 
 
 def same_bits(a, b):
@@ -73,7 +74,7 @@ def test_finite_and_learns_one_batch(method):
   assert np.isfinite(seen).all()
   assert int(state.bad_step) == -1
   last = jax.device_get(state)
-  places = jax.tree.map(lambda leaf: leaf.sharding, experiment.abstract_state())
+  places = jax.tree.map(lambda leaf: leaf.sharding, experiment.trainable.abstract_state())
 
   def loss(params):
     there = jax.device_put(dataclasses.replace(last, params=params), places)
@@ -85,7 +86,7 @@ def test_finite_and_learns_one_batch(method):
 def test_compiles_once(method):
   """What the update returns has the types and places of what it was given, so it fits again."""
   experiment, program, state, batch = fresh(method)
-  abstract = experiment.abstract_state()
+  abstract = experiment.trainable.abstract_state()
   after, _ = program(state, batch)
   assert jax.tree.structure(after) == jax.tree.structure(abstract)
   for leaf, given in zip(jax.tree.leaves(after), jax.tree.leaves(abstract), strict=True):
@@ -99,14 +100,16 @@ def test_gradient_reaches_every_student_parameter_and_no_teacher(method):
   experiment, program, state, batch = fresh(method)
 
   def loss(params, teacher):
-    return experiment.loss(params, batch, 1, teacher, state.stats)[0]
+    return experiment.trainable.loss(params, batch, 1, teacher, state.stats)[0]
 
   teacher = {}
   if jax.tree.leaves(state.teacher):
     student, teacher = jax.jit(jax.grad(loss, argnums=(0, 1)))(state.params, state.teacher)
   else:  # the optimizer's first moment is a share of the gradient, and there already
     student = optax.tree.get(program(state, batch)[0].opt_state, "mu")
-  assert jax.tree.structure(student) == jax.tree.structure(experiment.abstract_state().params)
+  assert jax.tree.structure(student) == jax.tree.structure(
+    experiment.trainable.abstract_state().params
+  )
   still = [n for n, g in rules.named_leaves(student) if not np.abs(g).max() > 0]
   # A key's bias shifts all logits of a query alike, which softmax does not see; it lies fused in
   # qkv.
@@ -116,17 +119,17 @@ def test_gradient_reaches_every_student_parameter_and_no_teacher(method):
 
 def test_the_encoder_never_sees_masked_pixels(method):
   experiment, _, state, batch = fresh(method)
-  if "mask" not in experiment.objective.keywords:
+  if "mask" not in experiment.spec.objective.keywords:
     pytest.skip("nothing is masked: the objective takes no mask")
-  batch = experiment.view(batch)
-  step = experiment.step(3)
+  batch = experiment.spec.view(batch)
+  step = experiment.spec.step(3)
 
   def look(image, again=()):
     """Every call of the encoder with a mask, [(mask, latents)], and every mask drawn.
 
     Masks may follow what a teacher sees in the image, so those of an earlier look can be had again.
     """
-    calls, masks, settings = [], [], experiment.objective.keywords
+    calls, masks, settings = [], [], experiment.spec.objective.keywords
 
     def draw(*args, **kwargs):
       masks.append(again[len(masks)] if again else settings["mask"](*args, **kwargs))
@@ -142,14 +145,14 @@ def test_the_encoder_never_sees_masked_pixels(method):
       return latents
 
     def objective(parts):
-      teachers = experiment._bound(state.teacher, state.stats)
+      teachers = experiment.spec.bind_teachers(state.teacher, state.stats)
       with nn.intercept_methods(spy):
         drawing = {"mask": draw} if "mask" in settings else {}
-        experiment.objective(parts, dict(batch, image=image), step, teachers, **drawing)
+        experiment.spec.objective(parts, dict(batch, image=image), step, teachers, **drawing)
       return calls, masks
 
     variables = {"params": state.params, **state.stats}
-    return experiment.parts.apply(
+    return experiment.spec.parts.apply(
       variables, method=objective, mutable=list(state.stats), rngs={"dropout": step.key}
     )[0]
 
@@ -177,8 +180,8 @@ def visible_pixels(mask, shape):
 
 def test_same_seed_same_bits_and_other_seed_other_bits(method):
   experiment, program, first, batch = fresh(method)
-  second = experiment.init(jax.random.key(0))
-  other = experiment.init(jax.random.key(1))
+  second = experiment.trainable.init(jax.random.key(0))
+  other = experiment.trainable.init(jax.random.key(1))
   assert not np.array_equal(*(jax.tree.leaves(s.params)[-1] for s in (first, other)))
   for _ in range(2):
     first, a = program(first, batch)
@@ -191,8 +194,8 @@ def test_bfloat16_within_tolerance(method):
   _, program, state, batch = fresh(method)
   config = small_config(method)
   config.train.dtype = "bfloat16"
-  half = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  b = jax.jit(half.loss)(state.params, batch, 0, state.teacher, state.stats)[0]
+  half = experiment_lib.build(config, devices=jax.devices()[:1])
+  b = jax.jit(half.trainable.loss)(state.params, batch, 0, state.teacher, state.stats)[0]
   a = program(state, batch)[1]["loss"]
   assert b.dtype == jnp.float32
   np.testing.assert_allclose(a, b, rtol=0.02)
@@ -205,8 +208,8 @@ def test_data_fsdp_and_tensor_within_tolerance(method):
   begun = jax.device_get(begun)
   for axis in (1, 2):
     experiment, program, batch = built(method, axis)
-    places = jax.tree.map(lambda leaf: leaf.sharding, experiment.abstract_state())
-    state, batch = jax.device_put(begun, places), mesh.to_devices(batch, experiment.mesh)
+    places = jax.tree.map(lambda leaf: leaf.sharding, experiment.trainable.abstract_state())
+    state, batch = jax.device_put(begun, places), mesh.to_devices(batch, experiment.spec.mesh)
     for _ in range(3):
       state, metrics = program(state, batch)
       loss = float(metrics["loss"])  # one step at a time: all devices share one core's threads
@@ -230,9 +233,9 @@ def test_resume_equals_never_having_stopped(method, tmp_path, monkeypatch):
   experiment, program, _ = built(method, 1)
   for name, found in dict(lower_update=None, flops=None, compiled=program).items():
     monkeypatch.setattr(program_lib, name, lambda *_, found=found: found)
-  whole, _ = experiment.train(tmp_path / "whole")
-  _, facts = experiment.train(tmp_path / "cut", stop_at=15)
+  whole, _ = loop.train(experiment.trainable, tmp_path / "whole")
+  _, facts = loop.train(experiment.trainable, tmp_path / "cut", stop_at=15)
   assert facts["step"] == 15
-  again, facts = experiment.train(tmp_path / "cut")
+  again, facts = loop.train(experiment.trainable, tmp_path / "cut")
   assert (facts["start"], facts["step"]) == (15, STEPS)
   same_bits(whole, again)

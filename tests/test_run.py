@@ -17,10 +17,10 @@ def test_a_folder_is_read_as_the_run_s_own_kind_of_data(tmp_path):
     frames(tmp_path / "clips" / clip, 20)
   frames(tmp_path / "photos", 3)
   data = config.get_config("videomae", "dataset=digits,size=nano").data
-  clips = run.like_the_run(data, str(tmp_path / "clips"))
+  clips = run.source_like(data, str(tmp_path / "clips"))
   assert len(clips) == 2
   assert clips[np.arange(2)]["image"].shape[:2] == (2, data.test.sample.frames)
-  photos = run.like_the_run(
+  photos = run.source_like(
     config.get_config("mae", "dataset=digits").data, str(tmp_path / "photos")
   )
   assert photos[np.arange(3)]["image"].shape == (3, 16, 16, 1)

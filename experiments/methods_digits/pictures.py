@@ -46,10 +46,10 @@ def drawn(method: str, budget: comparison.Budget, folder: pathlib.Path) -> dict:
   built = experiment.build(budget.config(method, 0, more))
   path, results = folder / "run", {}
   state, _ = built.train(path)
-  assess.draw(built, state, path, results)
+  assess.draw_reconstructions(built, state, path, results)
   kind = "reconstructions" if "reconstruction" in results else "features"
   if kind == "features":
-    assess.look(built, state, path, results)
+    assess.summarise(built, state, path, results)
   told = results["reconstruction" if kind == "reconstructions" else "features"]
   shutil.copy(path / kind / "grid.png", FOLDER / f"{method}.png")
   return dict(**records.stamp(), method=method, kind=kind, **told)

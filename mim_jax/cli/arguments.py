@@ -65,6 +65,8 @@ def overridden(made, overrides: list[str]):
   for given, other in (("steps", "epochs"), ("epochs", "steps")):
     if f"train.{given}" in keys and f"train.{other}" not in keys:
       values.config.train[other] = None
+  if "train.batch_size" in keys and "train.fit_batch" not in keys:
+    values.config.train.fit_batch = False  # who asks for a batch gets it, or an error
   return values.config
 
 
@@ -74,7 +76,7 @@ def name_run(workdir: str | os.PathLike) -> None:
 
   from mim_jax import run
 
-  name_files(run.written(pathlib.Path(workdir)))
+  name_files(run.output_files(pathlib.Path(workdir)))
 
 
 def name_files(paths: Iterable) -> None:

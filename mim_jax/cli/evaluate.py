@@ -26,9 +26,9 @@ def main(argv: list[str]) -> int:
   if options.weights:
     return evaluate_weights(options, only, overrides)
   experiment, state = run.restored(options.workdir)
-  with folder.opened(options.workdir, experiment.config) as path:
-    experiment.config, names = select_evaluations(experiment.config, only, overrides)
-    run.judge(experiment, state, path, only=names)
+  with folder.opened(options.workdir, experiment.spec.config) as path:
+    experiment.spec.config, names = select_evaluations(experiment.spec.config, only, overrides)
+    run.evaluate_and_report(experiment, state, path, only=names)
   arguments.name_run(options.workdir)
   return 0
 
@@ -64,7 +64,7 @@ def evaluate_weights(options, only: list[str], overrides: list[str]) -> int:
   )
   config, names = select_evaluations(config, only, overrides)
   path = pathlib.Path(options.workdir) if options.workdir else None
-  found = assess.weigh(options.weights, config, names, path and path / run.CACHE)
+  found = assess.evaluate_weights(options.weights, config, names, path and path / run.CACHE)
   print(runner.table(found["evaluations"]))
   print(f"\nweights: {found['source']['path']}\n  sha256 {found['source']['sha256']}")
   if path:

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
   distributed.start(options.distributed, options.heartbeat)
   with distributed.together(options.heartbeat):
     facts = run.run(config, options.workdir)
-  if run.first():
+  if run.is_main_process():
     arguments.name_run(options.workdir)
   return 128 + facts["signal"] if facts["signal"] else 0
 
@@ -76,7 +76,7 @@ def compile_only(config, name: str) -> int:
   from mim_jax.devices import topology
 
   devices, limit = topology.devices(name)
-  experiment = experiment_lib.Experiment(config, devices=devices)
+  experiment = experiment_lib.build(config, devices=devices)
   facts = topology.compile_only(experiment, limit)
-  print(topology.in_words(name, facts, experiment.mesh.shape))
+  print(topology.in_words(name, facts, experiment.spec.mesh.shape))
   return 0

@@ -11,33 +11,34 @@ from mim_jax.errors import InputError
 
 REMEDIES = (
   "split the state (--config.train.mesh.fsdp=-1 --config.train.mesh.data=1), recompute activations "
-  "(--config.parts.encoder.remat=full), or compute in bfloat16 (--config.train.dtype=bfloat16)"
+  "(--config.parts.encoder.stack.remat=full), or compute in bfloat16 "
+  "(--config.train.dtype=bfloat16)"
 )
 
 
-def compile_update(experiment, abstract, batch: dict):
+def compile_update(trainable, abstract, batch: dict):
   """Compiles the update for this state and batch, state donated, metrics replicated."""
-  return compiled(experiment, lower_update(experiment, abstract, batch))
+  return compiled(trainable, lower_update(trainable, abstract, batch))
 
 
-def compiled(experiment, lowered):
+def compiled(trainable, lowered):
   """Compiles what `lower_update` has traced; InputError if it needs more memory than there is."""
-  with telling_memory(experiment):
+  with telling_memory(trainable):
     program = lowered.compile()
-  check_memory(experiment, program, memory_limit(experiment.mesh))
+  check_memory(trainable, program, memory_limit(trainable.spec.mesh))
   return program
 
 
-def lower_update(experiment, abstract, batch: dict):
+def lower_update(trainable, abstract, batch: dict):
   """Traces the update for this state and batch, to be compiled."""
-  place = mesh.batch_sharding(experiment.mesh)
-  rows = experiment.config.train.batch_size
+  place = mesh.batch_sharding(trainable.spec.mesh)
+  rows = trainable.spec.config.train.batch_size
   specs = {
     k: jax.ShapeDtypeStruct((rows, *np.shape(v)[1:]), np.asarray(v).dtype, sharding=place)
     for k, v in batch.items()
   }
   shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-  step = jax.jit(experiment.update, donate_argnums=0, out_shardings=(shardings, None))
+  step = jax.jit(trainable.update, donate_argnums=0, out_shardings=(shardings, None))
   return step.lower(abstract, specs)
 
 
@@ -67,18 +68,18 @@ def memory(program) -> dict[str, int]:
   )
 
 
-def check_memory(experiment, program, limit: int | None) -> None:
+def check_memory(trainable, program, limit: int | None) -> None:
   """Checks that a device has the bytes the program needs; InputError with what would fit."""
   if limit is None:
     return
   need = memory(program)
   if need["state"] + need["work"] > limit:
-    raise InputError(too_large(experiment, need, limit))
+    raise InputError(too_large(trainable, need, limit))
 
 
-def too_large(experiment, need: dict[str, int], limit: int) -> str:
+def too_large(trainable, need: dict[str, int], limit: int) -> str:
   """Says what is needed, what there is, and the largest batch that would fit."""
-  rows, parts = experiment.config.train.batch_size, mesh.batch_parts(experiment.mesh)
+  rows, parts = trainable.spec.config.train.batch_size, mesh.batch_parts(trainable.spec.mesh)
   each = need["work"] / max(rows // parts, 1)
   fits = int(max(limit - need["state"], 0) / max(each, 1)) * parts
   remedy = (
@@ -94,7 +95,7 @@ def too_large(experiment, need: dict[str, int], limit: int) -> str:
 
 
 @contextlib.contextmanager
-def telling_memory(experiment, program=None):
+def telling_memory(trainable, program=None):
   """Turns a device or host that runs out of memory into an InputError with remedies."""
   try:
     yield
@@ -106,12 +107,12 @@ def telling_memory(experiment, program=None):
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
-    limit = memory_limit(experiment.mesh)
+    limit = memory_limit(trainable.spec.mesh)
     if program is not None and limit:
-      raise InputError(too_large(experiment, memory(program), limit)) from error
+      raise InputError(too_large(trainable, memory(program), limit)) from error
     asked = re.search(r"allocat\w* (\d[\d.]* ?[KMGT]?i?B|\d+ bytes)", str(error))
     raise InputError(
-      f"train.batch_size: {experiment.config.train.batch_size} images do not fit the device"
+      f"train.batch_size: {trainable.spec.config.train.batch_size} images do not fit the device"
       f"{f' (it could not give {asked.group(1)})' if asked else ''}. Try half as many, or "
       f"{REMEDIES}."
     ) from error

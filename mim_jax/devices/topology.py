@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from jax.experimental import topologies
 
-from mim_jax import config as config_lib
 from mim_jax import errors
 from mim_jax.devices import program
 
@@ -117,28 +116,29 @@ def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
   return tuple(sorted(sizes, reverse=True)) if chips <= 4 else tuple(sorted(sizes))
 
 
-def compile_only(experiment, limit: int | None) -> dict:
-  """Compiles the step for the experiment's devices: memory, collectives and FLOPs of it.
+def compile_only(trainable, limit: int | None) -> dict:
+  """Compiles the step for the trainable's devices: memory, collectives and FLOPs of it.
 
   Errors: InputError with what would fit, if it needs more than `limit` bytes of a device.
   """
-  state = experiment.abstract_state()
-  row = experiment.data.train[np.zeros(1, np.int64)]
-  update = compiled(experiment, state, program.lower_update(experiment, state, row), limit)
-  program.check_memory(experiment, update, limit)
-  formula = config_lib.flops(experiment.config)
+  state = trainable.abstract_state()
+  row = trainable.spec.data.train[np.zeros(1, np.int64)]
+  lowered = program.lower_update(trainable, state, row)
+  update = compiled(trainable, state, lowered, limit)
+  program.check_memory(trainable, update, limit)
+  counted, shape = program.flops(lowered), trainable.spec.mesh.shape
   whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
   return dict(
-    devices=experiment.mesh.size,
+    devices=trainable.spec.mesh.size,
     memory=program.memory(update),
-    ideal=math.ceil(whole / (experiment.mesh.shape["fsdp"] * experiment.mesh.shape["tensor"])),
-    flops=formula and formula * experiment.config.train.batch_size / experiment.mesh.size,
+    ideal=math.ceil(whole / (shape["fsdp"] * shape["tensor"])),
+    flops=counted and counted / trainable.spec.mesh.size,
     flops_by_xla=float((update.cost_analysis() or {}).get("flops", math.nan)),
     collectives=collectives(update.as_text()),
   )
 
 
-def compiled(experiment, state, lowered, limit: int | None):
+def compiled(trainable, state, lowered, limit: int | None):
   """Compiles the program.
 
   A TPU's compiler itself refuses what does not fit, which becomes an InputError.
@@ -153,7 +153,7 @@ def compiled(experiment, state, lowered, limit: int | None):
     )
     need = dict(state=own, work=asked_for(str(error), own))
     raise errors.InputError(
-      program.too_large(experiment, need, limit)
+      program.too_large(trainable, need, limit)
       if need["work"] > 0
       else f"the step does not fit devices of {program.in_gib(limit)} ({error}). Try half the "
       f"batch, or {program.REMEDIES}."
@@ -237,7 +237,7 @@ def in_words(name: str, facts: dict, axes) -> str:
     f"{program.in_gib(memory['work'])} work (the state evenly divided: "
     f"{program.in_gib(facts['ideal'])})",
     f"FLOPs of each     {facts['flops_by_xla']:.3g} a step as XLA counts, a loop once"
-    + (f"; {facts['flops']:.3g} by the config's formula" if facts["flops"] else ""),
+    + (f"; {facts['flops']:.3g} as traced" if facts["flops"] else ""),
   ]
   for kind, (count, size) in facts["collectives"].items():
     lines.append(f"{kind:<17} {count} a step, {program.in_gib(size)}")

@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mim_jax import core
-from mim_jax.layers import init, masked_conv, transformer
+from mim_jax.layers import basic, init, masked_conv
+from mim_jax.layers.stack import Residual
 from mim_jax.ops import depthwise, gelu
 
 NORMAL = init.kernel("normal")
@@ -69,8 +70,8 @@ class Block(nn.Module):
     settings = dict(feature_group_count=c, conv_general_dilated=depthwise.convolve)
     conv = masked_conv.conv(c, 7, self.dtype, "depthwise", kernel_init=NORMAL, **settings)
     y = masked_conv.LayerNorm(self.dtype, name="norm")(conv(x), seen)
-    y = transformer.dense(4 * c, self.dtype, "up", kernel_init=NORMAL)(y)
+    y = basic.dense(4 * c, self.dtype, "up", kernel_init=NORMAL)(y)
     y = gelu.gelu(y)
-    y = transformer.dense(c, self.dtype, "down", kernel_init=NORMAL)(y)
-    residual = transformer.Residual(self.layer_scale, name="residual")
+    y = basic.dense(c, self.dtype, "down", kernel_init=NORMAL)(y)
+    residual = Residual(self.layer_scale, name="residual")
     return residual(x, masked_conv.hide(y, seen), drop)

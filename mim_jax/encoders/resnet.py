@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from mim_jax import core
 from mim_jax.layers import masked_conv
-from mim_jax.layers.transformer import Residual
+from mim_jax.layers.stack import Residual
 
 HE = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 

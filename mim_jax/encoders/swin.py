@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from mim_jax import core
 from mim_jax.errors import InputError, unknown
-from mim_jax.layers import shifted_windows, transformer
+from mim_jax.layers import basic, shifted_windows
+from mim_jax.layers.stack import REMAT, check_layer
 from mim_jax.ops import gather
 
 
@@ -18,7 +19,7 @@ class Swin(nn.Module):
   by a learned one, after the norm of the patches (SimMIM); all are kept. A grid that windows do not
   divide is padded; every stage but the last halves it. With `layers` (1 = after the first block,
   counted through all stages) a list of Latents on the grids they have there, un-normed but for the
-  last. There is no class token. `remat` as in `transformer.Stack`.
+  last. There is no class token. `remat` as in `Stack`.
   Source: arXiv 2103.14030, and 2111.09886 for the mask token. InputError where the tokens lie on no
   2-D grid, or it can't be halved often enough.
   """
@@ -41,7 +42,7 @@ class Swin(nn.Module):
   def __call__(self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None):
     self._check(tokens)
     total = sum(self.depths)
-    wanted = [transformer.check_layer(i, total) for i in (layers or (total,))]
+    wanted = [check_layer(i, total) for i in (layers or (total,))]
     x = self._hide(tokens, mask)
     rates = jnp.linspace(0.0, self.drop_path, total) if self.drop_path else None
     outputs: list = []
@@ -51,13 +52,13 @@ class Swin(nn.Module):
         block = self._block(heads, bool(i % 2), f"stage_{stage}_block_{i:02d}")
         x = block(x, None if rates is None else rates[len(outputs)])
         outputs.append(x)
-    outputs[-1] = transformer.norm(self.dtype, "norm", epsilon=shifted_windows.EPSILON)(x)
+    outputs[-1] = basic.norm(self.dtype, "norm", epsilon=shifted_windows.EPSILON)(x)
     found = [_latents(outputs[i - 1]) for i in wanted]
     return found[0] if layers is None else found
 
   def _check(self, tokens):
-    if self.remat not in transformer.REMAT:
-      raise unknown("remat", self.remat, transformer.REMAT)
+    if self.remat not in REMAT:
+      raise unknown("remat", self.remat, REMAT)
     if len(self.depths) != len(self.heads):
       raise InputError(
         f"encoder: depths {self.depths} and heads {self.heads} must have one number for each stage."
@@ -67,7 +68,7 @@ class Swin(nn.Module):
 
   def _hide(self, tokens, mask):
     """Normed tokens as a grid [b h w d], a learned one in place of each that is not visible."""
-    x = transformer.norm(self.dtype, "patch_norm", epsilon=shifted_windows.EPSILON)(tokens.values)
+    x = basic.norm(self.dtype, "patch_norm", epsilon=shifted_windows.EPSILON)(tokens.values)
     if mask is not None:
       stand_in = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, x.shape[-1]))
       seen = gather.member(mask.visible, x.shape[1], mask.valid)
@@ -75,7 +76,7 @@ class Swin(nn.Module):
     return x.astype(self.dtype).reshape(x.shape[0], *tokens.grid, -1)
 
   def _block(self, heads: int, shifted: bool, name: str) -> nn.Module:
-    policy = transformer.REMAT[self.remat]
+    policy = REMAT[self.remat]
     kind = (
       shifted_windows.Block if policy is None else nn.remat(shifted_windows.Block, policy=policy)
     )

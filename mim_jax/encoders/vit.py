@@ -1,175 +1,132 @@
 """Vision transformer. Letters: b batch, n tokens, v visible, k prefix tokens, d width."""
 
-import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from mim_jax import core
 from mim_jax.errors import InputError, unknown
-from mim_jax.layers import init, transformer
-from mim_jax.ops import gather, positions, relative_positions, resize
+from mim_jax.layers import basic, init
+from mim_jax.layers.masking import Drop, Masking
+from mim_jax.layers.position_embeddings import Positions, RelativeTable, SinCos
+from mim_jax.layers.stack import check_layer
+
+NORMS = ("affine", "plain", "none")
+RECORDS = ("attention", "unnormed")
 
 
 class ViT(nn.Module):
-  """Pre-norm ViT with fixed sine-cosine positions: Tokens [b n d] -> Latents [b v d] + prefix [b k
-  d].
+  """Pre-norm ViT: Tokens [b n d] -> Latents [b v d] (or [b n d], see `masking`) + prefix [b k d].
 
-  `hidden` says what becomes of tokens that are not visible: "drop" (MAE: the encoder is as short as
-  the
-  visible set) or "token" (SimMIM, BEiT: a learned token stands in for each, all n are kept).
-  With `layers` (1 = after the first block) a list of Latents, un-normed but for the last layer;
-  with `raw` that one is un-normed too. With `weights` a pair: that, and whom the class tokens
-  attend to in the last block, [b heads k k+v]. `norm` is "affine", "plain" (no parameters) or
-  "none".
-  Class tokens normal(0.02) without position, as in MAE.
+  What is computed in (dtype), the epsilon of norms, and how tokens start (kernel_init) are those of
+  the stack.
 
-  `positions` is "sincos", "learned" (class tokens have some too) or "none"; learned ones belong to
-  the grid `table`, None for the tokens' own, and are resized to others; `antialias` and `stretch`
-  as in `ops.resize.bicubic`. With `relative` one table of relative positions is shared by all
-  blocks, as in BEiT's pre-training; with "each" every block has its own. `registers` are learned
-  tokens without position behind the class tokens, part of the prefix (DINOv2). With `pre_norm` a
-  norm stands before the first block (CLIP). `epsilon` is of all norms. `key_bias` and `kernels`:
-  see `transformer.Attention`; `activation`: `transformer.Mlp`. With `blank` the mask token
-  starts at 0 (iBOT).
+  Attributes:
+    stack: layers.Stack.
+    positions: layers.SinCos, Learned or NoPositions, added to the tokens.
+    relative: layers.RelativeTable, added to the logits of attention; None without one.
+    masking: what becomes of tokens that are not visible: layers.Drop or Replace.
+    class_tokens: learned tokens before all others; with learned positions they have some too.
+    registers: learned tokens without position behind them, also part of the prefix (DINOv2).
+    pre_norm: whether a norm stands before the first block (CLIP).
+    norm: behind the last block: "affine", "plain" (no parameters) or "none".
+    record: what is kept in `Latents.extras` of the last layer: "attention", whom the class tokens
+      attend to in the last block [b heads k k+v], where there are any; "unnormed", its Latents
+      before the norm.
   """
 
-  depth: int
-  heads: int
-  mlp_ratio: float = 4.0
-  qkv_bias: bool = True
+  stack: nn.Module
+  positions: Positions = SinCos()
+  relative: RelativeTable | None = None
+  masking: Masking = Drop()
   class_tokens: int = 1
-  hidden: str = "drop"
-  layer_scale: float | None = None
-  drop_path: float = 0.0
-  attention: str | None = None
-  scan: bool = False
-  unroll: int = 1
-  remat: str = "none"
-  dtype: str = "float32"
-  norm: str = "affine"
-  positions: str = "sincos"
-  relative: bool | str = False
-  key_bias: bool = True
-  kernels: str = "xavier"
-  table: tuple[int, int] | None = None
-  epsilon: float = 1e-6
-  activation: str = "gelu"
   registers: int = 0
   pre_norm: bool = False
-  antialias: bool = False
-  stretch: float = 0.0
-  blank: bool = False
+  norm: str = "affine"
+  record: tuple[str, ...] = ()
 
   @property
   def layer_count(self) -> int:
     """How many layers there are to ask for."""
-    return self.depth
+    return self.stack.depth
 
   @nn.compact
-  def __call__(
-    self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None, raw=False, weights=False
-  ):
-    if self.hidden not in ("drop", "token"):
-      raise unknown("encoder.hidden", self.hidden, ("drop", "token"))
-    if self.norm not in ("affine", "plain", "none"):
-      raise unknown("encoder.norm", self.norm, ("affine", "plain", "none"))
-    if self.positions not in ("sincos", "learned", "none"):
-      raise unknown("encoder.positions", self.positions, ("sincos", "learned", "none"))
-    x, valid = self._hide(tokens, mask)
-    b, _, d = x.shape
-    k = self.class_tokens + self.registers
+  def __call__(self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None):
+    """Latents; with `layers` (1 = after the first block) a list of them, un-normed but for the
+    last layer.
+    """
+    self._check(tokens)
+    x, valid = self._embed(tokens, mask)
+    (b, _, d), k, keys = x.shape, self.class_tokens + self.registers, valid
     if k:
       prefix = jnp.broadcast_to(self._prefix(d), (b, k, d))
       x = jnp.concatenate([prefix.astype(x.dtype), x], 1)
     if valid is not None:
-      valid = jnp.concatenate([jnp.ones((b, k), bool), valid], 1)
+      keys = jnp.concatenate([jnp.ones((b, k), bool), valid], 1)
     if self.pre_norm:
-      x = transformer.norm(self.dtype, "pre_norm", epsilon=self.epsilon)(x)
-    queries = self.class_tokens if weights else 0
-    stack = transformer.Stack(**self._stack(), queries=queries, name="stack")
-    wanted = (self.depth,) if layers is None else layers
-    outputs = stack(x, valid, tuple(wanted), self._relative(tokens))
-    outputs, attended = outputs if queries else (outputs, None)
-    affine = self.norm == "affine"
-    free = dict(use_scale=affine, use_bias=affine, epsilon=self.epsilon)
-    final = transformer.norm(self.dtype, "norm", **free)
-    latents = []
+      x = basic.norm(self.stack.dtype, "pre_norm", epsilon=self.stack.epsilon)(x)
+    queries = self.class_tokens if "attention" in self.record else 0
+    wanted = (self.stack.depth,) if layers is None else tuple(layers)
+    outputs = self.stack(x, keys, wanted, self._bias(tokens), queries)
+    outputs, attention = outputs if queries else (outputs, None)
+    final, found = self._norm(), []
     for layer, y in zip(wanted, outputs, strict=True):
-      last = transformer.check_layer(layer, self.depth) == self.depth
-      y = final(y) if last and not raw and self.norm != "none" else y
-      latents.append(core.Latents(y[:, k:], y[:, :k]))
-    found = latents[0] if layers is None else latents
-    return (found, attended) if weights else found
+      plain = core.Latents(y[:, k:], y[:, :k], valid)
+      if check_layer(layer, self.stack.depth) < self.stack.depth:
+        found.append(plain)
+        continue
+      extras = {} if attention is None else {"attention": attention}
+      extras |= {"unnormed": plain} if "unnormed" in self.record else {}
+      y = final(y)
+      found.append(core.Latents(y[:, k:], y[:, :k], valid, extras))
+    return found[0] if layers is None else found
+
+  def _check(self, tokens):
+    if self.norm not in NORMS:
+      raise unknown("encoder.norm", self.norm, NORMS)
+    for name in self.record:
+      if name not in RECORDS:
+        raise unknown("encoder.record", name, RECORDS)
+    if self.relative and not (self.masking.keeps_grid and len(tokens.grid) == 2):
+      raise InputError(
+        f"encoder.relative needs all tokens of a 2-D grid; masking={self.masking!r}, grid "
+        f"{tokens.grid}. Take layers.Replace as encoder.masking, or encoder.relative=None."
+      )
+
+  def _draw(self, name: str, shape: tuple[int, ...], start: str | None = None):
+    """A learned token or table; `start` is a word of layers.init, None that of the stack."""
+    return self.param(name, init.token(start or self.stack.kernel_init), shape)
+
+  def _embed(self, tokens, mask):
+    """The tokens that the blocks work on, positions added, and which of them are real."""
+    values = tokens.values if mask is None else self.masking.before(self._draw, tokens, mask)
+    code = self.positions.code(self._draw, tokens.positions, tokens.grid, values.shape[-1])
+    x = values if code is None else values + code.astype(values.dtype)
+    return (x, tokens.valid) if mask is None else self.masking.after(x, tokens, mask)
 
   def _prefix(self, d: int):
     """The class and register tokens, [1 k d], float32."""
-    start, shape, found = init.token(self.kernels), (1, self.class_tokens, d), []
+    found = []
     if self.class_tokens:
-      found.append(self.param("class_token", start, shape))
-      if self.positions == "learned":
-        found[0] = found[0] + self.param("class_positions", start, shape)
+      found.append(self._draw("class_token", (1, self.class_tokens, d)))
+      code = self.positions.prefix(self._draw, self.class_tokens, d)
+      found[0] = found[0] if code is None else found[0] + code
     if self.registers:
-      found.append(self.param("register_token", start, (1, self.registers, d)))
+      found.append(self._draw("register_token", (1, self.registers, d)))
     return jnp.concatenate(found, 1)
 
-  def _hide(self, tokens, mask):
-    """The tokens the blocks work on, positions added, and which of them are real."""
-    values = tokens.values
-    if mask is not None and self.hidden == "token":
-      start = nn.initializers.zeros if self.blank else init.token(self.kernels)
-      stand_in = self.param("mask_token", start, (1, 1, values.shape[-1]))
-      seen = gather.member(mask.visible, values.shape[1], mask.valid)
-      values = jnp.where(seen[..., None], values, stand_in.astype(values.dtype))
-    x = self._placed(values, tokens)
-    if mask is None or self.hidden == "token":
-      return x, tokens.valid
-    return core.take(x, mask.visible), mask.valid
-
-  def _placed(self, values, tokens):
-    """Token values [b n d] with their positions added."""
-    if self.positions == "none":
-      return values
-    if self.positions == "learned":
-      return values + self._learned(tokens.grid, values.shape[1:]).astype(values.dtype)
-    code = positions.sincos(tokens.positions, values.shape[-1])
-    return values + code.astype(values.dtype)
-
-  def _learned(self, grid, shape):
-    """Learned positions [1 n d], resized from the grid `table` where that is another one."""
-    n, d = shape
-    n = n if self.table is None else math.prod(self.table)
-    table = self.param("positions_table", init.token(self.kernels), (1, n, d))
-    if self.table in (None, grid):
-      return table
-    square = table.reshape(1, *self.table, d)
-    new = resize.bicubic(square, grid, antialias=self.antialias, stretch=self.stretch)
-    return new.reshape(1, -1, d)
-
-  def _relative(self, tokens):
-    """The bias of relative positions, [heads k+n k+n], from the table; None without one.
-
-    With a table for each block [depth heads k+n k+n].
-    """
-    if self.relative not in (True, False, "each"):
-      raise unknown("encoder.relative", str(self.relative), ("True", "False", "each"))
-    if not self.relative:
+  def _bias(self, tokens):
+    """Relative positions as a bias of the logits; None without."""
+    if self.relative is None:
       return None
-    if self.hidden != "token" or len(tokens.grid) != 2:
-      raise InputError(
-        f"encoder.relative needs all tokens of a 2-D grid; hidden={self.hidden!r}, grid "
-        f"{tokens.grid}. Set encoder.hidden='token', or encoder.relative=False."
-      )
     k = self.class_tokens + self.registers
-    rows = relative_positions.table_rows(tokens.grid, k)
-    name, shape = "relative_table", (rows, self.heads)
-    if self.relative == "each":
-      name, shape = "relative_tables", (self.depth, *shape)
-    table = self.param(name, nn.initializers.zeros, shape)
-    index = relative_positions.table_index(tokens.grid, k)
-    return jnp.moveaxis(jnp.take(table, index, axis=-2), -1, -3)
+    return self.relative.bias(self._draw, tokens.grid, k, self.stack.heads, self.stack.depth)
 
-  def _stack(self) -> dict:
-    names = "depth heads mlp_ratio qkv_bias layer_scale drop_path attention scan unroll remat dtype"
-    names += " key_bias kernels epsilon activation"
-    return {name: getattr(self, name) for name in names.split()}
+  def _norm(self) -> Callable:
+    """The norm behind the last block."""
+    if self.norm == "none":
+      return lambda x: x
+    affine, epsilon = self.norm == "affine", self.stack.epsilon
+    settings = dict(use_scale=affine, use_bias=affine, epsilon=epsilon)
+    return basic.norm(self.stack.dtype, "norm", **settings)

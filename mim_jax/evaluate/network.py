@@ -16,6 +16,7 @@ from mim_jax.errors import InputError
 from mim_jax.ops import patches
 from mim_jax.weights import adapt, native
 from mim_jax.weights.parts import parts_of
+from mim_jax.weights.parts import settings as settings_of
 
 POOLS = ("mean", "class", "both", "tokens")
 PLACED = ("sincos", "learned")  # positions that belong to the grid of the training images
@@ -135,15 +136,17 @@ class Network:
     return self._sizes[size]
 
   def changed(self, **settings) -> "Network":
-    """The same network with other settings of the encoder, those that it has."""
-    encoder = self.body.config.parts.encoder
+    """The same network with other settings of the encoder and its stack, those that it has."""
+    encoder = vars(settings_of(self.body.config.parts.encoder))
     known = {k: v for k, v in settings.items() if k in encoder and encoder[k] != v}
     if not known:
       return self
     key = ("changed", *sorted(known.items()))
     if key not in self.body.compiled:
       config = unlocked(self.body.config)
-      config.parts.encoder.update(known)
+      for name, value in known.items():
+        node = config.parts.encoder
+        (node if name in node else node.stack)[name] = value
       self.body.compiled[key] = Body(config, self.body.mesh)
     return Network(self.body.compiled[key], self.variables)
 
@@ -196,7 +199,8 @@ def resized(config, variables: dict, size: int) -> tuple[Any, dict]:
   patch = tokenizer.get("patch", 1)
   if size % patch:
     raise InputError(f"size: {size} pixels are no whole number of patches of {patch}.")
-  if encoder.get("positions") in PLACED or encoder.get("relative") or "window" in encoder:
+  known = settings_of(encoder)
+  if known.positions in PLACED or known.relative or "window" in encoder:
     variables, config = adapt.adapted(variables, config, grid=(size // patch,) * 2)
   config.data.view.size = (size, size)
   return config, variables

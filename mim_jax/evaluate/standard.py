@@ -6,8 +6,9 @@ from mim_jax.config import part
 from mim_jax.data.pool import pseudo
 from mim_jax.data.video import moving
 from mim_jax.evaluate import frozen, trained
+from mim_jax.weights import parts
 
-DIGITS = "mim_jax.data.image.sources.digits"
+DIGITS = "mim_jax.data.image.digits"
 SMALL = 64  # pixels; below, images are few and crops must stay legible
 
 
@@ -16,9 +17,10 @@ def entries(config) -> dict[str, ml_collections.ConfigDict]:
   crops, laptop = crops_of(config), small(config)
   tuning = dict(batch_size=128, rate=4e-3, layer_decay=0.75, drop_path=0.0) if laptop else {}
   tuning |= dict(epochs=40.0, mixup=0.0, cutmix=0.0, changes=0, erase=0.0) if laptop else {}
-  if not laptop and config.parts.encoder.get("depth", 12) > 12:  # ViT-L and H: FINETUNE.md
+  depth = getattr(parts.settings(config.parts.encoder), "depth", 12)
+  if not laptop and depth > 12:  # ViT-L and H: FINETUNE.md
     tuning = dict(rate=1e-3, layer_decay=0.75, epochs=50.0)
-    tuning["drop_path"] = 0.2 if config.parts.encoder.depth <= 24 else 0.3
+    tuning["drop_path"] = 0.2 if depth <= 24 else 0.3
   probing = dict(batch_size=128, rate=5e-3) if laptop else {}
   longer = dict(epochs=200.0, warmup=10.0) if laptop else {}
   # LARS moves a kernel by rate x 0.001 of its length: without the reference's huge batch and its

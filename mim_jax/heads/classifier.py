@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from mim_jax import core
 from mim_jax.errors import unknown
-from mim_jax.layers import transformer
+from mim_jax.layers import basic
 
 POOLS = ("class", "mean", "both")
 
@@ -35,5 +35,5 @@ class Classifier(nn.Module):
       x = jnp.concatenate([x, latents.values.mean(1)], -1)
     x = x.astype(jnp.float32)
     if self.norm:
-      x = transformer.norm("float32", "norm", epsilon=self.epsilon)(x)
+      x = basic.norm("float32", "norm", epsilon=self.epsilon)(x)
     return nn.Dense(self.count, self.bias, name="classifier")(x) if self.count else x

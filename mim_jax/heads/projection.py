@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax.heads import prototypes
-from mim_jax.layers import init, transformer
+from mim_jax.layers import basic, init
 from mim_jax.ops import gelu
 
 
@@ -18,7 +18,7 @@ class ProjectionHead(nn.Module):
 
   Three linear maps with GELU between them and no norm, to unit vectors of width `bottleneck`; then
   a map whose columns have length 1, or with `gains` a learned one (DINO and iBOT: weight norm).
-  `kernels`, of the three maps: a word of `layers.initial`.
+  `kernel_init`, of the three maps: a word of `layers.init`.
   """
 
   count: int
@@ -26,12 +26,12 @@ class ProjectionHead(nn.Module):
   bottleneck: int = 256
   gains: bool = False
   dtype: str = "float32"
-  kernels: str = "normal"
+  kernel_init: str = "normal"
 
   def setup(self):
-    start = init.kernel(self.kernels)
+    start = init.kernel(self.kernel_init)
     self.first, self.second, self.third = (
-      transformer.dense(width, self.dtype, kernel_init=start)
+      basic.dense(width, self.dtype, kernel_init=start)
       for width in (self.hidden, self.hidden, self.bottleneck)
     )
     self.codes = self.param("codes", init.fan_in(self.bottleneck), (self.bottleneck, self.count))

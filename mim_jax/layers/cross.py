@@ -11,21 +11,21 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from mim_jax.errors import InputError
-from mim_jax.layers import transformer
+from mim_jax.layers import basic
 from mim_jax.ops import attention, gelu
 
 
 class CrossAttention(nn.Module):
   """Tokens ask a memory: [b n d], [b k e] -> [b n d]; with the tokens as memory, self-attention.
 
-  The projections of query, key and value start like one fused Xavier matrix, or with `kernels`
-  "each" on their own. `valid` [b k] says which entries of the memory are real.
+  The projections of query, key and value start like one fused Xavier matrix, or with `kernel_init`
+  "xavier_per_projection" on their own. `valid` [b k] says which entries of the memory are real.
   """
 
   heads: int
   dropout: float = 0.0
   dtype: str = "float32"
-  kernels: str = "xavier"
+  kernel_init: str = "xavier"
 
   @nn.compact
   def __call__(
@@ -43,16 +43,18 @@ class CrossAttention(nn.Module):
     weights = attention.weights(query, key, keep)
     weights = _dropped(self, weights, self.dropout).astype(value.dtype)
     mixed = jnp.einsum("bhnk,bkhe->bnhe", weights, value)
-    return transformer.dense(d, self.dtype, "out")(mixed.reshape(b, n, d))
+    return basic.dense(d, self.dtype, "out")(mixed.reshape(b, n, d))
 
   def _project(self, name: str, count: int, x, width: int | None = None):
     """`count` projections of x at once, cut into heads: [b n count heads d/heads]."""
     b, n, d = x.shape
     width = d if width is None else width
     # Of one matrix of three times the width the bound is sqrt(6 / (inputs + 3 width)).
-    scale = (d + count * width) / (d + (1 if self.kernels == "each" else 3) * width)
+    scale = (d + count * width) / (
+      d + (1 if self.kernel_init == "xavier_per_projection" else 3) * width
+    )
     start = nn.initializers.variance_scaling(scale, "fan_avg", "uniform")
-    values = transformer.dense(count * width, self.dtype, name, kernel_init=start)(x)
+    values = basic.dense(count * width, self.dtype, name, kernel_init=start)(x)
     return values.reshape(b, n, count, self.heads, width // self.heads)
 
 
@@ -74,14 +76,14 @@ class CrossBlock(nn.Module):
     ask, mix = (
       CrossAttention(self.heads, self.dropout, self.dtype, name=name) for name in ("cross", "self")
     )
-    norms = [transformer.norm(self.dtype, f"norm{i}") for i in (1, 2, 3)]
+    norms = [basic.norm(self.dtype, f"norm{i}") for i in (1, 2, 3)]
     x = norms[0](x + self._drop(ask(x, memory)))
     x = norms[1](x + self._drop(self._mlp(x)))
     return norms[2](x + self._drop(mix(x, x, valid)))
 
   def _mlp(self, x):
-    y = gelu.gelu(transformer.dense(self.hidden, self.dtype, "up")(x))
-    return transformer.dense(x.shape[-1], self.dtype, "down")(self._drop(y))
+    y = gelu.gelu(basic.dense(self.hidden, self.dtype, "up")(x))
+    return basic.dense(x.shape[-1], self.dtype, "down")(self._drop(y))
 
   def _drop(self, x):
     return _dropped(self, x, self.dropout)

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 
 from mim_jax import core
 from mim_jax.errors import InputError
-from mim_jax.layers import transformer
+from mim_jax.layers import basic
+from mim_jax.layers.stack import check_layer
 from mim_jax.ops import gather, patches
 
 STEMS = (1, 2, 4)  # strides before the first stage
@@ -60,7 +61,7 @@ def pyramid(maps: list[Array], mask: core.Mask | None, layers=None):
   wanted = (len(maps),) if layers is None else layers
   found = []
   for layer in wanted:
-    upto = tuple(maps[: transformer.check_layer(layer, len(maps))])
+    upto = tuple(maps[: check_layer(layer, len(maps))])
     b, h, w, c = upto[-1].shape
     values = upto[-1].reshape(b, h * w, c)
     if mask is not None and h * w == mask.positions.shape[1]:
@@ -102,7 +103,7 @@ class LayerNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], seen: Bool[Array, "b i j"] | None = None):
-    return hide(transformer.norm(self.dtype, "norm")(x), seen)
+    return hide(basic.norm(self.dtype, "norm")(x), seen)
 
 
 class BatchNorm(nn.Module):

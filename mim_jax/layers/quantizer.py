@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax.errors import InputError
-from mim_jax.layers import init, transformer
+from mim_jax.layers import basic, init
 from mim_jax.ops import vector_quantization
 
 STATE = "codebook"  # the collection that holds the codes
@@ -46,7 +46,7 @@ class Quantizer(nn.Module):
   A code that no vector of the batch chose, and whose running count (1 is its even share) is below
   `dead`, becomes a vector of the batch, at most the share `revive` of all codes in a step. Counts
   start at `dead`, so that in the first steps the codes settle on the data (the reference does so
-  by k-means). This needs a "dropout" key. `kernels`: a word of `layers.initial`.
+  by k-means). This needs a "dropout" key. `kernel_init`: a word of `layers.init`.
   """
 
   codes: int
@@ -55,7 +55,7 @@ class Quantizer(nn.Module):
   decay: float = 0.99
   dead: float = 0.03
   revive: float = 0.125
-  kernels: str = "normal"
+  kernel_init: str = "normal"
 
   @nn.compact
   def __call__(self, latents: Float[Array, "b n d"]) -> Coded:
@@ -82,9 +82,9 @@ class Quantizer(nn.Module):
     )
 
   def _project(self, latents) -> Float[Array, "b n c"]:
-    kernel = init.kernel(self.kernels)
-    x = transformer.dense(latents.shape[-1], "float32", "hidden", kernel_init=kernel)(latents)
-    z = transformer.dense(self.width, "float32", "down", kernel_init=kernel)(jnp.tanh(x))
+    kernel = init.kernel(self.kernel_init)
+    x = basic.dense(latents.shape[-1], "float32", "hidden", kernel_init=kernel)(latents)
+    z = basic.dense(self.width, "float32", "down", kernel_init=kernel)(jnp.tanh(x))
     return vector_quantization.unit(z) if self.unit else z
 
   def _book(self) -> dict:

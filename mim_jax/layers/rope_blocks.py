@@ -12,10 +12,11 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax.errors import InputError, unknown
-from mim_jax.layers import transformer
+from mim_jax.layers import basic
+from mim_jax.layers.stack import REMAT, Residual
 from mim_jax.ops import attention, gelu, rope
 
-PLANES = {"axial": 2, "coupled": 1}  # see ops.rotary.rotate
+PLANES = {"axial": 2, "coupled": 1}  # see ops.rope.rotate
 
 
 class Turns(NamedTuple):
@@ -42,11 +43,11 @@ class Places(NamedTuple):
       return Places(coordinates)
     return Places(coordinates, jnp.pad(self.valid, ((0, 0), (count, 0)), constant_values=True))
 
-  def angles(self, width: int, heads: int, cycles: tuple[float, float]) -> Array:
+  def angles(self, width: int, heads: int, freq_range: tuple[float, float]) -> Array:
     """By which angles a head's channels turn, [b n w]; InputError where heads do not divide."""
     if width % heads:
       raise InputError(f"attention: width {width} is not a multiple of {heads} heads")
-    return rope.angles(self.coordinates, width // heads, cycles)
+    return rope.angles(self.coordinates, width // heads, freq_range)
 
 
 def norm(dtype: str, name: str | None = None, **settings) -> nn.RMSNorm:
@@ -57,26 +58,26 @@ def norm(dtype: str, name: str | None = None, **settings) -> nn.RMSNorm:
 class Attention(nn.Module):
   """x [b n d] attends to context [b c d] -> [b n d]; queries and keys are turned, values are not.
 
-  Four maps without bias, each Xavier-uniform on its own. `pairing` is "axial" (a rotation) or
-  "coupled" (CAPI's published weights), see ops.rotary.rotate.
+  Four projections without bias, each Xavier-uniform on its own. `layout` is "axial" (a rotation) or
+  "coupled" (CAPI's published weights), see ops.rope.rotate.
   """
 
   heads: int
-  pairing: str = "axial"
+  layout: str = "axial"
   implementation: Literal["xla", "cudnn"] | None = None
   dtype: str = "float32"
 
   @nn.compact
   def __call__(self, x: Float[Array, "b n d"], context: Float[Array, "b c d"], turns: Turns):
-    if self.pairing not in PLANES:
-      raise unknown("pairing", self.pairing, PLANES)
+    if self.layout not in PLANES:
+      raise unknown("layout", self.layout, PLANES)
     b, n, d = x.shape
     w = d // self.heads
     query, key, value = (
-      transformer.dense(d, self.dtype, name, use_bias=False)(y).reshape(b, -1, self.heads, w)
+      basic.dense(d, self.dtype, name, use_bias=False)(y).reshape(b, -1, self.heads, w)
       for name, y in (("query", x), ("key", context), ("value", context))
     )
-    planes = PLANES[self.pairing]
+    planes = PLANES[self.layout]
     mixed = attention.attend(
       rope.rotate(query, turns.queries, planes),
       rope.rotate(key, turns.keys, planes),
@@ -84,7 +85,7 @@ class Attention(nn.Module):
       keep=None if turns.valid is None else turns.valid[:, None, None, :],
       implementation=self.implementation,
     )
-    return transformer.dense(d, self.dtype, "out", use_bias=False)(mixed.reshape(b, n, d))
+    return basic.dense(d, self.dtype, "out", use_bias=False)(mixed.reshape(b, n, d))
 
 
 class Mlp(nn.Module):
@@ -95,8 +96,8 @@ class Mlp(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    up = transformer.dense(int(x.shape[-1] * self.ratio), self.dtype, "up", use_bias=False)
-    down = transformer.dense(x.shape[-1], self.dtype, "down", use_bias=False)
+    up = basic.dense(int(x.shape[-1] * self.ratio), self.dtype, "up", use_bias=False)
+    down = basic.dense(x.shape[-1], self.dtype, "down", use_bias=False)
     return down(gelu.gelu(up(x)))
 
 
@@ -109,33 +110,39 @@ class Block(nn.Module):
   heads: int
   mlp_ratio: float = 4.0
   drop_path: float = 0.0
-  pairing: str = "axial"
+  layout: str = "axial"
   attention: Literal["xla", "cudnn"] | None = None
   dtype: str = "float32"
 
   @nn.compact
   def __call__(self, x, context, turns: Turns):
     drop = jnp.asarray(self.drop_path, jnp.float32) if self.drop_path else None
-    attend = Attention(self.heads, self.pairing, self.attention, self.dtype, name="attention")
+    attend = Attention(self.heads, self.layout, self.attention, self.dtype, name="attention")
     y = norm(self.dtype, "norm1")(x)
     y = attend(y, y if context is None else context, turns)
-    x = transformer.Residual(name="residual1")(x, y, drop)
+    x = Residual(name="residual1")(x, y, drop)
     y = Mlp(self.mlp_ratio, self.dtype, name="mlp")(norm(self.dtype, "norm2")(x))
-    return transformer.Residual(name="residual2")(x, y, drop)
+    return Residual(name="residual2")(x, y, drop)
 
 
-class Stack(nn.Module):
-  """`depth` blocks one after the other, [b n d]; with `context` [b c d] all of them attend to that.
+class RopeStack(nn.Module):
+  """Runs `depth` blocks with rotary positions, [b n d]; the width is the input's.
 
-  Returns the last output, and with `keep` the list of all outputs beside it (else None).
-  `scan` and `remat` as in layers.transformer.Stack.
+  Attributes:
+    depth, heads: blocks, and attention heads of each.
+    mlp_ratio: width inside the mlp, in widths of a token.
+    drop_path: the same in every block.
+    layout: of a head's channels, "axial" or "coupled", see Attention.
+    freq_range: turns of the slowest and the fastest channel over the unit square.
+    attention, scan, remat, dtype: as in layers.Stack.
   """
 
   depth: int
   heads: int
   mlp_ratio: float = 4.0
   drop_path: float = 0.0
-  pairing: str = "axial"
+  layout: str = "axial"
+  freq_range: tuple[float, float] = (7e-4, 7.0)
   attention: str | None = None
   scan: bool = False
   remat: str = "none"
@@ -143,17 +150,32 @@ class Stack(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b n d"], turns: Turns, context=None, keep: bool = False):
-    if self.remat not in transformer.REMAT:
-      raise unknown("remat", self.remat, transformer.REMAT)
+    """Returns the last output, and with `keep` the list of all outputs beside it (else None).
+
+    With `context` [b c d] all blocks attend to that, else to themselves.
+    """
+    if self.remat not in REMAT:
+      raise unknown("remat", self.remat, REMAT)
     run = self._scanned if self.scan else self._unrolled
     return run(x.astype(self.dtype), turns, context, keep)
 
+  def angles(self, places: Places, width: int) -> Array:
+    """By which angles tokens of `width` at these places turn, [b n w]."""
+    return places.angles(width, self.heads, self.freq_range)
+
   def _block(self, name: str) -> nn.Module:
-    policy, block = transformer.REMAT[self.remat], Block
+    policy, block = REMAT[self.remat], Block
     if policy is not None:
       block = nn.remat(Block, policy=policy, prevent_cse=not self.scan)
-    names = "heads mlp_ratio drop_path pairing attention dtype"
-    return block(**{key: getattr(self, key) for key in names.split()}, name=name)
+    return block(
+      heads=self.heads,
+      mlp_ratio=self.mlp_ratio,
+      drop_path=self.drop_path,
+      layout=self.layout,
+      attention=self.attention,
+      dtype=self.dtype,
+      name=name,
+    )
 
   def _unrolled(self, x, turns, context, keep):
     outputs = []

@@ -13,7 +13,10 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax.errors import InputError
-from mim_jax.layers import transformer
+from mim_jax.layers import basic
+from mim_jax.layers.mlp import Mlp
+from mim_jax.layers.self_attention import Attention
+from mim_jax.layers.stack import Residual
 from mim_jax.ops import relative_positions
 
 EPSILON = 1e-5
@@ -40,12 +43,12 @@ class Block(nn.Module):
   def __call__(self, x: Float[Array, "b h w d"], drop=None):
     grid = (x.shape[1], x.shape[2])
     window, shift = layout(grid, self.window, self.shifted)
-    y = transformer.norm(self.dtype, "norm1", epsilon=EPSILON)(x)
+    y = basic.norm(self.dtype, "norm1", epsilon=EPSILON)(x)
     y = self._attend(cut(y, window, shift), x.shape[0], (grid, window, shift))
-    x = transformer.Residual(name="residual1")(x, joined(y, grid, window, shift), drop)
-    y = transformer.norm(self.dtype, "norm2", epsilon=EPSILON)(x)
-    y = transformer.Mlp(self.mlp_ratio, self.dtype, "normal", name="mlp")(y)
-    return transformer.Residual(name="residual2")(x, y, drop)
+    x = Residual(name="residual1")(x, joined(y, grid, window, shift), drop)
+    y = basic.norm(self.dtype, "norm2", epsilon=EPSILON)(x)
+    y = Mlp(self.mlp_ratio, self.dtype, "normal", name="mlp")(y)
+    return Residual(name="residual2")(x, y, drop)
 
   def _attend(self, y: Float[Array, "bu t d"], b: int, where) -> Float[Array, "bu t d"]:
     """Attention within each window, with its relative positions."""
@@ -58,11 +61,11 @@ class Block(nn.Module):
       keep = jnp.broadcast_to(jnp.asarray(keep)[None], (b, *keep.shape)).reshape(
         -1, *keep.shape[1:]
       )
-    attend = transformer.Attention(
+    attend = Attention(
       self.heads,
       implementation=self.attention,
       dtype=self.dtype,
-      kernels="normal",
+      kernel_init="normal",
       name="attention",
     )
     return attend(y, keep, bias)
@@ -85,9 +88,9 @@ class Merge(nn.Module):
         "patch times 2 for every stage but the first; change the image, `patch`, or the stages."
       )
     x = x.reshape(b, h // 2, 2, w // 2, 2, d).transpose(0, 1, 3, 4, 2, 5)
-    x = transformer.norm(self.dtype, "norm", epsilon=EPSILON)(x.reshape(b, h // 2, w // 2, 4 * d))
+    x = basic.norm(self.dtype, "norm", epsilon=EPSILON)(x.reshape(b, h // 2, w // 2, 4 * d))
     start = nn.initializers.normal(0.02)
-    return transformer.dense(2 * d, self.dtype, "reduce", use_bias=False, kernel_init=start)(x)
+    return basic.dense(2 * d, self.dtype, "reduce", use_bias=False, kernel_init=start)(x)
 
 
 def layout(grid: Pair, window: int, shifted: bool) -> tuple[Pair, Pair]:

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from mim_jax import core
 from mim_jax.errors import InputError
-from mim_jax.masks.uniform import visible_count
+from mim_jax.masks import padded
+from mim_jax.masks.uniform import rounded, visible_count
 from mim_jax.ops import gather
 
 
@@ -22,11 +23,17 @@ def easy_to_hard(
   scores, n = _checked(scores, tokens, "easy_to_hard"), tokens.positions.shape[1]
   v = visible_count(n, ratio)
   share = start + (end - start) * jnp.asarray(progress, jnp.float32)
-  hard = jnp.floor((n - v) * share).astype(jnp.int32)
+  hidden = n - v
+  if tokens.valid is not None:
+    real = padded.real_tokens(tokens.valid)
+    hidden = (real - padded.shown(lambda k: rounded(k, ratio), real, n)).astype(jnp.float32)[
+      :, None
+    ]
+  hard = jnp.floor(hidden * share).astype(jnp.int32)
   rank = gather.inverse(jnp.argsort(-scores, axis=1).astype(jnp.int32))  # 0 is the hardest
   noise = jax.random.uniform(key, scores.shape)  # below 1, so that the hardest come last
-  order = jnp.argsort(jnp.where(rank < hard, 1.0, noise), axis=1)
-  return core.make_mask(tokens, order[:, :v], order[:, v:])
+  noise = jnp.where(rank < hard, 1.0, noise)
+  return padded.partition(tokens, noise, lambda k: rounded(k, ratio))
 
 
 def attention_sampled(
@@ -39,14 +46,13 @@ def attention_sampled(
   Source: MaskAlign (arXiv 2211.08887), attentive masking.
   """
   scores, n = _checked(scores, tokens, "attention_sampled"), tokens.positions.shape[1]
-  v = visible_count(n, ratio)
+  visible_count(n, ratio)
   chance = jnp.log(jnp.maximum(scores, floor)) + jax.random.gumbel(key, scores.shape)
-  order = jnp.argsort(-chance, axis=1)
-  return core.make_mask(tokens, order[:, :v], order[:, v:])
+  return padded.partition(tokens, -chance, lambda k: rounded(k, ratio))
 
 
 def _checked(scores, tokens, name):
-  """The scores in float32 and without gradient; InputError where there is none for these tokens."""
+  """The scores in float32, without gradient, -inf for padding; InputError where none fit."""
   if scores is None:
     raise InputError(
       f"masks.{name} needs scores, and this objective gives none. Use it with an objective that "
@@ -57,4 +63,6 @@ def _checked(scores, tokens, name):
       f"masks.{name}: scores {scores.shape} for tokens {tokens.positions.shape[:2]}. One number a "
       "token is needed: give the teacher the student's patch grid."
     )
-  return jax.lax.stop_gradient(scores.astype(jnp.float32))
+  scores = jax.lax.stop_gradient(scores.astype(jnp.float32))
+  # What a teacher says of padding may be anything.
+  return scores if tokens.valid is None else jnp.where(tokens.valid, scores, -jnp.inf)

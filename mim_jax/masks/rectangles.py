@@ -1,4 +1,4 @@
-"""Several target rectangles and the context around them. Letters: b batch, n tokens, v, g, m."""
+"""Ask for several rectangles, show the context around them. Letters: b batch, n tokens, v, g, m."""
 
 import math
 
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from mim_jax import core
 from mim_jax.errors import InputError
+from mim_jax.masks import padded
 
 
 def multi_block(
@@ -35,20 +36,35 @@ def multi_block(
   Both lists are padded: `masked` [b g m] to the largest rectangle, with weight 0, `visible` [b v]
   with `valid`. Nothing is cut in raster order, and the grid's last row and column are as good as
   any, unlike in the reference (its issues 40 and 60).
-  InputError where nothing could be left to see.
+  Of a padded sample the box around its real tokens is the grid, and only these count. Where nothing
+  real would be asked for, or left to see, a single token is the first target.
+  InputError where the grid is not 2-D, a range is none or nothing could be left to see.
   """
-  columns = tokens.grid[1]
+  padded.check_grid("multi_block", tokens.grid)
+  _check_ranges(scale=scale, aspect=aspect, context=context)
+  columns, box, room = tokens.grid[1], None, None
   b, n = tokens.positions.shape[:2]
   seen, asked = counts(tokens.grid, scale, aspect, most)
   floor = max(1, math.ceil(least * n - 1e-6))
   _check(tokens.grid, context, asked)
   size_key, place_key, view_key, order_key = jax.random.split(key, 4)
-  target = _draw(size_key, place_key, (b, blocks), tokens.grid, scale, aspect)
-  view = _draw_context(view_key, b, tokens.grid, context)
+  if tokens.valid is not None:
+    box = padded.box(tokens.valid, tokens.grid)
+  target = _draw(size_key, place_key, (b, blocks), tokens.grid, scale, aspect, box)
+  view = _draw_context(view_key, b, tokens.grid, context, box)
+  if tokens.valid is not None:
+    target, view = _mended(jax.random.fold_in(key, 4), target, view, tokens)
   left = _inside(view, n, columns) & ~(jnp.cumsum(_inside(target, n, columns), 1) > 0)  # [b g n]
+  if tokens.valid is not None:
+    real, left = padded.real_tokens(tokens.valid), left & tokens.valid[:, None]
+    floor = padded.looked_up(lambda k: max(1, math.ceil(least * k - 1e-6)), real, n)[:, None]
+    room = padded.shown(lambda k: math.ceil(most * k - 1e-6), real, n)
   kept = jnp.maximum(jnp.sum(jnp.sum(left, -1) >= floor, -1), 1)  # of the targets, [b]
   left = jnp.take_along_axis(left, (kept - 1)[:, None, None], axis=1)[:, 0]  # [b n]
-  visible, valid = _listed(order_key, left, seen)
+  if tokens.valid is not None:  # a single token is seen, and nothing asked for
+    alone = real < 2
+    kept, left = jnp.where(alone, 0, kept), jnp.where(alone[:, None], tokens.valid, left)
+  visible, valid = _listed(order_key, left, seen, room)
   masked, weight = _cells(target, asked, columns)
   used = jnp.arange(blocks)[None] < kept[:, None]  # [b g]
   return core.make_mask(
@@ -89,6 +105,15 @@ def shapes(
   return sorted(found)
 
 
+def _check_ranges(**ranges: tuple[float, float]) -> None:
+  for name, (low, high) in ranges.items():
+    if not 0 < low <= high:
+      raise InputError(
+        f"multi_block: {name} ({low}, {high}) is no range. Allowed: two numbers above 0, the "
+        f"smaller first. Change `objective.mask.{name}`."
+      )
+
+
 def _check(grid, context, largest) -> None:
   smallest = int(np.prod([max(1, round(side * math.sqrt(context[0]))) for side in grid]))
   if smallest <= largest:
@@ -99,27 +124,46 @@ def _check(grid, context, largest) -> None:
     )
 
 
-def _draw(size_key, place_key, shape, grid, scale, aspect) -> Int[Array, "b g 4"]:
+def _draw(size_key, place_key, shape, grid, scale, aspect, box) -> Int[Array, "b g 4"]:
   """Rectangles (top, left, height, width) in cells, at places as `_anywhere` draws them."""
   scale_key, aspect_key = jax.random.split(size_key)
-  area = jax.random.uniform(scale_key, shape, minval=scale[0], maxval=scale[1]) * math.prod(grid)
+  cells = math.prod(grid) if box is None else jnp.prod(box[1].astype(jnp.float32), 1)[:, None]
+  area = jax.random.uniform(scale_key, shape, minval=scale[0], maxval=scale[1]) * cells
   ratio = jax.random.uniform(aspect_key, shape, minval=aspect[0], maxval=aspect[1])
-  return _anywhere(place_key, jnp.stack([jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)], -1), grid)
+  sides = jnp.stack([jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)], -1)
+  return _anywhere(place_key, sides, grid, box)
 
 
-def _draw_context(key, b: int, grid, context) -> Int[Array, "b 1 4"]:
+def _draw_context(key, b: int, grid, context, box) -> Int[Array, "b 1 4"]:
   size_key, place_key = jax.random.split(key)
-  share = jax.random.uniform(size_key, (b, 1, 1), minval=context[0], maxval=context[1])
-  return _anywhere(place_key, jnp.sqrt(share) * jnp.asarray(grid, jnp.float32)[None, None], grid)
+  side = jnp.sqrt(jax.random.uniform(size_key, (b, 1, 1), minval=context[0], maxval=context[1]))
+  if box is None:
+    return _anywhere(place_key, side * jnp.asarray(grid, jnp.float32)[None, None], grid, None)
+  return _anywhere(place_key, side * box[1].astype(jnp.float32)[:, None], grid, box)
 
 
-def _anywhere(key, sides: Float[Array, "b g 2"], grid) -> Int[Array, "b g 4"]:
-  """Sides rounded to whole cells that fit the grid, at a uniformly drawn place."""
-  limit = jnp.asarray(grid, jnp.int32)[None, None]
+def _anywhere(key, sides: Float[Array, "b g 2"], grid, box) -> Int[Array, "b g 4"]:
+  """Sides rounded to whole cells that fit the grid, or the box in it, at a uniform place."""
+  limit = jnp.asarray(grid, jnp.int32)[None, None] if box is None else box[1][:, None]
   sides = jnp.clip(jnp.round(sides).astype(jnp.int32), 1, limit)
   room = limit - sides + 1
   corner = jax.random.uniform(key, sides.shape) * room.astype(jnp.float32)
-  return jnp.concatenate([jnp.minimum(corner.astype(jnp.int32), room - 1), sides], -1)
+  corner = jnp.minimum(corner.astype(jnp.int32), room - 1)
+  return jnp.concatenate([corner if box is None else corner + box[0][:, None], sides], -1)
+
+
+def _mended(key, target: Int[Array, "b g 4"], view: Int[Array, "b 1 4"], tokens: core.Tokens):
+  """(target, view), one token and the grid where the first target hides nothing or all real."""
+  (b, n), (rows, columns) = tokens.valid.shape, tokens.grid
+  first = _inside(target[:, :1], n, columns)[:, 0]
+  left = _inside(view, n, columns)[:, 0] & ~first
+  fine = (jnp.any(first & tokens.valid, 1) & jnp.any(left & tokens.valid, 1))[:, None, None]
+  noise = padded.last(jax.random.uniform(key, (b, n)), tokens.valid)
+  place = jnp.stack(jnp.divmod(jnp.argmin(noise, 1).astype(jnp.int32), columns), -1)[:, None]
+  single = jnp.concatenate([place, jnp.ones_like(place)], -1)  # [b 1 4]
+  grid = jnp.asarray([0, 0, rows, columns], jnp.int32)[None, None]
+  target = jnp.concatenate([jnp.where(fine, target[:, :1], single), target[:, 1:]], 1)
+  return target, jnp.where(fine, view, grid)
 
 
 def _inside(rectangles: Int[Array, "b g 4"], n: int, columns: int) -> Bool[Array, "b g n"]:
@@ -141,13 +185,14 @@ def _cells(
 
 
 def _listed(
-  key, member: Bool[Array, "b n"], v: int
+  key, member: Bool[Array, "b n"], v: int, room: Int[Array, "b"] | None
 ) -> tuple[Int[Array, "b v"], Bool[Array, "b v"]]:
   """Up to v members in random order, and which entries are real; the others repeat the first.
 
-  So that no token which is not a member is ever looked at.
+  So that no token which is not a member is ever looked at. room: how many of a sample at most.
   """
   noise = jax.random.uniform(key, member.shape)
   order = jnp.argsort(jnp.where(member, noise, 2.0), axis=1)[:, :v].astype(jnp.int32)
   valid = jnp.arange(v)[None] < jnp.sum(member, 1, keepdims=True)
+  valid = valid if room is None else valid & (jnp.arange(v)[None] < room[:, None])
   return jnp.where(valid, order, order[:, :1]), valid

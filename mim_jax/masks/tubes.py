@@ -4,17 +4,19 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mim_jax import core
 from mim_jax.errors import InputError
+from mim_jax.masks import padded
 
 
 def tube(key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float) -> core.Mask:
   """Every clip hides one uniformly drawn set of int(ratio x cells) cells, at all its times.
 
-  Cells are the places of one time on the (time, row, column) grid. Source: VideoMAE, section 3.2
-  (arXiv 2203.12602). InputError for tokens that lie on no such grid, or if nothing would be visible
-  or masked.
+  Cells are the places of one time on the (time, row, column) grid; of a padded clip those count
+  that are real at any time. Source: VideoMAE, section 3.2 (arXiv 2203.12602). InputError for tokens
+  that lie on no such grid, or if nothing would be visible or masked.
   """
   if len(tokens.grid) != 3:
     raise InputError(
@@ -23,6 +25,9 @@ def tube(key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float) 
     )
   b, times, cells = tokens.positions.shape[0], tokens.grid[0], math.prod(tokens.grid[1:])
   m = hidden_cells(cells, ratio)
+  if tokens.valid is not None:
+    members = np.arange(times * cells, dtype=np.int32).reshape(times, cells).T
+    return padded.hide_units(key, tokens, members, lambda k: int(ratio * k))
   order = jnp.argsort(jax.random.uniform(key, (b, cells)), axis=1)
   first = cells * jnp.arange(times, dtype=order.dtype)[None, :, None]  # cell 0 of every time
   visible, masked = (

@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from mim_jax import core
 from mim_jax.core import Outcome, Step
-from mim_jax.layers import init, transformer
-from mim_jax.ops import positions
+from mim_jax.layers import basic, init
+from mim_jax.layers.position_embeddings import Positions, SinCos
 
 
 def learn_codes(
@@ -45,35 +45,27 @@ def learn_codes(
 
 
 class Decoder(nn.Module):
-  """Tokens [b n c] -> predictions [b n e] for every token: widen, positions, blocks,
-  linear-tanh-linear.
+  """Predicts every token from its code, Tokens [b n c] -> [b n e]: widen, positions, blocks, MLP.
 
-  BEiT v2, section 2.2, with fixed sine-cosine positions and no class token. `kernels`: a word of
-  `layers.initial`.
+  BEiT v2, section 2.2, without a class token; the MLP is linear, tanh, linear. `stack` is a
+  layers.Stack; all kernels start as its own do.
   """
 
   width: int
-  depth: int
-  heads: int
   target_width: int
-  mlp_ratio: float = 4.0
-  attention: str | None = None
-  scan: bool = False
-  unroll: int = 1
-  remat: str = "none"
-  dtype: str = "float32"
-  kernels: str = "scaled"
+  stack: nn.Module
+  positions: Positions = SinCos()
 
   @nn.compact
   def __call__(self, tokens: core.Tokens) -> Float[Array, "b n e"]:
-    kernel = init.kernel(self.kernels)
-    x = transformer.dense(self.width, self.dtype, "embed", kernel_init=kernel)(tokens.values)
-    x = x + positions.sincos(tokens.positions, self.width).astype(x.dtype)
-    x = transformer.Stack(**self._stack(), name="stack")(x, tokens.valid)
-    x = transformer.norm(self.dtype, "norm")(x)
-    x = jnp.tanh(transformer.dense(self.width, self.dtype, "hidden", kernel_init=kernel)(x))
-    return transformer.dense(self.target_width, self.dtype, "head", kernel_init=kernel)(x)
+    dtype, kernel = self.stack.dtype, init.kernel(self.stack.kernel_init)
+    x = basic.dense(self.width, dtype, "embed", kernel_init=kernel)(tokens.values)
+    code = self.positions.code(self._draw, tokens.positions, tokens.grid, self.width)
+    x = x if code is None else x + code.astype(x.dtype)
+    x = self.stack(x, tokens.valid)
+    x = basic.norm(dtype, "norm")(x)
+    x = jnp.tanh(basic.dense(self.width, dtype, "hidden", kernel_init=kernel)(x))
+    return basic.dense(self.target_width, dtype, "head", kernel_init=kernel)(x)
 
-  def _stack(self) -> dict:
-    names = "depth heads mlp_ratio attention scan unroll remat dtype kernels"
-    return {name: getattr(self, name) for name in names.split()}
+  def _draw(self, name: str, shape: tuple[int, ...], start: str | None = None):
+    return self.param(name, init.token(start or self.stack.kernel_init), shape)

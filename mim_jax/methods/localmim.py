@@ -12,8 +12,9 @@ from jaxtyping import Float
 from mim_jax import core
 from mim_jax.core import Mask, Outcome, Step, weighted_mean
 from mim_jax.errors import InputError
-from mim_jax.layers import init, transformer
-from mim_jax.ops import gather, gelu, grids, patches, positions
+from mim_jax.layers import basic, init
+from mim_jax.layers.position_embeddings import Positions, SinCos
+from mim_jax.ops import gather, gelu, grids, patches
 
 
 def predict_multiscale(
@@ -59,17 +60,15 @@ class MultiScale(nn.Module):
   """One decoder a tapped layer (LocalMIM, arXiv 2303.05251): list of Latents -> list of [b 1 s e].
 
   scales: cells a patch side, for each of the layers, lowest first: 4, 2, 1, or 0.5 for a cell of
-  2 x 2 patches. target_widths: e of each. All but the last Latents get a norm of their own here,
-  the last comes with the encoder's.
+  2 x 2 patches. target_widths: e of each. stack: a layers.Stack that all decoders are like. All but
+  the last Latents get a norm of their own here, the last comes with the encoder's.
   """
 
   width: int
-  depth: int
-  heads: int
   scales: tuple[int | float, ...]
   target_widths: tuple[int, ...]
-  attention: str | None = None
-  dtype: str = "float32"
+  stack: nn.Module
+  positions: Positions = SinCos()
 
   @nn.compact
   def __call__(self, latents: list[core.Latents], mask: core.Mask, context=None) -> list[Array]:
@@ -79,14 +78,14 @@ class MultiScale(nn.Module):
         "target_widths. Give objective.layers, objective.targets, predictor.scales and "
         "predictor.target_widths as many entries each."
       )
-    settings = (self.width, self.depth, self.heads, self.attention, self.dtype)
-    found = []
+    dtype, found = self.stack.dtype, []
     for i, (tap, scale, e) in enumerate(zip(latents, self.scales, self.target_widths, strict=True)):
       if i < len(latents) - 1:
-        norm = transformer.norm(self.dtype, f"norm_{i}")
+        norm = basic.norm(dtype, f"norm_{i}")
         tap = core.Latents(norm(tap.values), norm(tap.prefix))
-      x = FullDecoder(*settings, name=f"decoder_{i}")(tap, mask)
-      x = Head(scale, e, self.dtype, name=f"head_{i}")(x, mask.grid)
+      own = self.stack.clone(parent=None, name=None)
+      x = FullDecoder(self.width, own, self.positions, name=f"decoder_{i}")(tap, mask)
+      x = Head(scale, e, dtype, name=f"head_{i}")(x, mask.grid)
       found.append(x[:, None])
     return found
 
@@ -95,28 +94,28 @@ class FullDecoder(nn.Module):
   """A transformer on all patches, mask tokens where none is visible: Latents -> [b n width]."""
 
   width: int
-  depth: int
-  heads: int
-  attention: str | None = None
-  dtype: str = "float32"
+  stack: nn.Module
+  positions: Positions = SinCos()
 
   @nn.compact
   def __call__(self, latents: core.Latents, mask: core.Mask) -> Float[Array, "b n d"]:
     b, n = mask.positions.shape[:2]
-    k = latents.prefix.shape[1]
-    embed = transformer.dense(self.width, self.dtype, "embed")
-    seen = embed(jnp.concatenate([latents.prefix, latents.values], 1))
-    token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width))
+    k, dtype = latents.prefix.shape[1], self.stack.dtype
+    seen = basic.dense(self.width, dtype, "embed")(
+      jnp.concatenate([latents.prefix, latents.values], 1)
+    )
+    token = self._draw("mask_token", (1, 1, self.width))
     x = jnp.broadcast_to(token.astype(seen.dtype), (b, n, self.width))
     # Entries that only fill up the draw point behind the end, where a scatter drops them.
     index = mask.visible if mask.valid is None else jnp.where(mask.valid, mask.visible, n)
     x = gather.place(seen[:, k:], index, x)
-    x = x + positions.sincos(mask.positions, self.width).astype(x.dtype)
-    stack = transformer.Stack(
-      self.depth, self.heads, attention=self.attention, dtype=self.dtype, name="stack"
-    )
-    x = stack(jnp.concatenate([seen[:, :k], x], 1))
-    return transformer.norm(self.dtype, "norm")(x[:, k:])
+    code = self.positions.code(self._draw, mask.positions, mask.grid, self.width)
+    x = x if code is None else x + code.astype(x.dtype)
+    x = self.stack(jnp.concatenate([seen[:, :k], x], 1))
+    return basic.norm(dtype, "norm")(x[:, k:])
+
+  def _draw(self, name: str, shape: tuple[int, ...], start: str | None = None):
+    return self.param(name, init.token(start or self.stack.kernel_init), shape)
 
 
 class Head(nn.Module):
@@ -136,12 +135,10 @@ class Head(nn.Module):
     if self.scale >= 2:
       x = Upsample(d // 2, self.dtype, name="up_0")(x, grid)
     if self.scale == 4:
-      x = gelu.gelu(transformer.norm(self.dtype, "norm")(x))
+      x = gelu.gelu(basic.norm(self.dtype, "norm")(x))
       x = Upsample(d // 4, self.dtype, name="up_1")(x, (2 * grid[0], 2 * grid[1]))
     drawn = init.fan_in(x.shape[-1])
-    return transformer.dense(
-      self.target_width, self.dtype, "out", kernel_init=drawn, bias_init=drawn
-    )(x)
+    return basic.dense(self.target_width, self.dtype, "out", kernel_init=drawn, bias_init=drawn)(x)
 
 
 class Upsample(nn.Module):
@@ -153,9 +150,7 @@ class Upsample(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "b n d"], grid: tuple[int, ...]) -> Float[Array, "b s e"]:
     drawn = init.fan_in(4 * self.width)
-    parts = transformer.dense(
-      4 * self.width, self.dtype, "parts", kernel_init=drawn, use_bias=False
-    )(x)
+    parts = basic.dense(4 * self.width, self.dtype, "parts", kernel_init=drawn, use_bias=False)(x)
     fine = patches.unpatchify(parts, tuple(grid), 2).reshape(x.shape[0], -1, self.width)
     bias = self.param("bias", drawn, (self.width,))
     return fine + bias.astype(fine.dtype).reshape(1, 1, -1)

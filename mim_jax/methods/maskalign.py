@@ -13,7 +13,9 @@ from jaxtyping import Float
 from mim_jax import core
 from mim_jax.core import Latents, Outcome, Step, painted_by, take, weighted_mean
 from mim_jax.errors import InputError, unknown
-from mim_jax.layers import transformer
+from mim_jax.layers import basic
+from mim_jax.layers.rebinding import with_settings
+from mim_jax.layers.stack import check_layer
 from mim_jax.targets.latent import standardized
 
 
@@ -32,19 +34,24 @@ def distill_visible(
   """Shows what a teacher attends to; the student's features of it regress the teacher's.
 
   entry: of the batch. target: (batch, teachers) -> (Latents of several layers, scores [b n]).
-  layers: those of the student, 1 = after the first block, that the predictor mixes. Class tokens
-  count like patches. Source: MaskAlign (arXiv 2211.08887).
+  layers: those of the student, 1 = after the first block, that the predictor mixes; its encoder
+  records "unnormed". Class tokens count like patches. Source: MaskAlign (arXiv 2211.08887).
   """
   targets, scores = target(batch, teachers)
   tokens = parts.tokenizer(batch[entry])  # Tokens [b n d]
   drawn = mask(step.key, tokens, scores, step.progress)  # visible [b v]
-  latents = parts.encoder(tokens, drawn, layers=layers, raw=True)  # list of Latents [b v d]
+  latents = unnormed(parts.encoder(tokens, drawn, layers=layers))  # list of Latents [b v d]
   predictions = parts.predictor(latents, drawn)  # [b a k+v e]
   wanted = [jnp.concatenate([x.prefix, take(x.values, drawn.visible)], 1) for x in targets]
   wanted = jnp.stack(wanted, 1)  # [b a k+v e]
   losses = loss(predictions, wanted)  # [b a k+v]
   total, count = weighted_mean(losses, jnp.ones_like(losses)), jnp.float32(losses.size)
   return Outcome(total, {}, drawn, predictions, wanted, count, {"scores": scores})
+
+
+def unnormed(latents: list[Latents]) -> list[Latents]:
+  """Takes Latents as they were before any norm, of an encoder that records "unnormed"."""
+  return [x.extras.get("unnormed", x) for x in latents]
 
 
 class DynamicAlignment(nn.Module):
@@ -71,13 +78,13 @@ class DynamicAlignment(nn.Module):
     every = jnp.stack([jnp.concatenate([x.prefix, x.values], 1) for x in latents], 1)
     mixing = self.param("mixing", self._mixing, (len(self.rows), len(latents)))
     mixed = jnp.einsum("al,blnd->band", mixing.astype(every.dtype), every)
-    heads = [transformer.dense(self.width, self.dtype, f"head_{i}") for i in range(len(self.rows))]
+    heads = [basic.dense(self.width, self.dtype, f"head_{i}") for i in range(len(self.rows))]
     return jnp.stack([head(mixed[:, i]) for i, head in enumerate(heads)], 1)
 
   def _mixing(self, key, shape, dtype=jnp.float32):
     if self.start == "mean":
       return jnp.full(shape, 1 / shape[1], dtype)
-    own = [transformer.check_layer(row, shape[1]) - 1 for row in self.rows]
+    own = [check_layer(row, shape[1]) - 1 for row in self.rows]
     return jnp.full(shape, 0.01, dtype).at[jnp.arange(shape[0]), jnp.asarray(own)].add(1.0)
 
 
@@ -102,9 +109,12 @@ def attended_layers(
   """
   network = getattr(teachers, teacher)
   tokens = network.tokenizer(view(batch[entry]))
-  found, attention = network.encoder(tokens, layers=layers, raw=True, weights=True)
-  if attention is None:
+  # Its own run asked for neither the attention nor what is not normed.
+  encoder = with_settings(network.encoder, record=("attention", "unnormed"))
+  *_, last = (found := encoder(tokens, layers=(*layers, -1)))
+  if (attention := last.extras.get("attention")) is None:
     raise InputError(f"teachers.{teacher}: needs a class token to attend. Take one that has it.")
+  found = unnormed(found[:-1])
   k, classes = found[0].prefix.shape[1], attention.shape[2]
   found = [Latents(x.values, x.prefix[:, :classes]) for x in found]
   found = [jax.tree.map(lambda x: x.astype(jnp.float32), latents) for latents in found]

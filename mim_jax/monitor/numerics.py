@@ -47,28 +47,28 @@ def check_finite(bad_step) -> None:
     )
 
 
-def diagnose(experiment, state, batch: dict, number: int, *, step: int, folder: pathlib.Path):
+def diagnose(trainable, state, batch: dict, number: int, *, step: int, folder: pathlib.Path):
   """Writes diagnostics/step_N.json on step number `step`, which was not finite; returns the path.
 
   `state`: as it was before that step. `batch`: host arrays of batch number `number`. It holds the
   loss, the samples of the batch and the norm of every parameter and gradient. This compiles a
   program of its own: the run is over.
   """
-  at = experiment.step(step)
+  at = trainable.spec.step(step)
 
   def look(state, batch):
-    lossy = jax.value_and_grad(experiment._forward, has_aux=True)
+    lossy = jax.value_and_grad(trainable.forward, has_aux=True)
     (loss, _), grads = lossy(state.params, state.stats, state.teacher, batch, at)
     norms = [jax.tree.map(lambda x: jnp.linalg.norm(x.ravel()), t) for t in (state.params, grads)]
     return loss, optax.tree.norm(grads), *norms
 
-  found = jax.jit(look)(state, mesh.to_devices(batch, experiment.mesh))
+  found = jax.jit(look)(state, mesh.to_devices(batch, trainable.spec.mesh))
   loss, norm, params, grads = jax.device_get(found)
   told = dict(
     step=step + 1,
     batch=number,
-    samples=[int(i) for i in experiment.samples(number)],
-    seed=experiment.config.seed,
+    samples=[int(i) for i in trainable.spec.samples(number)],
+    seed=trainable.spec.config.seed,
     loss=number_or_word(loss),
     gradient_norm=number_or_word(norm),
     parameter_norms={n: number_or_word(x) for n, x in rules.named_leaves(params)},

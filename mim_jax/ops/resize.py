@@ -36,17 +36,17 @@ def bicubic(
   size: tuple[int, int],
   *,
   antialias: bool = False,
-  stretch: float = 0.0,
+  grid_offset: float = 0.0,
 ) -> Float[Array, "b H W c"]:
   """Keys' cubic, a = -3/4, on four pixels, edges repeated: PyTorch's bicubic.
 
   With `antialias` a = -1/2, as wide as the old pixels of a new one, edges cut off: PyTorch's
-  antialiased bicubic, and PIL's. Without it, `stretch` is by how many pixels longer than it is the
-  new image is taken to be (DINO: 0.1).
+  antialiased bicubic, and PIL's. Without it, `grid_offset` is by how many pixels longer than it is
+  the new image is taken to be (DINO: 0.1).
   """
 
   def weights(old, new):
-    return _wide_weights(old, new) if antialias else _weights(old, new, stretch)
+    return _wide_weights(old, new) if antialias else _weights(old, new, grid_offset)
 
   exact = jax.lax.Precision.HIGHEST  # the default would round the weights on accelerators
   for axis, (old, new) in enumerate(zip(image.shape[1:3], size, strict=True)):
@@ -56,9 +56,9 @@ def bicubic(
   return image
 
 
-def _weights(old: int, new: int, stretch: float, a: float = -0.75) -> np.ndarray:
+def _weights(old: int, new: int, grid_offset: float, a: float = -0.75) -> np.ndarray:
   """How much of each of `old` pixels goes into each of `new`: [new old], float32."""
-  centers = (np.arange(new) + 0.5) * old / (new + stretch) - 0.5
+  centers = (np.arange(new) + 0.5) * old / (new + grid_offset) - 0.5
   first = np.floor(centers).astype(int) - 1
   found = np.zeros((new, old))
   for tap in range(4):

@@ -46,19 +46,20 @@ def edge(
 
 
 def angles(
-  coordinates: Float[Array, "b n p"], width: int, cycles: tuple[float, float]
+  coordinates: Float[Array, "b n p"], width: int, freq_range: tuple[float, float]
 ) -> Float[Array, "b n w"]:
   """Radians by which each of `width` channels of a head turns, float32.
 
   Each coordinate has width / p channels: a list of frequencies, twice. They run geometrically from
-  cycles[0] to cycles[1] turns a unit, both included. InputError where the width has no such list.
+  freq_range[0] to freq_range[1] turns a unit, both included. InputError where the width has no such
+  list.
   """
   p = coordinates.shape[-1]
   if width % (2 * p):
     raise InputError(
       f"rotary positions: a head of width {width} must be a multiple of {2 * p} for {p} coordinates"
     )
-  rates = 2 * np.pi * np.geomspace(cycles[0], cycles[1], width // (2 * p))
+  rates = 2 * np.pi * np.geomspace(freq_range[0], freq_range[1], width // (2 * p))
   turns = coordinates[..., None] * jnp.asarray(np.tile(rates, 2), jnp.float32)[None, None, None]
   return turns.reshape(*coordinates.shape[:2], width)
 

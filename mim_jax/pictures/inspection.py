@@ -12,6 +12,7 @@ import numpy as np
 
 from mim_jax.errors import InputError
 from mim_jax.evaluate.frozen import neighbours
+from mim_jax.layers.rebinding import with_settings
 from mim_jax.pictures import features, grid
 from mim_jax.pictures.grid import Pictures
 
@@ -53,8 +54,8 @@ def seen(parts, encode, batch) -> Pictures:
   """
   image = batch["image"].astype(jnp.float32)
   attends = bool(getattr(parts.encoder, "class_tokens", 0))
-  found = encode(Attending(parts), batch) if attends else encode(parts, batch)
-  latents, attended = found if attends else (found, None)
+  latents = encode(Attending(parts) if attends else parts, batch)
+  attended = latents.extras.get("attention")
   grid = grid_of(latents.values.shape[1], image.shape)
   colours = features.coloured(latents.values, features.directions(latents.values))
   panels = {"original": image, "features": features.painted(colours, grid, image)}
@@ -68,10 +69,11 @@ def seen(parts, encode, batch) -> Pictures:
 
 
 class Attending:
-  """Parts whose encoder also returns whom its class tokens attend to."""
+  """Parts whose encoder records whom its class tokens attend to."""
 
   def __init__(self, parts):
-    self._parts, self.encoder = parts, functools.partial(parts.encoder, weights=True)
+    self._parts = parts
+    self.encoder = with_settings(parts.encoder, record=("attention",))
 
   def __getattr__(self, name: str):
     return getattr(self._parts, name)

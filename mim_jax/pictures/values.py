@@ -86,7 +86,8 @@ def painted(outcome: core.Outcome, cut: Array, shape, statistics) -> dict[str, A
     values = predicted.reshape(*cut.shape[:2], *shape)
     whole = {"reconstruction": statistics}
     if outcome.mask is not None:
-      near = functools.partial(guessed, seen=seen, positions=outcome.mask.positions)
+      where = first_copies(outcome.mask.positions, outcome.mask.copies)
+      near = functools.partial(guessed, seen=seen, positions=where)
       whole[VISIBLE] = tuple(near(x[:, :, 0])[:, :, None] for x in statistics)
     shown = {name: (values * d + m).reshape(cut.shape) for name, (m, d) in whole.items()}
     shown = {name: jnp.where(asked, x, 0.0) for name, x in shown.items()}

@@ -7,7 +7,8 @@ from jaxtyping import Float
 
 from mim_jax import core
 from mim_jax.errors import InputError
-from mim_jax.layers import cross, transformer
+from mim_jax.layers import basic, cross, init
+from mim_jax.layers.position_embeddings import Positions, SinCos
 from mim_jax.predictors import joint as joined
 
 
@@ -16,7 +17,7 @@ class CrossTransformer(nn.Module):
 
   Visible latents and mask tokens, with positions, ask the context in every block; what is asked,
   prefix tokens included, gets no positions here: its encoder has put them in. Both come in by one
-  linear map. Each group of targets is predicted on its own. InputError without a context.
+  linear layer. Each group of targets is predicted on its own. InputError without a context.
   Source: CropMAE (arXiv 2403.17823), SiamMAE (arXiv 2305.14344).
   """
 
@@ -26,6 +27,7 @@ class CrossTransformer(nn.Module):
   target_width: int
   hidden: int = 2048
   dropout: float = 0.1
+  positions: Positions = SinCos()
   dtype: str = "float32"
 
   @nn.compact
@@ -38,16 +40,20 @@ class CrossTransformer(nn.Module):
         "Use objectives.predict_from_context, or predictors.Transformer."
       )
     b, g, m = mask.masked.shape
-    embed = transformer.dense(self.width, self.dtype, "embed")
+    embed = basic.dense(self.width, self.dtype, "embed")
     memory = embed(jnp.concatenate([context.prefix, context.values], 1))
     groups = (b, g, *memory.shape[1:])
     memory = jnp.broadcast_to(memory[:, None], groups).reshape(b * g, *memory.shape[1:])
-    token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, 1, self.width))
-    x, valid = joined.sequence(embed, token, latents, mask)
+    token = self._draw("mask_token", (1, 1, 1, self.width))
+    code = self.positions.code(self._draw, mask.positions, mask.grid, self.width)
+    x, valid = joined.sequence(embed, token, latents, mask, code)
     for i in range(self.depth):
       block = cross.CrossBlock(
         self.heads, self.hidden, self.dropout, self.dtype, name=f"block_{i:02d}"
       )
       x = block(x, memory, valid)
-    x = transformer.norm(self.dtype, "norm")(x[:, x.shape[1] - m :])
-    return transformer.dense(self.target_width, self.dtype, "head")(x).reshape(b, g, m, -1)
+    x = basic.norm(self.dtype, "norm")(x[:, x.shape[1] - m :])
+    return basic.dense(self.target_width, self.dtype, "head")(x).reshape(b, g, m, -1)
+
+  def _draw(self, name: str, shape: tuple[int, ...], start: str | None = None):
+    return self.param(name, init.token(start or "xavier"), shape)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from mim_jax import core
 from mim_jax.errors import InputError
-from mim_jax.layers import init, transformer
+from mim_jax.layers import basic, init
 from mim_jax.ops import patches
 
 
@@ -15,14 +15,14 @@ class Linear(nn.Module):
 
   cell: tokens along the side of the square that one latent stands for. 1 for a ViT; where a
   hierarchical encoder returns fewer latents than tokens, each predicts all tokens of its square (a
-  1x1 convolution and a pixel shuffle in SimMIM, section 3.3). kernels: a word of `layers.initial`,
+  1x1 convolution and a pixel shuffle in SimMIM, section 3.3). kernel_init: a word of `layers.init`,
   or
   "torch" for PyTorch's default of kernel and bias. InputError where the latents do not fit.
   """
 
   target_width: int
   cell: int = 1
-  kernels: str = "torch"
+  kernel_init: str = "torch"
   dtype: str = "float32"
 
   @nn.compact
@@ -33,8 +33,8 @@ class Linear(nn.Module):
     if values.shape[1] * self.cell**2 != n:
       raise InputError(
         f"linear predictor: {values.shape[1]} latents, each for {self.cell} x {self.cell} tokens, "
-        f"do not cover {n} tokens. The encoder must keep masked tokens (encoder.hidden='token'), "
-        "and `predictor.cell` must be the side of what one latent stands for."
+        f"do not cover {n} tokens. The encoder must keep masked tokens (layers.Replace as "
+        "encoder.masking), and `predictor.cell` must be the side of what one latent stands for."
       )
     values = core.take(values, mask.masked) if self.cell == 1 else values
     made = self._head(values.shape[-1])(values)
@@ -43,9 +43,9 @@ class Linear(nn.Module):
   def _head(self, inputs: int) -> nn.Dense:
     drawn = init.fan_in(inputs)
     start = dict(kernel_init=drawn, bias_init=drawn)
-    if self.kernels != "torch":
-      start = dict(kernel_init=init.kernel(self.kernels))
-    return transformer.dense(self.cell**2 * self.target_width, self.dtype, "head", **start)
+    if self.kernel_init != "torch":
+      start = dict(kernel_init=init.kernel(self.kernel_init))
+    return basic.dense(self.cell**2 * self.target_width, self.dtype, "head", **start)
 
   def _shuffled(self, made: Array, grid: tuple[int, ...]) -> Array:
     """Predictions of squares as predictions of their tokens, row by row over the whole grid."""

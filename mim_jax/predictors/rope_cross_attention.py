@@ -6,7 +6,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax import core
-from mim_jax.layers import rope_blocks as turned
+from mim_jax.layers import rope_blocks
 from mim_jax.ops import rope
 
 
@@ -15,20 +15,11 @@ class CrossAttentionDecoder(nn.Module):
 
   Pure cross-attention: queries are one learned token at different places, keys and values are the
   encoder's visible latents and registers, the same for all blocks. No query sees another, so each
-  prediction is the same whatever else is asked. Settings as in encoders.RopeViT.
+  prediction is the same whatever else is asked. `stack`: layers.RopeStack.
   Source: CAPI, section 3.2.
   """
 
-  depth: int
-  heads: int
-  mlp_ratio: float = 4.0
-  drop_path: float = 0.0
-  pairing: str = "axial"
-  cycles: tuple[float, float] = (7e-4, 7.0)
-  attention: str | None = None
-  scan: bool = False
-  remat: str = "none"
-  dtype: str = "float32"
+  stack: nn.Module
 
   @nn.compact
   def __call__(
@@ -40,11 +31,8 @@ class CrossAttentionDecoder(nn.Module):
     token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, d))
     asked = jnp.broadcast_to(token, (b, g * m, d)).astype(memory.dtype)
     coordinates = rope.unit_coordinates(mask.positions, mask.grid)
-    queries = turned.Places(core.take(coordinates, mask.masked).reshape(b, g * m, -1))
-    keys = turned.Places(core.take(coordinates, mask.visible), mask.valid).with_registers(k)
-    to, by = (places.angles(d, self.heads, self.cycles) for places in (keys, queries))
-    turns = turned.Turns(queries=by, keys=to, valid=keys.valid)
-    names = "depth heads mlp_ratio drop_path pairing attention scan remat dtype"
-    settings = {name: getattr(self, name) for name in names.split()}
-    x, _ = turned.Stack(**settings, name="stack")(asked, turns, memory)
-    return turned.norm(self.dtype, "norm", use_scale=False)(x).reshape(b, g, m, d)
+    queries = rope_blocks.Places(core.take(coordinates, mask.masked).reshape(b, g * m, -1))
+    keys = rope_blocks.Places(core.take(coordinates, mask.visible), mask.valid).with_registers(k)
+    by, to = (self.stack.angles(places, d) for places in (queries, keys))
+    x, _ = self.stack(asked, rope_blocks.Turns(by, to, keys.valid), memory)
+    return rope_blocks.norm(self.stack.dtype, "norm", use_scale=False)(x).reshape(b, g, m, d)

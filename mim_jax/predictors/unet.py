@@ -52,7 +52,7 @@ class UNet(nn.Module):
     """Map number i, coarsest first, with all sites filled: [b h w c] -> [b h w width / 2^i]."""
     c, width, kernel = x.shape[-1], self.width >> i, 3 if i else 1
     x = NORMS[self.norm](dtype=self.dtype, name=f"densify_{i}_norm")(x, seen)
-    token = self.param(f"densify_{i}_token", init.token("cut"), (1, 1, 1, c))
+    token = self.param(f"densify_{i}_token", init.token("trunc_normal"), (1, 1, 1, c))
     x = jnp.where(masked_conv.at_sites(seen, x), x, token.astype(x.dtype))
     if c == width and not i:
       return x

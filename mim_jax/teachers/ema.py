@@ -16,15 +16,15 @@ class Ema:
 
   momentum: Callable
 
-  def start(self, params):
+  def init(self, params):
     """The teacher's first parameters: the student's; None while there are none."""
     return jax.tree.map(lambda p: p.copy(), params)
 
-  def follow(self, teacher, params, progress):
+  def update(self, teacher, params, progress):
     """The teacher after an update, in float32."""
     m = self.momentum(progress)
     return jax.tree.map(lambda t, p: t * m + p * (1.0 - m), teacher, params)
 
-  def bound(self, parts, teacher, stats):
+  def bind(self, parts, teacher, stats):
     """The parts with the slow parameters; the student itself while there are none."""
     return parts if teacher is None else parts.bind({"params": teacher, **stats})

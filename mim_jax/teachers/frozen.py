@@ -34,15 +34,15 @@ class FromRun:
   def _loaded(self):
     return native.load(self.path, self.sha256)
 
-  def start(self, params):
+  def init(self, params):
     """The run's variables."""
     return jax.tree.map(jnp.asarray, self._loaded[0])
 
-  def follow(self, teacher, params, progress):
+  def update(self, teacher, params, progress):
     """Unchanged."""
     return teacher
 
-  def bound(self, parts, teacher, stats):
+  def bind(self, parts, teacher, stats):
     """The run's own parts, ready to be called."""
     return parts_lib.parts_of(self._config).bind(teacher)
 
@@ -52,8 +52,9 @@ class FromRun:
       return self._loaded[1]
     config = self._loaded[1].copy_and_resolve_references()
     for node in config.parts.values():
-      if "dtype" in node:
-        node.dtype = self.dtype
+      for holder in (node, node.get("stack", {})):
+        if "dtype" in holder:
+          holder.dtype = self.dtype
     return config
 
 
@@ -83,7 +84,7 @@ class Untrained:
   def _parts(self):
     return parts_lib.parts_of(self._config)
 
-  def start(self, params):
+  def init(self, params):
     """Fresh parameters, and other collections where its parts have some."""
     look = self._objective if self.whole else self._encoder
     return dict(self._parts.init(jax.random.key(self.seed), method=look))
@@ -97,10 +98,10 @@ class Untrained:
     teachers = types.SimpleNamespace(**dict.fromkeys(self._config.teachers, parts))
     return objective(parts, {"image": jnp.zeros((1, *self.image))}, step, teachers)
 
-  def follow(self, teacher, params, progress):
+  def update(self, teacher, params, progress):
     """Unchanged."""
     return teacher
 
-  def bound(self, parts, teacher, stats):
+  def bind(self, parts, teacher, stats):
     """Its parts, ready to be called."""
     return self._parts.bind(teacher)

@@ -6,7 +6,7 @@ from jax import Array
 from jaxtyping import Int
 
 from mim_jax import core
-from mim_jax.layers import init, transformer
+from mim_jax.layers import basic, init
 from mim_jax.ops import patches, positions
 
 
@@ -32,6 +32,6 @@ class ClassPatches(nn.Module):
     )
     cut = patches.patchify(jnp.take(table.astype(self.dtype), labels, axis=0), self.patch)
     bias = init.fan_in(cut.shape[-1])
-    embed = transformer.dense(self.width, self.dtype, "embed", bias_init=bias)
+    embed = basic.dense(self.width, self.dtype, "embed", bias_init=bias)
     where = jnp.broadcast_to(positions.grid_positions(grid), (*cut.shape[:2], len(grid)))
     return core.Tokens(embed(cut), where, grid=grid)

@@ -6,7 +6,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mim_jax import core
-from mim_jax.layers import init, transformer
+from mim_jax.layers import basic, init
 from mim_jax.ops import patches, positions
 
 
@@ -31,7 +31,7 @@ class VideoCubes(nn.Module):
     grid = patches.patch_grid(clip.shape[1:-1], cube)
     cut = patches.patchify(clip, cube)
     start = init.fan_in(cut.shape[-1])
-    embed = transformer.dense(self.width, self.dtype, "embed", kernel_init=start, bias_init=start)
+    embed = basic.dense(self.width, self.dtype, "embed", kernel_init=start, bias_init=start)
     n = cut.shape[1]
     where = positions.grid_positions((n,) if self.flat else grid)
     where = jnp.broadcast_to(where, (*cut.shape[:2], where.shape[-1]))

@@ -1,4 +1,4 @@
-"""The train loop. It knows no method: an experiment gives it update and data."""
+"""The train loop. It knows no method: an trainable gives it update and data."""
 
 import pathlib
 import time
@@ -15,7 +15,7 @@ from mim_jax.monitor import probe as probe_lib
 from mim_jax.train import signals
 
 
-def train(experiment, workdir: pathlib.Path, stop_at: int | None = None, probe=None):
+def train(trainable, workdir: pathlib.Path, stop_at: int | None = None, probe=None):
   """Trains to the last step, from the newest checkpoint if there is one.
 
   Returns (state, facts of this call). With `stop_at` it saves and returns after that step, as at a
@@ -24,18 +24,18 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None, probe=N
   Errors: NonFiniteError names the step; SaveError the checkpoint that could not be written;
   InputError for what the user can mend.
   """
-  settings = experiment.config.train
+  settings = trainable.spec.config.train
   numerics.check_policy(settings.on_non_finite)
   with store.Checkpoints(
-    location.checkpoint_dir(workdir, experiment.config),
+    location.checkpoint_dir(workdir, trainable.spec.config),
     settings.keep,
     keep_every=settings.keep_every,
     keep_best=settings.keep_best,
   ) as saves:
-    run = Run(experiment, workdir, saves, probe)
+    run = Run(trainable, workdir, saves, probe)
     run.restore_or_init()
     began, start = time.monotonic(), run.step
-    if run.step < experiment.total_steps:
+    if run.step < trainable.spec.total_steps:
       run.compile()
       began = time.monotonic()
       with signals.graceful_stop() as stop, watchdog.watching(settings.watchdog) as heartbeat:
@@ -52,13 +52,13 @@ def train(experiment, workdir: pathlib.Path, stop_at: int | None = None, probe=N
 class Run:
   """Holds what changes during a run: state, data position, clock."""
 
-  def __init__(self, experiment, workdir: pathlib.Path, saves: store.Checkpoints, probe=None):
-    self.experiment, self.workdir, self.saves = experiment, workdir, saves
-    self.settings = settings = experiment.config.train
-    images, epochs = len(experiment.data.train), settings.get("probe_every", 0.0)
+  def __init__(self, trainable, workdir: pathlib.Path, saves: store.Checkpoints, probe=None):
+    self.trainable, self.workdir, self.saves = trainable, workdir, saves
+    self.settings = settings = trainable.spec.config.train
+    images, epochs = len(trainable.spec.data.train), settings.get("probe_every", 0.0)
     every = probe_lib.interval(epochs, images, settings.batch_size)
-    self.probe = probe_lib.Probe(probe, every, experiment.total_steps)
-    self.batches = experiment.batches()
+    self.probe = probe_lib.Probe(probe, every, trainable.spec.total_steps)
+    self.batches = trainable.spec.batches()
     self.clock, self.rewinds = goodput.Clock(), 0
     self.facts: dict[str, Any] = dict(signal=0, flops=None, compile_seconds=0.0)
 
@@ -66,13 +66,13 @@ class Run:
     """Restores state and data position from the newest checkpoint, or initializes them."""
     extra: dict = {}
     if self.saves.latest() is None:
-      self.state = self.experiment.init(jax.random.key(self.experiment.config.seed))
+      self.state = self.trainable.init(jax.random.key(self.trainable.spec.config.seed))
       self.batches.set_state({"next_batch": 0})
     else:
       self.state, extra = restored(
-        self.saves, self.experiment.abstract_state(), self.settings.on_damage
+        self.saves, self.trainable.abstract_state(), self.settings.on_damage
       )
-      check_dataset(extra, self.experiment)
+      check_dataset(extra, self.trainable)
       self.batches.set_state(extra["data"])
       metrics.restore(self.workdir, extra.get("metrics", ""))
     self.step = int(self.state.step)
@@ -90,18 +90,18 @@ class Run:
     with self.clock.during("compile"):
       place, like = self.batches.get_state(), next(self.batches)
       self.batches.set_state(place)
-      abstract = self.experiment.abstract_state()
-      lowered = program.lower_update(self.experiment, abstract, like)
-      self.program = program.compiled(self.experiment, lowered)
+      abstract = self.trainable.abstract_state()
+      lowered = program.lower_update(self.trainable, abstract, like)
+      self.program = program.compiled(self.trainable, lowered)
     self.facts.update(flops=program.flops(lowered), compile_seconds=time.monotonic() - began)
 
   def train_until_stop(self, stop: signals.Stop, heartbeat, stop_at: int | None) -> bool:
     """Trains until the end or a stop (True), or until a rewind was done (False)."""
-    total, start = self.experiment.total_steps, self.step
+    total, start = self.trainable.spec.total_steps, self.step
     first = self.batches.get_state()["next_batch"]
     try:
       with (
-        program.telling_memory(self.experiment, self.program),
+        program.telling_memory(self.trainable, self.program),
         metrics.Meter(self.workdir, start, total, self.settings, self.clock, self.notes) as meter,
         jax.transfer_guard("disallow"),
       ):
@@ -135,7 +135,7 @@ class Run:
     # The device works on one step while the host fetches the batch of the next.
     with self.clock.during("data"):
       batch = next(self.batches)
-    placed = mesh.to_devices(batch, self.experiment.mesh)
+    placed = mesh.to_devices(batch, self.trainable.spec.mesh)
     self.state, measured = self.program(self.state, placed)
     self.step += 1
     meter.advance(self.step, measured)
@@ -160,10 +160,10 @@ class Run:
     notes, loss = meter.flush()
     numerics.check_finite(jax.device_get(self.state.bad_step))
     extra = dict(
-      config=config_lib.to_json(self.experiment.config),
+      config=config_lib.to_json(self.trainable.spec.config),
       data=self.batches.get_state(),
-      dataset=self.experiment.fingerprint(),
-      images=len(self.experiment.data.train),
+      dataset=self.trainable.spec.fingerprint(),
+      images=len(self.trainable.spec.data.train),
       meter=notes,
       metrics=metrics.text(self.workdir),
       seconds=self.clock.read(),
@@ -187,10 +187,10 @@ class Run:
         f"batches {before} to {number} are left out (train.on_non_finite=rewind)."
       )
       return
-    again = self.experiment.batches()
+    again = self.trainable.spec.batches()
     again.set_state(dict(self.batches.get_state(), next_batch=number))
     file = numerics.diagnose(
-      self.experiment, self.state, next(again), number, step=error.step, folder=self.workdir
+      self.trainable, self.state, next(again), number, step=error.step, folder=self.workdir
     )
     raise numerics.NonFiniteError(error.step, f"{error} Norms and samples: {file}.") from error
 
@@ -212,13 +212,13 @@ def restored(saves: store.Checkpoints, abstract, on_damage: str):
       )
 
 
-def check_dataset(extra: dict, experiment) -> None:
+def check_dataset(extra: dict, trainable) -> None:
   """Refuses to resume on other data than the checkpoint's."""
-  before, now = extra["dataset"], experiment.fingerprint()
+  before, now = extra["dataset"], trainable.spec.fingerprint()
   if before != now:
     images = f"{extra['images']:,} images, " if "images" in extra else ""
     raise InputError(
       f"data: the training set has changed since the checkpoint ({images}fingerprint {before} "
-      f"then; {len(experiment.data.train):,} images, fingerprint {now} now), so the sample order "
+      f"then; {len(trainable.spec.data.train):,} images, fingerprint {now} now), so the order "
       "can't be continued. Restore the data, or choose another --workdir."
     )

@@ -18,7 +18,7 @@ class StepFunctions(NamedTuple):
   Attributes:
     forward: (params, stats, teacher, batch, step) -> (loss, (metrics, stats)).
     optimizer: an Optax transformation.
-    teachers: {name: teacher with `follow`}.
+    teachers: {name: teacher}.
     learning_rate: schedule of progress, for the metrics.
     on_non_finite: "skip" continues after a step that was not finite; else the state stays.
     gather: (params, teacher) as they are used, from how they are sharded.
@@ -46,7 +46,7 @@ def update(functions: StepFunctions, state: state_lib.TrainState, batch: dict, s
   updates, opt_state = functions.optimizer.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   teacher = {
-    name: follower.follow(state.teacher[name], params, step.progress)
+    name: follower.update(state.teacher[name], params, step.progress)
     for name, follower in functions.teachers.items()
   }
   gradient_norm = optax.tree.norm(grads)

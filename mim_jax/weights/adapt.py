@@ -5,8 +5,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mim_jax import errors
+from mim_jax import errors, layers
+from mim_jax.config import part
 from mim_jax.ops import positions, relative_positions, resize
+from mim_jax.weights import parts
 
 KERNELS = ("tokenizer/embed", "encoder/stem")
 
@@ -85,11 +87,11 @@ def with_grid(encoder: dict, config, was: tuple, grid: tuple, window: int | None
 
   InputError where it has neither, or has no windows.
   """
-  node, encoder = config.parts.encoder, dict(encoder)
+  known, encoder = parts.settings(config.parts.encoder), dict(encoder)
   if window:
     raise errors.InputError("weights: window: this encoder has none. Say --grid or --patch.")
-  placed = node.get("positions") in ("sincos", "learned")
-  if not placed and not node.get("relative"):
+  placed = known.positions in ("sincos", "learned")
+  if not placed and not known.relative:
     raise errors.InputError("weights: grid: this encoder has no positions of tokens to resize.")
   for name in encoder.keys() & {"relative_table", "relative_tables"}:
     tables = np.asarray(encoder[name])
@@ -98,22 +100,24 @@ def with_grid(encoder: dict, config, was: tuple, grid: tuple, window: int | None
     ]
     encoder[name] = np.stack(each) if tables.ndim == 3 else each[0]
   if placed:
-    encoder |= _positions(encoder, config, node.get("table") or was, grid)
-    node.positions, node.table = "learned", grid
+    encoder |= _positions(encoder, config, known.grid or was, grid)
+    resizing = dict(antialias=bool(known.antialias), grid_offset=known.grid_offset or 0.0)
+    config.parts.encoder.positions = part(layers.Learned, grid=grid, **resizing)
   return encoder
 
 
 def _positions(encoder: dict, config, old: tuple, grid: tuple) -> dict:
   """Resizes positions to `grid`, learned ones, from those of the grid `old`, learned or fixed."""
-  node, width = config.parts.encoder, config.parts.tokenizer.width
+  known, width = parts.settings(config.parts.encoder), config.parts.tokenizer.width
   found = dict(encoder)
-  if node.positions == "sincos":
+  if known.positions == "sincos":
     code = np.asarray(positions.sincos(positions.grid_positions(old), width))
     found["positions_table"] = code[None]
-    if node.class_tokens:
-      found["class_positions"] = np.zeros((1, node.class_tokens, width), np.float32)
+    if known.class_tokens:
+      found["class_positions"] = np.zeros((1, known.class_tokens, width), np.float32)
   square = jnp.asarray(found["positions_table"]).reshape(1, *old, -1)
-  square = resize.bicubic(square, grid, antialias=node.antialias, stretch=node.stretch)
+  how = dict(antialias=bool(known.antialias), grid_offset=known.grid_offset or 0.0)
+  square = resize.bicubic(square, grid, **how)
   found["positions_table"] = np.asarray(square).reshape(1, grid[0] * grid[1], -1)
   return found
 

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from mim_jax import errors
+from mim_jax import errors, layers
+from mim_jax.config import part
 from mim_jax.weights import layouts, parts, published, table
 from mim_jax.weights.layouts import base
 
@@ -32,8 +33,8 @@ def write(folder: pathlib.Path, variables: dict, config, *, format: str, note: d
   # A network that sees everything needs no stand-in for masked tokens.
   if table.name_of(layout.table, MASK_TOKEN) is None:
     ours.pop(MASK_TOKEN, None)
-  if MASK_TOKEN not in ours and "hidden" in config.parts.encoder:
-    config.parts.encoder.hidden = "drop"  # config.json is to promise none
+  if MASK_TOKEN not in ours and "masking" in config.parts.encoder:
+    config.parts.encoder.masking = part(layers.Drop)  # config.json is to promise none
   fixed = published.computed(layout, config)
   every = ours | fixed
   if layout.fused:
@@ -69,7 +70,8 @@ def choose(format: str, config) -> base.Layout:
     raise errors.unknown("--format", format, allowed)
   fit = [x for x in named if x.name == format or x.fits(config.parts)]
   if not fit:
-    shown = {k: v for k, v in config.parts.encoder.items() if v not in (None, False, 0)}
+    known = vars(parts.settings(config.parts.encoder)).items()
+    shown = {k: v for k, v in known if k != "stack" and v not in (None, False, 0, ())}
     raise errors.InputError(
       f"--format={format}: no network of that format has this encoder: {shown}. Its kinds: "
       f"{', '.join(x.name for x in named)}. Choose another format, or --format=mim_jax."
@@ -107,8 +109,9 @@ def normal(flat: dict[str, np.ndarray], config) -> tuple[dict[str, np.ndarray], 
     else:
       made[name] = x
   for node in config.parts.values():
-    if "scan" in node:
-      node.scan = False
+    for holder in (node, node.get("stack", {})):
+      if "scan" in holder:
+        holder.scan = False
   return made, config
 
 

@@ -1,6 +1,8 @@
 """The parts that a config names, as one Linen module, and the names and shapes of their arrays."""
 
 import math
+import types
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -20,6 +22,27 @@ def gather_parts(modules: dict[str, nn.Module]) -> nn.Module:
   """Gathers modules as attributes of one Linen module: parameters lie under their names."""
   kind = type("Parts", (nn.Module,), {"__annotations__": dict.fromkeys(modules, nn.Module)})
   return kind(**modules)
+
+
+def settings(encoder) -> types.SimpleNamespace:
+  """Says flatly what layouts and evaluations ask of an encoder's node.
+
+  Its settings and those of its stack, and words for its parts: positions "sincos", "learned",
+  "none", with grid, antialias and grid_offset of learned ones; relative "shared", "each" or None;
+  masking "drop" or "replace"; None where the encoder has no such setting.
+  """
+  flat: dict[str, Any] = dict(encoder) | dict(encoder.get("stack", {}))
+  words = dict(SinCos="sincos", Learned="learned", NoPositions="none", Drop="drop")
+  words |= dict(Replace="replace", RelativeTable="shared")
+  for name in ("positions", "relative", "masking"):
+    node = flat.get(name) or {}
+    kind = node.get("part", "").rpartition(".")[2]
+    flat[name] = words.get(kind, kind) or None
+  table, relative = (encoder.get(name) or {} for name in ("positions", "relative"))
+  flat["relative"] = "each" if relative.get("each") else flat["relative"]
+  flat["grid"] = table.get("grid")
+  flat["antialias"], flat["grid_offset"] = table.get("antialias"), table.get("grid_offset")
+  return types.SimpleNamespace(**flat)
 
 
 def shapes(config, masked: bool = True) -> dict[str, tuple[int, ...]]:

@@ -31,8 +31,9 @@ def read(
     config.data.frames = source.config["num_frames"]
   if "norm_pix_loss" in source.config:
     config.objective = dict(target=dict(normalize=source.config["norm_pix_loss"]))
-  config.encode = config_lib.part(objectives.encode)
-  replaces = config.parts.encoder.get("hidden") == "token" or conv.is_a("Swin")(config.parts)
+  config.encode = config_lib.part(objectives.encode, entry="image")
+  known = parts.settings(config.parts.encoder)
+  replaces = known.masking == "replace" or conv.is_a("Swin")(config.parts)
   masked = not replaces or "encoder/mask_token" in seen
   fixed = computed(layout, config)
   wanted = parts.shapes(config, masked) | {name: x.shape for name, x in fixed.items()}
@@ -101,8 +102,8 @@ def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
   stated = source.config.get("vision_config", source.config).get("image_size", 224)
   size = source.options.get("image") or tuple(told.get("input_size", ()))[1:] or stated
   size = (size, size) if isinstance(size, int) else tuple(size)
-  if config.parts.encoder.get("table"):
-    size = tuple(side * config.parts.tokenizer.patch for side in config.parts.encoder.table)
+  if known := parts.settings(config.parts.encoder).grid:
+    size = tuple(side * config.parts.tokenizer.patch for side in known)
   kernel = first_kernel(seen)
   channels = kernel[1] if kernel else 3
   norm: dict = dict(mean=(0.5,) * channels, std=(0.25,) * channels)
@@ -110,7 +111,7 @@ def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
   mean = tuple(source.preprocessor.get("image_mean", told.get("mean", norm["mean"])))
   std = tuple(source.preprocessor.get("image_std", told.get("std", norm["std"])))
   # The data room lies above this one, so its function is named and not imported.
-  crop = "mim_jax.data.image.augment.center_crop"
+  crop = "mim_jax.data.image.center_crop"
   return {
     config_lib.KEY: crop,
     "size": size,
@@ -125,8 +126,9 @@ def computed(layout: base.Layout, config) -> dict[str, np.ndarray]:
   found = {}
   for part, owner in (("encoder", "tokenizer"), ("predictor", "predictor")):
     node = config.parts.get(part, {})
-    learned = part == "encoder" and node.get("positions") != "sincos"
-    if not node or learned or not table.name_of(layout.table, f"{part}/positions_table"):
+    if parts.settings(node).positions != "sincos" or not table.name_of(
+      layout.table, f"{part}/positions_table"
+    ):
       continue
     d, k = config.parts[owner].width, config.parts.encoder.class_tokens
     code = positions.sincos(positions.grid_positions(parts.grid(config)), d)

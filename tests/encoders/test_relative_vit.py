@@ -1,13 +1,16 @@
 """The settings of the ViT that BEiT and SimMIM use."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core, encoders, masks
+from mim_jax import core, encoders, layers, masks
 from mim_jax.errors import InputError
-from mim_jax.layers import init, transformer
+from mim_jax.layers import init
+from mim_jax.layers.self_attention import Attention
 from mim_jax.ops import positions
 
 
@@ -17,9 +20,15 @@ def tokens_of(seed=0, b=2, grid=(4, 4), d=24):
   return core.Tokens(values, jnp.broadcast_to(positions.grid_positions(grid), (b, n, 2)), grid=grid)
 
 
-def vit(**settings):
-  beit = dict(positions="none", relative=True, key_bias=False, hidden="token", kernels="cut")
-  return encoders.ViT(**(dict(depth=2, heads=4) | beit | settings))
+STACK = {field.name for field in dataclasses.fields(layers.Stack)} - {"parent", "name"}
+
+
+def vit(depth=2, heads=4, **settings):
+  """A ViT of settings of its own and of its stack."""
+  beit = dict(positions=layers.NoPositions(), relative=layers.RelativeTable(), key_bias=False)
+  settings = beit | dict(masking=layers.Replace(), kernel_init="trunc_normal") | settings
+  inner = {k: settings.pop(k) for k in STACK & settings.keys()}
+  return encoders.ViT(stack=layers.Stack(depth, heads, **inner), **settings)
 
 
 def drawn(model, tokens=None, mask=None):
@@ -37,7 +46,7 @@ def test_without_positions_a_permutation_permutes_and_the_table_ends_that():
   tokens = tokens_of()
   order = np.random.default_rng(0).permutation(16)
   moved = core.Tokens(tokens.values[:, order], tokens.positions, grid=tokens.grid)
-  model, params = vit(kernels="xavier"), drawn(vit(kernels="xavier"))
+  model, params = vit(kernel_init="xavier"), drawn(vit(kernel_init="xavier"))
   run = jax.jit(model.apply)
   assert params["params"]["relative_table"].shape == (7 * 7 + 3, 4)
   np.testing.assert_array_equal(params["params"]["relative_table"], 0)
@@ -49,7 +58,7 @@ def test_without_positions_a_permutation_permutes_and_the_table_ends_that():
 
 def test_the_table_is_added_to_the_logits_of_every_block():
   """Against attention written down: softmax(q k / sqrt(e) + bias), bias read off the table."""
-  attend = transformer.Attention(2, key_bias=False)
+  attend = Attention(2, key_bias=False)
   x, bias = jax.random.normal(jax.random.key(0), (1, 5, 8)), jnp.arange(50.0).reshape(2, 5, 5) / 9
   params = attend.init(jax.random.key(1), x, None, bias)["params"]
   params = jax.tree.map(lambda p: p + 0.1 if p.ndim == 1 else p, params)
@@ -68,8 +77,10 @@ def test_the_table_is_added_to_the_logits_of_every_block():
 
 def test_the_bias_also_reaches_the_weights_that_are_returned():
   model, params = vit(), with_table(drawn(vit()))
-  _, weights = model.apply(params, tokens_of(), weights=True)
-  _, plain = model.apply(drawn(vit()), tokens_of(), weights=True)
+  weights, plain = (
+    vit(record=("attention",)).apply(p, tokens_of()).extras["attention"]
+    for p in (params, drawn(model))
+  )
   np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
   assert not np.allclose(weights, plain, atol=1e-2)
 
@@ -97,7 +108,9 @@ def test_kernels_start_as_published_and_shrink_with_depth(scan):
 
 
 def test_learned_positions_tell_places_apart_and_are_given_to_class_tokens():
-  model = vit(positions="learned", relative=False, hidden="drop", kernels="normal")
+  model = vit(
+    positions=layers.Learned(), relative=None, masking=layers.Drop(), kernel_init="normal"
+  )
   tokens = tokens_of()
   mask = masks.random(jax.random.key(0), tokens, ratio=0.5)
   params = drawn(model, tokens, mask)
@@ -120,9 +133,7 @@ def test_bfloat16_keeps_to_the_exact_result():
 
 
 def test_what_cannot_be_is_refused():
-  with pytest.raises(InputError, match=r"needs all tokens of a 2-D grid; hidden='drop'"):
-    drawn(vit(hidden="drop"))
-  with pytest.raises(InputError, match="'learnt' is unknown; did you mean 'learned'"):
-    drawn(vit(positions="learnt"))
-  with pytest.raises(InputError, match="'cutt' is unknown; did you mean 'cut'"):
-    init.kernel("cutt")
+  with pytest.raises(InputError, match=r"needs all tokens of a 2-D grid; masking=Drop"):
+    drawn(vit(masking=layers.Drop()))
+  with pytest.raises(InputError, match="'trunk_normal' is unknown; did you mean 'trunc_normal'"):
+    init.kernel("trunk_normal")

@@ -7,13 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core, encoders, masks, predictors
+from mim_jax import core, encoders, layers, masks, predictors
 from mim_jax.errors import InputError
 from mim_jax.ops import positions
 
 GRID, WIDTH = (4, 4), 16
-encoder = functools.partial(encoders.RopeViT, heads=2, registers=4)
-predictor = functools.partial(predictors.CrossAttentionDecoder, depth=2, heads=2)
+
+
+def encoder(depth, registers=4, **settings):
+  return encoders.RopeViT(layers.RopeStack(depth, 2, **settings), registers)
+
+
+def predictor(depth=2, **settings):
+  return predictors.CrossAttentionDecoder(layers.RopeStack(depth, 2, **settings))
+
+
 encode, predict = jax.jit(encoder(depth=2).apply), jax.jit(predictor().apply)
 
 
@@ -58,7 +66,7 @@ def test_shapes_and_the_absence_of_biases_and_norm_scales():
 def test_a_prediction_is_the_same_whatever_else_is_asked():
   _, mask, _, latents, asked, predictions = world()
   few = core.Mask(
-    mask.visible, mask.masked[:, :, 3:5], mask.weight[:, :, 3:5], mask.positions, None, mask.grid
+    mask.visible, mask.masked[:, :, 3:5], mask.weight[:, :, 3:5], mask.positions, grid=mask.grid
   )
   close(predict(asked, latents, few), predictions[:, :, 3:5])
 
@@ -70,8 +78,7 @@ def test_groups_are_predicted_as_they_would_be_alone():
     mask.masked.reshape(2, 2, 5),
     mask.weight.reshape(2, 2, 5),
     mask.positions,
-    None,
-    mask.grid,
+    grid=mask.grid,
   )
   close(predict(asked, latents, two), predictions.reshape(2, 2, 5, WIDTH))
 
@@ -90,22 +97,20 @@ def test_padding_counts_for_nothing():
 
 def test_the_order_of_visible_tokens_does_not_matter():
   tokens, mask, params, latents, asked, predictions = world()
-  other = core.Mask(
-    mask.visible[:, ::-1], mask.masked, mask.weight, mask.positions, None, mask.grid
-  )
+  other = core.Mask(mask.visible[:, ::-1], mask.masked, mask.weight, mask.positions, grid=mask.grid)
   found = encode(params, tokens, other)
   close(found.values[:, ::-1], latents.values)
   close(predict(asked, found, other), predictions)
 
 
-def test_places_matter_and_the_two_pairings_differ():
+def test_places_matter_and_the_two_layouts_differ():
   tokens, mask, params, latents, *_ = world()
   moved = core.Tokens(tokens.values, tokens.positions[:, ::-1], grid=GRID)
   assert np.abs(encode(params, moved, mask).values - latents.values).max() > 0.01
-  coupled = encoder(depth=2, pairing="coupled").apply(params, tokens, mask)
+  coupled = encoder(depth=2, layout="coupled").apply(params, tokens, mask)
   assert np.abs(coupled.values - latents.values).max() > 0.01
-  with pytest.raises(InputError, match=r"pairing.*axial"):
-    encoder(depth=1, pairing="axal").init(jax.random.key(0), tokens)
+  with pytest.raises(InputError, match=r"layout.*axial"):
+    encoder(depth=1, layout="axal").init(jax.random.key(0), tokens)
 
 
 def test_registers_stand_around_what_is_visible():

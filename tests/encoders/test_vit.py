@@ -1,5 +1,7 @@
 """What every ViT must keep, whatever its settings."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mim_jax import core, encoders, masks
+from mim_jax import core, encoders, layers, masks
 from mim_jax.errors import InputError
-from mim_jax.layers import transformer
+from mim_jax.layers import basic, rebinding
 from mim_jax.ops import positions
 
 
@@ -19,8 +21,13 @@ def tokens_of(seed=0, b=2, grid=(4, 4), d=24):
   return core.Tokens(values, jnp.broadcast_to(positions.grid_positions(grid), (b, n, 2)), grid=grid)
 
 
-def vit(**settings):
-  return encoders.ViT(**(dict(depth=3, heads=4) | settings))
+STACK = {field.name for field in dataclasses.fields(layers.Stack)} - {"parent", "name"}
+
+
+def vit(depth=3, heads=4, **settings):
+  """A ViT of settings of its own and of its stack."""
+  inner = {k: settings.pop(k) for k in STACK & settings.keys()}
+  return encoders.ViT(stack=layers.Stack(depth, heads, **inner), **settings)
 
 
 def run(model, tokens, mask=None, **call):
@@ -28,8 +35,8 @@ def run(model, tokens, mask=None, **call):
   return model.apply(params, tokens, mask, **call)
 
 
-@pytest.mark.parametrize("hidden", ["drop", "token"])
-def test_masked_tokens_cannot_be_seen(hidden):
+@pytest.mark.parametrize("masking", [layers.Drop(), layers.Replace()])
+def test_masked_tokens_cannot_be_seen(masking):
   tokens = tokens_of()
   mask = masks.random(jax.random.key(2), tokens, ratio=0.5)
   noise = jax.random.normal(jax.random.key(3), tokens.values.shape)
@@ -38,7 +45,7 @@ def test_masked_tokens_cannot_be_seen(hidden):
   other = core.Tokens(
     tokens.values.at[rows, mask.masked[:, 0]].set(hidden_values), tokens.positions, grid=tokens.grid
   )
-  model = vit(hidden=hidden)
+  model = vit(masking=masking)
   params = model.init(jax.random.key(1), tokens, mask)
   first, second = (model.apply(params, t, mask) for t in (tokens, other))
   np.testing.assert_array_equal(first.values, second.values)
@@ -142,8 +149,8 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
 
 def test_settings_that_do_not_exist_are_refused():
   tokens = tokens_of()
-  with pytest.raises(InputError, match="'dropp' is unknown; did you mean 'drop'"):
-    run(vit(hidden="dropp"), tokens)
+  with pytest.raises(InputError, match="'attentions' is unknown; did you mean 'attention'"):
+    run(vit(record=("attentions",)), tokens)
   with pytest.raises(InputError, match="'dot' is unknown; did you mean 'dots'"):
     run(vit(remat="dot"), tokens)
   with pytest.raises(InputError, match="width 24 is not a multiple of 5 heads"):
@@ -165,7 +172,7 @@ def test_initial_distributions_are_the_published_ones():
     np.testing.assert_allclose(np.std(kernel), bound / np.sqrt(3), rtol=0.02)
   np.testing.assert_array_equal(block["attention"]["qkv"]["bias"], 0)
   np.testing.assert_allclose(np.std(params["class_token"]), 0.02, rtol=0.2)
-  assert transformer.norm("float32").epsilon == 1e-6
+  assert basic.norm("float32").epsilon == 1e-6
 
 
 @pytest.mark.parametrize("scan", [False, True])
@@ -174,26 +181,61 @@ def test_attention_of_the_class_token_is_a_softmax_over_what_is_there(scan):
   mask = masks.random(jax.random.key(2), tokens, ratio=0.5)
   model = vit(scan=scan)
   params = model.init(jax.random.key(1), tokens, mask)
-  latents, weights = model.apply(params, tokens, mask, weights=True)
+  latents = vit(scan=scan, record=("attention",)).apply(params, tokens, mask)
+  weights = latents.extras["attention"]
   assert weights.shape == (2, 4, 1, 9)
   np.testing.assert_array_equal(latents.values, model.apply(params, tokens, mask).values)
   stack = params["params"]["stack"]
   last = jax.tree.map(lambda x: x[-1], stack["blocks"]) if scan else stack["block_02"]
   before = model.apply(params, tokens, mask, layers=(2,))[0]
   x = np.concatenate([before.prefix, before.values], 1)
-  x = transformer.norm("float32").apply({"params": last["norm1"]}, x)
+  x = basic.norm("float32").apply({"params": last["norm1"]}, x)
   qkv = np.asarray(x @ last["attention"]["qkv"]["kernel"]).reshape(2, 9, 3, 4, 6)
   logits = np.einsum("bhe,bnhe->bhn", qkv[:, 0, 0], qkv[:, :, 1]) / np.sqrt(6)
   np.testing.assert_allclose(weights[:, :, 0], jax.nn.softmax(logits), atol=1e-5)
 
 
-def test_a_raw_last_layer_is_what_the_last_norm_gets():
+def test_what_is_not_normed_is_what_the_last_norm_gets():
   tokens = tokens_of()
   model = vit()
   params = model.init(jax.random.key(1), tokens)
-  (raw,) = model.apply(params, tokens, layers=(-1,), raw=True)
-  normed = transformer.norm("float32").apply({"params": params["params"]["norm"]}, raw.values)
+  first, last = vit(record=("unnormed",)).apply(params, tokens, layers=(1, -1))
+  raw = last.extras["unnormed"].values
+  assert not first.extras
+  normed = basic.norm("float32").apply({"params": params["params"]["norm"]}, raw)
   np.testing.assert_allclose(normed, model.apply(params, tokens).values, atol=1e-6)
+  np.testing.assert_array_equal(vit(norm="none").apply(params, tokens).values, raw)
+
+
+def test_a_bound_encoder_records_what_it_was_not_set_to():
+  """Other settings, the same variables: as the parts of a teacher, and under jit."""
+  tokens, model = tokens_of(), vit()
+  params = model.init(jax.random.key(1), tokens)
+
+  @jax.jit
+  def look(params):
+    bound = model.bind(params)
+    return bound(tokens), rebinding.with_settings(bound, record=("attention",))(tokens)
+
+  plain, recorded = look(params)
+  np.testing.assert_array_equal(plain.values, recorded.values)
+  assert not plain.extras and recorded.extras["attention"].shape == (2, 4, 1, 17)
+  with pytest.raises(InputError, match="Swin has no setting 'record'"):
+    rebinding.with_settings(encoders.Swin((1,), (1,)).bind({}), record=())
+
+
+def test_which_latents_are_real_travels():
+  tokens = tokens_of()
+  whole = masks.random(jax.random.key(2), tokens, ratio=0.5)
+  assert run(vit(), tokens, whole).valid is None
+  real = jnp.arange(8)[None] < jnp.asarray([[8], [5]])
+  some = dataclasses.replace(whole, valid=real)
+  np.testing.assert_array_equal(run(vit(), tokens, some).valid, real)
+  padded = dataclasses.replace(tokens, valid=jnp.arange(16)[None] < jnp.asarray([[16], [9]]))
+  np.testing.assert_array_equal(run(vit(), padded).valid, padded.valid)
+  np.testing.assert_array_equal(
+    run(vit(masking=layers.Replace()), padded, some).valid, padded.valid
+  )
 
 
 def test_a_plain_last_norm_has_no_parameters():

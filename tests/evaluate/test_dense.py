@@ -17,7 +17,7 @@ from mim_jax.evaluate.frozen import carried, pixel_classes
 
 @pytest.fixture(scope="module")
 def body():
-  config = config_lib.get_config("mae", "dataset=digits,size=nano")
+  config = config_lib.get_config("mae", "dataset=embedded,size=nano")
   return network.Body(config.copy_and_resolve_references())
 
 

@@ -15,7 +15,7 @@ from mim_jax.evaluate import features, network, runner
 
 @pytest.fixture(scope="module")
 def net():
-  config = config_lib.get_config("mae", "dataset=digits,size=nano")
+  config = config_lib.get_config("mae", "dataset=embedded,size=nano")
   body = network.Body(config.copy_and_resolve_references())
   view = body.view(sources.digits(split="test")[np.arange(2)])
   return network.Network(body, body.start(jax.random.key(0), view))
@@ -99,7 +99,7 @@ def test_features_are_kept_in_a_folder(net, tmp_path, monkeypatch):
 
 def test_what_needs_a_network_leaves_the_row_of_pixels_empty(net):
   def deep(encode, data, seed):
-    return {"depth": float(network.of(encode).body.config.parts.encoder.depth)}
+    return {"depth": float(network.of(encode).body.config.parts.encoder.stack.depth)}
 
   encoders = {"pretrained": [net], "pixels": [net.body.pixels]}
   found = runner.run({"deep": (deep, {})}, encoders, types.SimpleNamespace(), [0])

@@ -17,7 +17,7 @@ def test_every_entry_can_be_built(method):
 
 def test_published_recipes_for_large_images_and_short_ones_for_small():
   large, small = (
-    standard.entries(config_lib.get_config("mae", arg)) for arg in ("size=B", "dataset=digits")
+    standard.entries(config_lib.get_config("mae", arg)) for arg in ("size=B", "dataset=embedded")
   )
   assert large["finetune"].layer_decay == 0.65
   assert (large["finetune"].rate, large["finetune"].epochs) == (5e-4, 100.0)
@@ -30,12 +30,12 @@ def test_published_recipes_for_large_images_and_short_ones_for_small():
 
 
 def test_names_are_found_in_the_config_first():
-  config = config_lib.get_config("mae", "dataset=digits")
+  config = config_lib.get_config("mae", "dataset=embedded")
   config.evaluations.knn.k = 3
-  found = assess.chosen(config, ["knn", "attentive"])
+  found = assess.select(config, ["knn", "attentive"])
   assert found["knn"][0].keywords["k"] == found["knn"][1]["k"] == 3
-  assert found["attentive"][1]["part"] == "mim_jax.evaluate.trained.tuning.attentive"
+  assert found["attentive"][1]["part"] == "mim_jax.evaluate.trained.attentive"
   assert found["attentive"][1]["view.size"] == (8, 8)
-  assert list(assess.chosen(config)) == ["knn", "linear", "linear_10"]
+  assert list(assess.select(config)) == ["knn", "linear", "linear_10"]
   with pytest.raises(errors.InputError, match="'atentive' is unknown; did you mean 'attentive'"):
-    assess.chosen(config, ["atentive"])
+    assess.select(config, ["atentive"])

@@ -33,7 +33,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def net(data):
-  config = config_lib.get_config("mae", "dataset=digits,size=nano")
+  config = config_lib.get_config("mae", "dataset=embedded,size=nano")
   body = network.Body(config.copy_and_resolve_references())
   return network.Network(body, body.start(jax.random.key(0), body.view(data.test[np.arange(2)])))
 

@@ -63,9 +63,9 @@ def final(workdir):
   """(arrays by name, data position) of the newest checkpoint of a run."""
   config = folder.read_config(workdir)
   config.train.mesh.update(dict(data=1, fsdp=1, tensor=1))
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
   with store.Checkpoints(location.checkpoint_dir(workdir, config)) as saves:
-    state, extra = saves.restore(experiment.abstract_state())
+    state, extra = saves.restore(experiment.trainable.abstract_state())
   return dict(rules.named_leaves(jax.device_get(state))), extra["data"]
 
 

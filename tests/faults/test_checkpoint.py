@@ -177,22 +177,22 @@ def golden(tmp_path):
 
 def test_a_checkpoint_of_format_1_loads(tmp_path):
   path, config = golden(tmp_path)
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
   with store.Checkpoints(path / "checkpoints") as saves:
-    state, extra = saves.restore(experiment.abstract_state())
+    state, extra = saves.restore(experiment.trainable.abstract_state())
   assert (int(state.step), extra["format"], extra["data"]) == (2, 1, {"next_batch": 2})
 
 
 def test_damage_to_format_1_is_found(tmp_path):
   path, config = golden(tmp_path)
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
   file = next((path / "checkpoints/2/state/d").iterdir())
   data = bytearray(file.read_bytes())
   data[len(data) // 2] ^= 1
   file.write_bytes(data)
   with store.Checkpoints(path / "checkpoints") as saves:
     with pytest.raises(store.DamageError, match="/2: "):
-      saves.restore(experiment.abstract_state())
+      saves.restore(experiment.trainable.abstract_state())
 
 
 def test_a_format_of_the_future_is_refused(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ def experiment(path, **train):
   config.train.update(dict(steps=2, epochs=None, batch_size=8) | train)
   config.data.train.holdout = config.data.test.holdout = 0.0
   config.data.test.split = "all"
-  return experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  return experiment_lib.build(config, devices=jax.devices()[:1])
 
 
 def test_an_empty_set_is_refused_before_anything_is_compiled(tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from mim_jax.data.video import clip_files as clip_files
 from mim_jax.data.video import frames
 from mim_jax.monitor import metrics
 from mim_jax.optim import rules
+from mim_jax.train import loop
 
 
 def encoded(i, kind="PNG", size=(8, 8)):
@@ -198,12 +199,12 @@ def test_training_with_bad_images_resumes_bit_for_bit(photos, tmp_path):
   settings = dict(steps=4, epochs=None, batch_size=16, log_every=1, checkpoint_every=2)
   config.train.update(settings | dict(skip_rate=0.2))
   config.data.train.holdout = 0.0
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
   (tmp_path / "whole").mkdir()
-  whole, facts = experiment.train(tmp_path / "whole")
+  whole, facts = loop.train(experiment.trainable, tmp_path / "whole")
   shutil.copytree(tmp_path / "whole", tmp_path / "parts")
   shutil.rmtree(tmp_path / "parts" / "checkpoints" / "4")
-  parts, resumed = experiment.train(tmp_path / "parts")
+  parts, resumed = loop.train(experiment.trainable, tmp_path / "parts")
   for (name, one), (_, other) in zip(
     *(rules.named_leaves(jax.device_get(state)) for state in (whole, parts)), strict=True
   ):

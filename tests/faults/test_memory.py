@@ -18,9 +18,11 @@ import runs
 @pytest.fixture(scope="module")
 def compiled():
   config = config_lib.get_config(str(runs.QUICK))
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  batch = next(experiment.batches())
-  return experiment, program.compile_update(experiment, experiment.abstract_state(), batch)
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  batch = next(experiment.spec.batches())
+  return experiment, program.compile_update(
+    experiment, experiment.trainable.abstract_state(), batch
+  )
 
 
 def test_a_batch_too_large_for_the_device_names_one_that_fits(compiled):

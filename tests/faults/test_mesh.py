@@ -28,7 +28,7 @@ def built(devices, method="", **axes):
         part.depth = 2
   config.train.update(dict(steps=8, batch_size=16, log_every=1, checkpoint_every=2))
   config.train.mesh.update(axes)
-  return experiment_lib.Experiment(config, devices=jax.devices()[:devices])
+  return experiment_lib.build(config, devices=jax.devices()[:devices])
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_a_run_goes_on_with_other_devices(tmp_path, one):
 def test_fsdp_divides_parameters_optimizer_and_teacher():
   """Arguments of the compiled step on one device: within 10 % of an eighth of the state."""
   experiment = built(8, "ijepa", data=1, fsdp=8)
-  state = experiment.abstract_state()
-  update = program.compile_update(experiment, state, next(experiment.batches()))
+  state = experiment.trainable.abstract_state()
+  update = program.compile_update(experiment, state, next(experiment.spec.batches()))
   sizes = [
     sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(t)) for t in (state.teacher, state)
   ]
@@ -103,4 +103,4 @@ def test_an_uneven_batch_is_refused_with_sizes_that_fit():
   config = config_lib.get_config(str(runs.QUICK))
   config.train.batch_size = 20
   with pytest.raises(InputError, match=r"20 does not divide over 8 devices.*that fit: 16, 24\."):
-    experiment_lib.Experiment(config)
+    experiment_lib.build(config)

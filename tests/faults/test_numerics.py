@@ -16,6 +16,7 @@ from mim_jax.checkpoint import store
 from mim_jax.errors import InputError
 from mim_jax.monitor import metrics, numerics
 from mim_jax.optim import rules
+from mim_jax.train import loop
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -25,13 +26,13 @@ def built(broken=(), **train):
   """An experiment whose loss is not a number on the given batches, whenever they come."""
   config = config_lib.get_config(str(runs.QUICK))
   config.train.update(dict(steps=10, log_every=2, checkpoint_every=4) | train)
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  batches = experiment.batches()
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  batches = experiment.spec.batches()
   sums = []
   for number in broken:
     batches.set_state({"next_batch": number})
     sums.append(int(next(batches)["image"].astype(np.int64).sum()))
-  whole = experiment._forward
+  whole = experiment.trainable.forward
 
   def forward(params, stats, teacher, batch, step):
     loss, aux = whole(params, stats, teacher, batch, step)
@@ -39,13 +40,13 @@ def built(broken=(), **train):
     hit = jnp.isin(total, jnp.asarray(sums, jnp.int32))
     return jnp.where(hit, jnp.nan, loss), aux
 
-  experiment._forward = forward
+  experiment.trainable.forward = forward
   return experiment
 
 
 def newest(experiment, path):
   with store.Checkpoints(path / "checkpoints") as saves:
-    return saves.restore(experiment.abstract_state())
+    return saves.restore(experiment.trainable.abstract_state())
 
 
 def test_stop_leaves_the_good_checkpoint_and_a_bundle(tmp_path):
@@ -54,17 +55,17 @@ def test_stop_leaves_the_good_checkpoint_and_a_bundle(tmp_path):
     numerics.NonFiniteError,
     match=r"step 7: loss or gradient is not finite.*not applied.*samples: .*diagnostics/step_7.json",
   ) as error:
-    experiment.train(tmp_path)
+    loop.train(experiment.trainable, tmp_path)
   assert error.value.step == 6
   state, extra = newest(experiment, tmp_path)
   assert int(state.step) == 4 and extra["data"] == {"next_batch": 4}
   assert [line["step"] for line in runs.lines(tmp_path)] == [2, 4, 6]
   told = json.loads((tmp_path / "diagnostics" / "step_7.json").read_text())
   assert (told["step"], told["batch"], told["seed"], told["loss"]) == (7, 6, 0, "nan")
-  batches = experiment.batches()
+  batches = experiment.spec.batches()
   batches.set_state({"next_batch": 6})
   np.testing.assert_array_equal(
-    experiment.data.train[np.asarray(told["samples"])]["image"], next(batches)["image"]
+    experiment.spec.data.train[np.asarray(told["samples"])]["image"], next(batches)["image"]
   )
   assert told["parameter_norms"].keys() == dict(rules.named_leaves(state.params)).keys()
   assert all(isinstance(norm, float) for norm in told["parameter_norms"].values())
@@ -73,7 +74,7 @@ def test_stop_leaves_the_good_checkpoint_and_a_bundle(tmp_path):
 
 def test_skip_goes_on_with_the_parameters_before(tmp_path, capsys):
   experiment = built(broken=[6, 7], on_non_finite="skip")
-  state, facts = experiment.train(tmp_path)
+  state, facts = loop.train(experiment.trainable, tmp_path)
   assert (int(state.step), int(state.bad_step), facts["step"]) == (10, -1, 10)
   assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state))
   lines = runs.lines(tmp_path)
@@ -87,12 +88,12 @@ def test_skip_goes_on_with_the_parameters_before(tmp_path, capsys):
 def test_skipping_without_end_stops(tmp_path):
   experiment = built(broken=range(2, 20), steps=40, on_non_finite="skip")
   with pytest.raises(numerics.NonFiniteError, match="step 12: .* 10 steps in a row.*does not help"):
-    experiment.train(tmp_path)
+    loop.train(experiment.trainable, tmp_path)
 
 
 def test_rewind_goes_back_and_leaves_the_batches_out(tmp_path, capsys):
   experiment = built(broken=[6], on_non_finite="rewind")
-  state, _ = experiment.train(tmp_path)
+  state, _ = loop.train(experiment.trainable, tmp_path)
   assert int(state.step) == 10
   _, extra = newest(experiment, tmp_path)
   assert extra["data"] == {"next_batch": 13}  # batches 4, 5 and 6 are left out
@@ -104,7 +105,7 @@ def test_rewind_goes_back_and_leaves_the_batches_out(tmp_path, capsys):
 def test_rewinding_without_end_stops(tmp_path, capsys):
   experiment = built(broken=range(6, 40), steps=40, on_non_finite="rewind")
   with pytest.raises(numerics.NonFiniteError, match="diagnostics"):
-    experiment.train(tmp_path)
+    loop.train(experiment.trainable, tmp_path)
   assert capsys.readouterr().err.count("Rewound to step 4") == numerics.REWINDS
 
 

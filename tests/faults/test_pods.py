@@ -73,9 +73,9 @@ def test_what_the_compiler_refuses_is_told_with_remedies(said, told):
 
   config = config_lib.get_config(str(runs.QUICK))
   config.train.batch_size = 65536
-  experiment = experiment_lib.Experiment(config)
+  experiment = experiment_lib.build(config)
   with pytest.raises(InputError, match=rf"{told}.*mesh.fsdp=-1.*remat=full"):
-    topology.compiled(experiment, experiment.abstract_state(), Lowered(), 16 * 2**30)
+    topology.compiled(experiment, experiment.trainable.abstract_state(), Lowered(), 16 * 2**30)
 
 
 def test_collectives_are_counted_with_their_bytes():
@@ -135,9 +135,9 @@ def test_a_small_mae_has_the_collectives_it_should():
   for name, axes in dict(data=dict(data=8), fsdp=dict(data=1, fsdp=8)).items():
     config = config_lib.get_config(str(runs.QUICK))
     config.train.mesh.update(axes)
-    experiment = experiment_lib.Experiment(config)
+    experiment = experiment_lib.build(config)
     found[name] = topology.compile_only(experiment, None)
-    state = experiment.abstract_state()
+    state = experiment.trainable.abstract_state()
   parameters = sum(4 * x.size for x in jax.tree.leaves(state.params))
   data, fsdp = found["data"]["collectives"], found["fsdp"]["collectives"]
   assert set(data) == {"all-reduce"}
@@ -159,9 +159,11 @@ def test_mae_l_has_the_collectives_it_should(axis):
   config.parts.encoder.scan = config.parts.predictor.scan = True
   config.train.batch_size = 64
   config.train.mesh.update({"data": 1, "fsdp": 1, axis: 8})
-  experiment = experiment_lib.Experiment(config)
+  experiment = experiment_lib.build(config)
   found = topology.compile_only(experiment, None)
-  sizes = {n: 4 * x.size for n, x in rules.named_leaves(experiment.abstract_state().params)}
+  sizes = {
+    n: 4 * x.size for n, x in rules.named_leaves(experiment.trainable.abstract_state().params)
+  }
   kernels = [size for name, size in sizes.items() if name.endswith("kernel")]
   counts = {kind: count for kind, (count, _) in found["collectives"].items()}
   assert counts == EXPECTED[axis]

@@ -160,7 +160,7 @@ def test_an_entry_that_only_fills_up_is_not_visible():
     jnp.ones((1, 1, 2)),
     where,
     jnp.asarray([[True, False]]),
-    (2, 2),
+    grid=(2, 2),
   )
   np.testing.assert_array_equal(masked_conv.visible(mask), [[[False, True], [False, False]]])
   with pytest.raises(InputError, match="needs rows, columns"):

@@ -1,5 +1,8 @@
-"""Cross-entropy with codes and with the classes of pixels."""
+"""Cross-entropy with codes, with distributions and with the classes of pixels."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,3 +27,27 @@ def test_several_choices_a_token_are_averaged():
     -(log_softmax(np.asarray([0.0, 1, 3]))[2] + log_softmax(np.asarray([0.0, 0, 2]))[0]) / 2
   )
   assert float(found[0, 0, 0]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_distributions_by_hand():
+  """-sum A log softmax(s / 0.12), and its least value is the entropy of the targets."""
+  rng = np.random.default_rng(0)
+  scores, targets = rng.normal(size=(2, 1, 3, 5)), rng.dirichlet(np.ones(5), size=(2, 1, 3))
+  z = np.exp(scores / 0.12)
+  wanted = -(targets * np.log(z / z.sum(-1, keepdims=True))).sum(-1)
+  loss = functools.partial(losses.soft_cross_entropy, temperature=0.12)
+  scores, targets = (jnp.asarray(x, jnp.float32) for x in (scores, targets))
+  np.testing.assert_allclose(loss(scores, targets), wanted, rtol=1e-5)
+  best = loss(0.12 * jnp.log(targets), targets)
+  np.testing.assert_allclose(best, jnp.sum(jax.scipy.special.entr(targets), -1), rtol=1e-5)
+
+
+def test_pixel_cross_entropy_by_hand():
+  rng = np.random.default_rng(0)
+  scores, ids = rng.normal(size=(2, 1, 3, 4, 5)), rng.integers(0, 5, (2, 1, 3, 4))
+  share = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+  wanted = -np.log(np.take_along_axis(share, ids[..., None], -1))[..., 0].mean(-1)
+  found = losses.pixel_cross_entropy(
+    jnp.asarray(scores.reshape(2, 1, 3, 20), jnp.float32), jnp.asarray(ids, jnp.int32)
+  )
+  np.testing.assert_allclose(found, wanted, rtol=1e-5)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mim_jax import core, masks
 from mim_jax.errors import InputError
-from mim_jax.masks import sparse, tubes
+from mim_jax.masks import tubes, uniform
 from mim_jax.ops import positions
 
 
@@ -45,7 +45,7 @@ def test_the_published_counts():
   mask = masks.tube(jax.random.key(0), tokens, ratio=0.9)
   assert (mask.visible.shape, mask.masked.shape) == ((1, 160), (1, 1, 1408))
   assert (tubes.hidden_cells(196, 0.9), tubes.hidden_cells(196, 0.75)) == (176, 147)
-  assert [sparse.shown_tokens(196, r) for r in (0.985, 0.95, 0.9, 0.75, 0.99)] == [2, 9, 19, 49, 1]
+  assert [uniform.shown_tokens(196, r) for r in (0.985, 0.95, 0.9, 0.75, 0.99)] == [2, 9, 19, 49, 1]
 
 
 def test_every_cell_is_hidden_equally_often_and_clips_differ():

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mim_jax.layers import transformer
+from mim_jax.layers import basic
+from mim_jax.layers.stack import Stack
 from mim_jax.ops import cost
 
 
@@ -64,7 +65,7 @@ def test_a_whole_vit(d, depth, published):
 @pytest.mark.parametrize(("n", "d", "heads"), [(50, 768, 12), (197, 512, 16)])
 @pytest.mark.parametrize("ratio", [4.0, 2.0])
 def test_stack_is_what_xla_counts(n, d, heads, ratio):
-  found = layer_cost(transformer.Stack(depth=2, heads=heads, mlp_ratio=ratio), 1, n, d)
+  found = layer_cost(Stack(depth=2, heads=heads, mlp_ratio=ratio), 1, n, d)
   assert cost.stack(n, d, 2, ratio) == pytest.approx(found, rel=0.03)  # softmax over 197 is 2 %
   assert cost.stack(n, d, 2, ratio) < found
 
@@ -82,7 +83,7 @@ def test_attention_over_other_tokens():
 
 
 def test_dense_is_what_xla_counts():
-  found = layer_cost(transformer.dense(5, "float32", use_bias=False), 3, 7)
+  found = layer_cost(basic.dense(5, "float32", use_bias=False), 3, 7)
   assert cost.dense(3, 7, 5) == found == 210
 
 

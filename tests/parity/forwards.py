@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mim_jax import core, losses
+from mim_jax.layers import rebinding
 from mim_jax.ops import patches
 from mim_jax.targets import cubes
 from mim_jax.targets import pixels as pixel_targets
@@ -68,9 +69,14 @@ def our_masked_encoder(parts, images, hidden):
   return [found], probe(found)
 
 
+def unnormed(parts):
+  """The encoder without its last norm."""
+  return rebinding.with_settings(parts.encoder, norm="none")
+
+
 def our_raw_masked_encoder(parts, images, hidden):
   tokens = parts.tokenizer(images)
-  found = whole(parts.encoder(tokens, masked(tokens, hidden), raw=True))
+  found = whole(unnormed(parts)(tokens, masked(tokens, hidden)))
   return [found], probe(found)
 
 
@@ -203,7 +209,7 @@ def their_clip(model, images, hidden):
 def our_clip(parts, images, hidden):
   tokens = parts.tokenizer(images)
   pooled = parts.encoder(tokens).prefix[:, 0]
-  return [whole(parts.encoder(tokens, raw=True)), pooled], probe(pooled)
+  return [whole(unnormed(parts)(tokens)), pooled], probe(pooled)
 
 
 def clip_of(images):

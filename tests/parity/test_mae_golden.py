@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core, encoders, losses, objectives, predictors, targets, tokenizers
+from mim_jax import core, encoders, layers, losses, objectives, predictors, targets, tokenizers
 from mim_jax.ops import gather, patches, positions
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -76,9 +76,9 @@ def ours(arrays):
 class Parts(nn.Module):
   def setup(self):
     self.tokenizer = tokenizers.ImagePatches(patch=PATCH, width=48)
-    self.encoder = encoders.ViT(depth=DEPTH, heads=4)
+    self.encoder = encoders.ViT(stack=layers.Stack(depth=DEPTH, heads=4))
     self.predictor = predictors.Transformer(
-      width=32, depth=DECODER_DEPTH, heads=4, target_width=PATCH**2 * 3
+      width=32, target_width=PATCH**2 * 3, stack=layers.Stack(depth=DECODER_DEPTH, heads=4)
     )
 
 
@@ -107,10 +107,11 @@ def loss_of(golden, normalize):
       {"image": jnp.asarray(golden["images"])},
       step,
       types.SimpleNamespace(),
+      entry="image",
       mask=recorded_mask(golden),
       target=lambda batch, teachers: targets.pixels(batch, patch=PATCH, normalize=normalize),
       loss=losses.squared_error,
-    )[0]
+    ).loss
 
   return objective
 

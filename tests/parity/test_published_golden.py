@@ -281,7 +281,7 @@ def test_ibot_on_a_larger_image_resizes_its_positions_as_recorded():
   golden = np.load(GOLDEN / "published_ibot.npz")
   note = json.loads(golden["ibot/note"].tobytes())
   variables, config = published.read(base.Source(drawn(note, {}), {}, {}, dict(heads=2)))
-  assert config.parts.encoder.stretch == 0.1
+  assert config.parts.encoder.positions.grid_offset == 0.1
   image = jnp.asarray(np.random.default_rng(5).normal(size=(BATCH, 48, 48, 3)), jnp.float32)
   found = parts_lib.parts_of(config).apply(
     jax.tree.map(jnp.asarray, variables),

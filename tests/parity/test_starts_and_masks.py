@@ -9,7 +9,7 @@ import pytest
 
 from mim_jax import config as config_lib
 from mim_jax import core, masks, schedules
-from mim_jax.masks import blocks
+from mim_jax.masks import block
 from mim_jax.ops import positions
 from mim_jax.weights import export, layouts, parts, published, table
 
@@ -153,7 +153,7 @@ def hidden_by(mask, n):
 
 def beit_blocks(key):
   """What BEiT's blocks hide, bool [b h w]."""
-  return np.asarray(blocks.grown(key, DRAWS, (14, 14), 75, (16.0, 75.0), 0.3))
+  return np.asarray(block.grown(key, DRAWS, (14, 14), 75, (16.0, 75.0), 0.3))
 
 
 MASKS = {
@@ -162,7 +162,7 @@ MASKS = {
     masks.random_blocks(key, tokens((48, 48)), ratio=0.6, unit=8), 2304
   ),
   "videomae": lambda key: hidden_by(masks.tube(key, tokens((8, 14, 14)), ratio=0.9), 1568),
-  "ibot": lambda key: hidden_by(masks.blocks_by_chance(key, tokens((14, 14)), chance=1.0), 196),
+  "ibot": lambda key: hidden_by(masks.block_wise_by_chance(key, tokens((14, 14)), chance=1.0), 196),
   "beit": lambda key: beit_blocks(key).reshape(DRAWS, -1),
 }
 
@@ -185,10 +185,10 @@ def test_masks_hide_as_many_and_the_same_places_as_the_reference(case, record):
 
 
 def test_blocks_of_beit_have_the_heights_widths_and_areas_of_the_reference(monkeypatch, record):
-  monkeypatch.setattr(blocks, "DRAWS", 1)  # the first block of each mask alone
-  block, recorded = beit_blocks(jax.random.key(3)), GOLDEN["block/beit/first"]
+  monkeypatch.setattr(block, "DRAWS", 1)  # the first block of each mask alone
+  first, recorded = beit_blocks(jax.random.key(3)), GOLDEN["block/beit/first"]
   ours = np.zeros_like(recorded)
-  np.add.at(ours, (block.any(2).sum(1), block.any(1).sum(1)), 1)
+  np.add.at(ours, (first.any(2).sum(1), first.any(1).sum(1)), 1)
   assert recorded.sum() == ours.sum() == DRAWS
   area = np.multiply.outer(np.arange(14), np.arange(14)).ravel()
   kinds = [x.sum(axis) for axis in (0, 1) for x in (ours, recorded)]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core, encoders, losses, objectives, predictors, targets, tokenizers
+from mim_jax import core, encoders, layers, losses, objectives, predictors, targets, tokenizers
 from mim_jax.ops import positions
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -83,9 +83,14 @@ def ours(arrays):
 class Parts(nn.Module):
   def setup(self):
     self.tokenizer = tokenizers.VideoCubes(tubelet=TUBELET, patch=PATCH, width=32)
-    self.encoder = encoders.ViT(depth=DEPTH, heads=4, class_tokens=0, key_bias=False)
+    self.encoder = encoders.ViT(
+      stack=layers.Stack(depth=DEPTH, heads=4, key_bias=False), class_tokens=0
+    )
     self.predictor = predictors.Transformer(
-      width=16, depth=DEPTH, heads=2, target_width=TUBELET * PATCH**2 * 3, plain=True
+      width=16,
+      target_width=TUBELET * PATCH**2 * 3,
+      stack=layers.Stack(depth=DEPTH, heads=2),
+      bias=False,
     )
 
 
@@ -110,12 +115,13 @@ def loss_of(golden):
       {"image": jnp.asarray(golden["clip"])},
       step,
       types.SimpleNamespace(),
+      entry="image",
       mask=recorded_mask(golden),
       target=lambda batch, teachers: targets.cubes(
         batch, tubelet=TUBELET, patch=PATCH, std=IMAGENET_STD
       ),
       loss=losses.squared_error,
-    )[0]
+    ).loss
 
   return objective
 

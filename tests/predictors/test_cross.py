@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import core, encoders, losses, masks, objectives, predictors, targets, tokenizers
+from mim_jax import (
+  core,
+  encoders,
+  layers,
+  losses,
+  masks,
+  objectives,
+  predictors,
+  targets,
+  tokenizers,
+)
 from mim_jax.errors import InputError
 from mim_jax.ops import positions
 
@@ -74,7 +84,7 @@ def test_without_a_context_there_is_nothing_to_ask():
 class Parts(nn.Module):
   def setup(self):
     self.tokenizer = tokenizers.ImagePatches(patch=2, width=8)
-    self.encoder = encoders.ViT(depth=1, heads=2)
+    self.encoder = encoders.ViT(stack=layers.Stack(depth=1, heads=2))
     self.predictor = predictors.CrossTransformer(
       width=8, depth=1, heads=2, target_width=4, hidden=16
     )
@@ -93,12 +103,13 @@ def test_both_views_are_encoded_and_both_get_gradients():
       batch,
       step,
       types.SimpleNamespace(),
+      entry="image",
       mask=lambda key, tokens, guide=None, progress=None: masks.random_keep_few(
         key, tokens, ratio=0.985
       ),
       target=lambda batch, teachers: jax.lax.stop_gradient(targets.pixels(batch, patch=2)),
       loss=losses.squared_error,
-    )[0]
+    ).loss
 
   @jax.jit
   def slopes(batch):

@@ -42,9 +42,9 @@ def test_a_coarse_latent_predicts_the_pixels_of_its_square():
   np.testing.assert_allclose(image[:, 4:6, 4:6, 0], corner[:, 0, 0].reshape(2, 2, 2), atol=1e-6)
 
 
-@pytest.mark.parametrize("kernels", ["torch", "cut"])
+@pytest.mark.parametrize("kernels", ["torch", "trunc_normal"])
 def test_initial_distributions(kernels):
-  model = predictors.Linear(target_width=2000, kernels=kernels)
+  model = predictors.Linear(target_width=2000, kernel_init=kernels)
   head = model.init(jax.random.key(2), latents_of(16, 64), mask_of())["params"]["head"]
   if kernels == "torch":
     for values in head.values():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
-from mim_jax import encoders, experiment, tokenizers
+from mim_jax import encoders, experiment, layers, tokenizers
 from mim_jax.config import part
 from mim_jax.ops import resize
 from mim_jax.targets import latent
@@ -30,9 +30,11 @@ VIEW = dict(size=(16, 16), mean=(0.2,), std=(0.7,))
 def published(request, tmp_path_factory):
   """(folder of a network in transformers' layout, its parts)."""
   folder = tmp_path_factory.mktemp("published")
-  encoder = part(
-    encoders.ViT, depth=2, heads=2, positions="learned", table=(4, 4), **KINDS[request.param]
-  )
+  settings = dict(KINDS[request.param])
+  inner = {k: settings.pop(k) for k in ("activation", "epsilon", "layer_scale") if k in settings}
+  stack = part(layers.Stack, depth=2, heads=2, **inner)
+  positions = part(layers.Learned, grid=(4, 4))
+  encoder = part(encoders.ViT, stack=stack, positions=positions, **settings)
   bias = request.param != "clip_vision_model"
   config = ml_collections.ConfigDict(
     dict(
@@ -57,10 +59,10 @@ def test_maskalign_learns_from_it_and_pins_it(published):
   view = c.objective.target.view
   assert view.size == (16, 16) and view.wanted == ((0.2,), (0.7,))
   c.train.update(dict(steps=4, batch_size=2))
-  run = experiment.Experiment(c, devices=jax.devices()[:1])
-  state = run.init(jax.random.key(0))
-  batch = run.data.train[np.arange(2)]
-  loss, gradients = jax.value_and_grad(lambda p: run.loss(p, batch, 1, state.teacher)[0])(
+  run = experiment.build(c, devices=jax.devices()[:1])
+  state = run.trainable.init(jax.random.key(0))
+  batch = run.spec.data.train[np.arange(2)]
+  loss, gradients = jax.value_and_grad(lambda p: run.trainable.loss(p, batch, 1, state.teacher)[0])(
     state.params
   )
   assert np.isfinite(loss)
@@ -70,7 +72,7 @@ def test_maskalign_learns_from_it_and_pins_it(published):
 def test_its_latents_are_targets_at_its_own_size_and_scale(published):
   folder, own = published
   teacher = frozen.FromRun(**native.pinned(folder))
-  bound = types.SimpleNamespace(frozen=teacher.bound(None, teacher.start(None), {}))
+  bound = types.SimpleNamespace(frozen=teacher.bind(None, teacher.init(None), {}))
   image = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
   mine = ((0.305,), (0.376,))
   view = lambda x: resize.teacher_view(
@@ -86,8 +88,8 @@ def test_it_computes_in_the_type_it_is_given(published):
   image = jnp.zeros((1, 16, 16, 1))
   for dtype, expected in ((None, jnp.float32), ("bfloat16", jnp.bfloat16)):
     teacher = frozen.FromRun(**native.pinned(folder), dtype=dtype)
-    tree = teacher.start(None)
-    bound = teacher.bound(None, tree, {})
+    tree = teacher.init(None)
+    bound = teacher.bind(None, tree, {})
     with jax.numpy_dtype_promotion("standard"):  # Flax's norms mix types
       assert bound.encoder(bound.tokenizer(image)).values.dtype == expected
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(tree))

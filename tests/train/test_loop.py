@@ -30,7 +30,7 @@ def a_config(**train):
 
 
 def one_device(config):
-  return experiment_lib.Experiment(config, devices=jax.devices()[:1])
+  return experiment_lib.build(config, devices=jax.devices()[:1])
 
 
 def in_new_process(workdir, stop_at=None, steps=20):
@@ -98,17 +98,17 @@ def test_a_line_cut_short_by_a_crash_and_lines_after_the_checkpoint_are_dropped(
 
 def test_a_non_finite_step_is_named_and_the_state_before_it_kept(tmp_path):
   experiment = one_device(a_config(checkpoint_every=4))
-  whole = experiment._forward
+  whole = experiment.trainable.forward
 
   def broken(params, stats, teacher, batch, step):
     loss, aux = whole(params, stats, teacher, batch, step)
     return jax.numpy.where(step.index == 6, jax.numpy.nan, loss), aux
 
-  experiment._forward = broken
+  experiment.trainable.forward = broken
   with pytest.raises(
     numerics.NonFiniteError, match="step 7: loss or gradient is not finite.*not applied"
   ):
-    experiment.train(tmp_path)
+    loop.train(experiment.trainable, tmp_path)
   kept = store.Checkpoints(tmp_path / "checkpoints")
   assert kept.latest() == 4
   kept.close()
@@ -117,9 +117,9 @@ def test_a_non_finite_step_is_named_and_the_state_before_it_kept(tmp_path):
 
 def test_a_second_shape_is_an_error_not_a_second_compilation():
   experiment = one_device(a_config())
-  batch = next(experiment.batches())
-  program = program_lib.compile_update(experiment, experiment.abstract_state(), batch)
-  state = experiment.init(jax.random.key(0))
+  batch = next(experiment.spec.batches())
+  program = program_lib.compile_update(experiment, experiment.trainable.abstract_state(), batch)
+  state = experiment.trainable.init(jax.random.key(0))
   with pytest.raises(TypeError, match="compiled|shape"):
     program(state, {k: jax.numpy.asarray(v[:8]) for k, v in batch.items()})
 
@@ -127,10 +127,12 @@ def test_a_second_shape_is_an_error_not_a_second_compilation():
 def test_the_state_is_donated():
   experiment = one_device(a_config())
   program = program_lib.compile_update(
-    experiment, experiment.abstract_state(), next(experiment.batches())
+    experiment, experiment.trainable.abstract_state(), next(experiment.spec.batches())
   )
   memory = program.memory_analysis()
-  state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(experiment.abstract_state()))
+  state = sum(
+    x.size * x.dtype.itemsize for x in jax.tree.leaves(experiment.trainable.abstract_state())
+  )
   assert memory.alias_size_in_bytes >= 0.99 * state
 
 
@@ -159,19 +161,23 @@ def test_steps_and_epochs_are_told_apart():
 def test_eight_devices_give_the_losses_of_one(axes):
   def run(experiment):
     program = None
-    state, batches, losses = experiment.init(jax.random.key(0)), experiment.batches(), []
+    state, batches, losses = (
+      experiment.trainable.init(jax.random.key(0)),
+      experiment.spec.batches(),
+      [],
+    )
     for _ in range(4):
       batch = next(batches)
       program = program or program_lib.compile_update(
-        experiment, experiment.abstract_state(), batch
+        experiment, experiment.trainable.abstract_state(), batch
       )
-      state, measured = program(state, loop.mesh.to_devices(batch, experiment.mesh))
+      state, measured = program(state, loop.mesh.to_devices(batch, experiment.spec.mesh))
       losses.append(float(measured["loss"]))
     return losses, state
 
   config = a_config()
   config.train.mesh.update(axes)
-  many, state = run(experiment_lib.Experiment(config))
+  many, state = run(experiment_lib.build(config))
   one, _ = run(one_device(a_config()))
   np.testing.assert_allclose(many, one, rtol=1e-5)
   kernel = dict(rules.named_leaves(state))["opt_state/0/mu/encoder/stack/block_00/mlp/up/kernel"]

@@ -12,6 +12,7 @@ from mim_jax import run
 from mim_jax.errors import InputError
 from mim_jax.monitor import goodput, metrics, probe, watchdog
 from mim_jax.optim import rules
+from mim_jax.train import loop
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def experiment():
   every = 4 * 16 / 1438
   c.train.update(steps=16, batch_size=16, log_every=3, checkpoint_every=6, probe_every=every)
   c.train.probe = ("knn",)
-  return experiment_lib.Experiment(c, devices=jax.devices()[:1])
+  return experiment_lib.build(c, devices=jax.devices()[:1])
 
 
 def lines(folder: pathlib.Path, evaluated: bool):
@@ -33,7 +34,7 @@ def lines(folder: pathlib.Path, evaluated: bool):
 @pytest.fixture(scope="module")
 def without(experiment, tmp_path_factory):
   folder = tmp_path_factory.mktemp("without")
-  state, _ = experiment.train(folder)
+  state, _ = loop.train(experiment.trainable, folder)
   return folder, dict(rules.named_leaves(jax.device_get(state)))
 
 
@@ -41,7 +42,7 @@ def without(experiment, tmp_path_factory):
 def probed(experiment, tmp_path_factory):
   """A run with the probe of `mim-jax train`, its batches held to go on being read in one piece."""
   folder = tmp_path_factory.mktemp("probed")
-  state, facts = experiment.train(folder, probe=run.probe(experiment))
+  state, facts = loop.train(experiment.trainable, folder, probe=run.probe(experiment))
   return folder, dict(rules.named_leaves(jax.device_get(state))), facts
 
 
@@ -68,7 +69,7 @@ def test_its_time_is_accounted_for(probed):
 
 def test_a_run_stopped_anywhere_tells_the_same_story(experiment, probed, tmp_path):
   for stop in (8, 9, None):
-    state, _ = experiment.train(tmp_path, stop_at=stop, probe=run.probe(experiment))
+    state, _ = loop.train(experiment.trainable, tmp_path, stop_at=stop, probe=run.probe(experiment))
   assert metrics.read(tmp_path / "metrics.jsonl")[0]["step"] == 0
   for evaluated in (True, False):
     assert lines(tmp_path, evaluated) == lines(probed[0], evaluated)
@@ -87,7 +88,7 @@ def test_one_that_fails_leaves_training_untouched_and_says_so_once(
       raise MemoryError("none left")
     return {"broken": broken, "sound": lambda: {"number": 2.5}}
 
-  state, _ = experiment.train(tmp_path, probe=make)
+  state, _ = loop.train(experiment.trainable, tmp_path, probe=make)
   for name, leaf in rules.named_leaves(jax.device_get(state)):
     np.testing.assert_array_equal(leaf, without[1][name], err_msg=name)
   assert lines(tmp_path, evaluated=False) == lines(without[0], evaluated=False)
@@ -105,7 +106,7 @@ def test_one_that_fails_leaves_training_untouched_and_says_so_once(
 def test_the_batches_that_are_read_ahead_stay(experiment, tmp_path, monkeypatch):
   """The iterator is never set back or rebuilt between the first step and the last."""
   opened = []
-  make = experiment.batches
+  make = experiment.spec.batches
   monkeypatch.setattr(
     experiment, "batches", lambda: opened.append(make()) or opened[-1], raising=True
   )
@@ -115,7 +116,7 @@ def test_the_batches_that_are_read_ahead_stay(experiment, tmp_path, monkeypatch)
     seen.append(opened[0]._reader)
     return {}
 
-  experiment.train(tmp_path, probe=look)
+  loop.train(experiment.trainable, tmp_path, probe=look)
   assert len(opened) == 1 and len(seen) == 5
   assert len({id(reader) for reader in seen}) == 1
 
@@ -123,10 +124,10 @@ def test_the_batches_that_are_read_ahead_stay(experiment, tmp_path, monkeypatch)
 def test_a_name_that_is_no_evaluation_and_a_negative_interval_are_refused(experiment, monkeypatch):
   c = config_lib.get_config("mae", "dataset=digits,size=nano")
   c.train.probe = ("kmn",)
-  assert run.probe(experiment_lib.Experiment(c, devices=jax.devices()[:1])) is None
+  assert run.probe(experiment_lib.build(c, devices=jax.devices()[:1])) is None
   c.train.probe_every = 1.0
   with pytest.raises(InputError, match="train.probe: 'kmn' is unknown; did you mean 'knn'"):
-    run.probe(experiment_lib.Experiment(c, devices=jax.devices()[:1]))
+    run.probe(experiment_lib.build(c, devices=jax.devices()[:1]))
   with pytest.raises(
     InputError, match=r"probe_every: -1 epochs, but it must be 0 \(never\) or more"
   ):

@@ -22,9 +22,9 @@ def lowered(method, dtype="bfloat16"):
   norm = {key: config.data.augment[key] for key in ("mean", "std")}
   with config.unlocked():
     config.data.augment = config_lib.part(augment.normalize_only, **norm)
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  batch = next(experiment.batches())
-  return program.lower_update(experiment, experiment.abstract_state(), batch).as_text()
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  batch = next(experiment.spec.batches())
+  return program.lower_update(experiment, experiment.trainable.abstract_state(), batch).as_text()
 
 
 def products(text):
@@ -60,13 +60,13 @@ def test_tokens_are_taken_by_gathers_and_not_by_products():
 def test_teacher_optimizer_and_metrics_are_in_the_one_program():
   config = config_lib.get_config("ijepa", "dataset=digits,size=nano")
   config.train.update(dict(steps=10, epochs=None, batch_size=8))
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  state = experiment.init(jax.random.key(0))
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  state = experiment.trainable.init(jax.random.key(0))
   compiled = program.compile_update(
-    experiment, experiment.abstract_state(), next(experiment.batches())
+    experiment, experiment.trainable.abstract_state(), next(experiment.spec.batches())
   )
   before = jax.device_get(state)
-  after, metrics = compiled(state, jax.device_put(next(experiment.batches())))
+  after, metrics = compiled(state, jax.device_put(next(experiment.spec.batches())))
   assert {"loss", "gradient_norm", "learning_rate"} <= set(metrics)
   for part in ("params", "opt_state", "teacher"):
     changed = jax.tree.map(
@@ -82,9 +82,9 @@ def test_a_device_computes_the_same_however_many_there_are():
     config = config_lib.get_config("mae", "dataset=digits,size=nano")
     config.train.update(dict(steps=10, epochs=None, batch_size=64 * devices))
     config.train.mesh.update(data=1, fsdp=devices)
-    experiment = experiment_lib.Experiment(config, devices=jax.devices()[:devices])
-    batch = next(experiment.batches())
-    compiled = program.compile_update(experiment, experiment.abstract_state(), batch)
+    experiment = experiment_lib.build(config, devices=jax.devices()[:devices])
+    batch = next(experiment.spec.batches())
+    compiled = program.compile_update(experiment, experiment.trainable.abstract_state(), batch)
     found.append(compiled.cost_analysis()["flops"])
   assert found[0] > 1e7
   assert found[1] == pytest.approx(found[0], rel=0.02)
@@ -95,9 +95,9 @@ def test_flops_of_a_step_are_those_of_all_devices():
   for devices in (1, 8):
     config = config_lib.get_config("mae", "dataset=digits,size=nano")
     config.train.update(dict(steps=10, epochs=None, batch_size=64))
-    experiment = experiment_lib.Experiment(config, devices=jax.devices()[:devices])
-    batch = next(experiment.batches())
-    lowered = program.lower_update(experiment, experiment.abstract_state(), batch)
+    experiment = experiment_lib.build(config, devices=jax.devices()[:devices])
+    batch = next(experiment.spec.batches())
+    lowered = program.lower_update(experiment, experiment.trainable.abstract_state(), batch)
     found.append(program.flops(lowered) / 64)
   assert found[0] == found[1] == pytest.approx(config_lib.flops(config), rel=0.15)
 
@@ -105,11 +105,11 @@ def test_flops_of_a_step_are_those_of_all_devices():
 def test_evaluations_of_all_states_share_one_compiled_encoder():
   config = config_lib.get_config("mae", "dataset=digits,size=nano")
   config.train.update(dict(steps=10, epochs=None, batch_size=8))
-  experiment = experiment_lib.Experiment(config, devices=jax.devices()[:1])
-  read, found = experiment.body.read, []
+  experiment = experiment_lib.build(config, devices=jax.devices()[:1])
+  read, found = experiment.viewer.body.read, []
   for seed in range(3):
-    state = experiment.init(jax.random.key(seed))
-    encode = experiment.encoder(state.params, state.stats)
-    found.append(features.features(encode, experiment.data.test, 64)[0])
+    state = experiment.trainable.init(jax.random.key(seed))
+    encode = experiment.viewer.encoder(state.params, state.stats)
+    found.append(features.features(encode, experiment.spec.data.test, 64)[0])
     assert read._cache_size() == 1
   assert not np.array_equal(found[0], found[1])

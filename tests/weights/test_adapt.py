@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mim_jax import config as config_lib
+from mim_jax import layers
 from mim_jax.errors import InputError
 from mim_jax.evaluate import network
 from mim_jax.weights import adapt
@@ -33,10 +34,9 @@ def test_tables_of_relative_positions_follow_the_grid(each):
   variables, config = drawn("beit")
   encoder = variables["params"]["encoder"]
   if each:
-    with config.ignore_type():
-      config.parts.encoder.relative = "each"
+    config.parts.encoder.relative.each = True
     table = encoder.pop("relative_table")
-    encoder["relative_tables"] = np.stack([table] * config.parts.encoder.depth)
+    encoder["relative_tables"] = np.stack([table] * config.parts.encoder.stack.depth)
   grid = tuple(side // config.parts.tokenizer.patch for side in config.data.view.size)
   found, told = adapt.adapted(variables, config, grid=(grid[0] + 2, grid[1] + 1))
   assert latents(found, told).shape[1] == (grid[0] + 2) * (grid[1] + 1)
@@ -68,7 +68,7 @@ def test_networks_that_cannot_be_changed():
   with pytest.raises(InputError, match="where images are cut into patches only"):
     adapt.adapted({"params": {}}, config, channels=1)
   variables, config = drawn("mae")
-  config.parts.encoder.positions = "none"
+  config.parts.encoder.positions = config_lib.part(layers.NoPositions)
   with pytest.raises(InputError, match="no positions of tokens to resize"):
     adapt.adapted(variables, config, grid=(2, 2))
   with pytest.raises(InputError, match="window: this encoder has none"):

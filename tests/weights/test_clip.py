@@ -107,7 +107,11 @@ def test_through_the_layout_of_transformers_it_is_the_same_network(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, found, again)
   assert config.parts == other.parts == weights.load(tmp_path / "hf")[1].parts
   encoder, head = config.parts.encoder, config.parts.head
-  assert (encoder.activation, encoder.epsilon, encoder.pre_norm) == ("quick_gelu", 1e-5, True)
+  assert (encoder.stack.activation, encoder.stack.epsilon, encoder.pre_norm) == (
+    "quick_gelu",
+    1e-5,
+    True,
+  )
   assert (head.count, head.pool, head.bias) == (EMBEDDING, "class", False)
   view = config.data.view
   assert view.mean == (0.48145466, 0.4578275, 0.40821073) and view.resize == 1.0
@@ -122,15 +126,15 @@ def test_open_clips_settings_say_what_the_arrays_do_not(tmp_path):
   name, arrays = "open_clip_model.safetensors", drawn(VISUAL | SCALES, "visual.")
   folder = saved(tmp_path / "theirs", arrays, name, OPEN_CLIP)
   config = weights.load(folder)[1]
-  encoder, view = config.parts.encoder, config.data.view
-  assert (encoder.heads, encoder.activation, encoder.layer_scale) == (2, "gelu", 1.0)
+  stack, view = config.parts.encoder.stack, config.data.view
+  assert (stack.heads, stack.activation, stack.layer_scale) == (2, "gelu", 1.0)
   assert (view.mean, view.std) == ((0.5, 0.4, 0.3), (0.2, 0.1, 0.3))
   conversion.convert(folder, tmp_path / "again", format="clip")
   assert exported(tmp_path / "again").keys() == arrays.keys()
   assert weights.load(tmp_path / "again")[1].parts == config.parts
   quick = OPEN_CLIP | dict(model_cfg=OPEN_CLIP["model_cfg"] | dict(quick_gelu=True))
   other = saved(tmp_path / "quick", arrays, name, quick)
-  assert weights.load(other)[1].parts.encoder.activation == "quick_gelu"
+  assert weights.load(other)[1].parts.encoder.stack.activation == "quick_gelu"
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh"])
@@ -138,7 +142,7 @@ def test_the_user_says_the_activation(activation, tmp_path):
   file = saved(tmp_path / "theirs", drawn(VISUAL, "visual."))
   ours = ["convert", f"--from={file}", f"--to={tmp_path / 'x'}", "--format=clip", "--heads=2"]
   assert not cli.main([*ours, f"--activation={activation}"])
-  assert weights.load(tmp_path / "x")[1].parts.encoder.activation == activation
+  assert weights.load(tmp_path / "x")[1].parts.encoder.stack.activation == activation
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

@@ -10,7 +10,7 @@ import safetensors
 import safetensors.numpy
 
 from mim_jax import config as config_lib
-from mim_jax import weights
+from mim_jax import layers, weights
 from mim_jax.cli import main as cli
 from mim_jax.errors import InputError
 from mim_jax.teachers import frozen
@@ -53,7 +53,8 @@ def test_a_run_goes_out_and_comes_back(run, mae):
   found, config = weights.load(mae[0], **OPTIONS)
   jax.tree.map(np.testing.assert_array_equal, found, run[1])
   assert config.source.layout == "mae:vit"
-  assert config.parts.encoder.positions == "sincos" and config.parts.encoder.heads == 2
+  assert "SinCos" in config.parts.encoder.positions.part
+  assert config.parts.encoder.stack.heads == 2
   assert "CC BY-NC 4.0" in config.source.licence and "not stated" in config.source.licence
 
 
@@ -61,7 +62,7 @@ def test_stacked_blocks_of_a_scan_go_out_as_blocks(run, tmp_path):
   _, variables, config = run
   flat = parts_lib.flat(variables)
   config = config.copy_and_resolve_references()
-  config.parts.encoder.scan = True
+  config.parts.encoder.stack.scan = True
   stacked = {k: x for k, x in flat.items() if "encoder/stack" not in k}
   names = [k for k in flat if "encoder/stack/block_00" in k]
   for name in names:
@@ -113,16 +114,16 @@ def test_other_positions_of_the_decoder_are_refused(mae):
 def test_other_positions_of_the_encoder_are_learned_ones(mae):
   other = mae[1]["pos_embed"] + 1
   found, config = weights.load(changed(mae, pos_embed=other), **OPTIONS)
-  assert config.parts.encoder.positions == "learned" and config.parts.encoder.table == (4, 4)
+  assert config.parts.encoder.positions == config_lib.part(layers.Learned, grid=(4, 4))
   np.testing.assert_array_equal(found["params"]["encoder"]["positions_table"], other[:, 1:])
   with pytest.raises(InputError, match="'pos_embed' has 14 positions, which is no square grid"):
     weights.load(changed(mae, pos_embed=other[:, :15]), **OPTIONS)
 
 
-@pytest.mark.parametrize("positions", ["sincos", "learned"])
+@pytest.mark.parametrize("positions", [layers.SinCos, layers.Learned])
 def test_a_decoder_goes_along_whatever_the_positions_are(positions):
   config = config_lib.get_config("mae", "dataset=digits,size=nano")
-  config.parts.encoder.positions = positions
+  config.parts.encoder.positions = config_lib.part(positions)
   assert export.choose("hf", config).name == "hf:vit_mae"
   del config.parts.predictor
   assert export.choose("hf", config).name == "hf:vit"
@@ -234,7 +235,7 @@ def test_other_channels_patches_and_grids(run, mae):
   assert same.shape == (2, 16, 24)
 
   found, config = weights.load(file, grid=(6, 4), **OPTIONS)
-  assert config.parts.encoder.table == (6, 4)
+  assert config.parts.encoder.positions.grid == (6, 4)
   assert found["params"]["encoder"]["positions_table"].shape == (1, 24, 24)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mim_jax import encoders, tokenizers, weights
+from mim_jax import encoders, heads, layers, tokenizers, weights
 from mim_jax.cli import main as cli
 from mim_jax.config import part
 from mim_jax.core import Latents
@@ -17,9 +17,17 @@ from mim_jax.errors import InputError
 from mim_jax.weights import conversion, export, files, published
 from mim_jax.weights import parts as parts_lib
 
-VIT = dict(depth=1, heads=2, positions="learned", table=(2, 2))
-SEEN = {"part": "mim_jax.data.image.augment.center_crop", "size": (8, 8), "resize": 1.0}
+LEARNED = part(layers.Learned, grid=(2, 2))
+SEEN = {"part": "mim_jax.data.image.center_crop", "size": (8, 8), "resize": 1.0}
 SEEN |= dict(mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def vit(positions=LEARNED, masking=None, pre_norm=False, norm="affine", **settings):
+  """The node of a small ViT."""
+  own = {k: settings.pop(k) for k in {"class_tokens", "registers"} & settings.keys()}
+  own |= dict(pre_norm=pre_norm, norm=norm, masking=masking or part(layers.Drop))
+  stack = part(layers.Stack, depth=1, heads=2, **settings)
+  return part(encoders.ViT, stack=stack, positions=positions, **own)
 
 
 def network(encoder, head, **tokenizer):
@@ -40,13 +48,13 @@ def scores(count=3, **settings):
 
 
 VITS = {
-  "timm:vit": (VIT, scores()),
-  "timm:vit, mean": (VIT | dict(norm="none"), scores(pool="mean", norm=True)),
-  "timm:vit, registers": (VIT | dict(registers=2), scores()),
-  "timm:vit, no class token": (VIT | dict(class_tokens=0), scores(pool="mean")),
-  "hf:vit": (VIT, scores()),
-  "hf:dinov2": (VIT | dict(layer_scale=1.0), scores(pool="both")),
-  "hf:clip_vision_model": (VIT | dict(pre_norm=True), scores(bias=False)),
+  "timm:vit": (vit(), scores()),
+  "timm:vit, mean": (vit(norm="none"), scores(pool="mean", norm=True)),
+  "timm:vit, registers": (vit(registers=2), scores()),
+  "timm:vit, no class token": (vit(class_tokens=0), scores(pool="mean")),
+  "hf:vit": (vit(), scores()),
+  "hf:dinov2": (vit(layer_scale=1.0), scores(pool="both")),
+  "hf:clip_vision_model": (vit(pre_norm=True), scores(bias=False)),
 }
 
 
@@ -54,7 +62,7 @@ VITS = {
 def test_a_head_goes_out_and_comes_back(case, tmp_path):
   encoder, head = VITS[case]
   bias = {} if "clip" not in case else dict(bias=False)
-  variables, config = network(part(encoders.ViT, **encoder), head, **bias)
+  variables, config = network(encoder, head, **bias)
   assert not export.write(tmp_path, variables, config, format=case.partition(",")[0], note={})
   found, again = weights.load(tmp_path, image=8)
   if "registers" in case:  # the class token's position is in the token now
@@ -70,7 +78,7 @@ def test_a_head_goes_out_and_comes_back(case, tmp_path):
 
 
 def test_a_head_that_sees_something_else_is_not_written(tmp_path):
-  variables, config = network(part(encoders.ViT, **VIT), scores(pool="mean"))
+  variables, config = network(vit(), scores(pool="mean"))
   lost = export.write(tmp_path, variables, config, format="hf:vit", note={})
   assert lost == ["head/classifier/bias", "head/classifier/kernel"]
   assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["ViTModel"]
@@ -80,7 +88,7 @@ def test_a_head_that_sees_something_else_is_not_written(tmp_path):
 
 
 def test_what_stands_in_for_masked_tokens_is_not_written_where_none_are(tmp_path):
-  variables, config = network(part(encoders.ViT, **VIT, hidden="token"), None)
+  variables, config = network(vit(masking=part(layers.Replace)), None)
   token = np.zeros((1, 1, 8), np.float32)
   variables["params"]["encoder"]["mask_token"] = token
   lost = export.write(tmp_path, variables, config, format="timm", note={})
@@ -90,7 +98,7 @@ def test_what_stands_in_for_masked_tokens_is_not_written_where_none_are(tmp_path
 
 def test_the_head_of_self_distillation_is_read_and_written(tmp_path):
   head = part(heads.ProjectionHead, count=6, hidden=5, bottleneck=4, gains=True)
-  variables, config = network(part(encoders.ViT, **VIT, stretch=0.1), head)
+  variables, config = network(vit(part(layers.Learned, grid=(2, 2), grid_offset=0.1)), head)
   assert not export.write(tmp_path, variables, config, format="ibot", note={})
   arrays = files.arrays(tmp_path / "model.safetensors")[0]
   assert arrays["head.last_layer.weight_v"].shape == (6, 4)
@@ -108,7 +116,7 @@ def test_the_head_of_self_distillation_is_read_and_written(tmp_path):
 
 def test_videomaes_fine_tuned_network_is_not_taken_for_beits(tmp_path):
   """Their names, but for the kernel of cubes: MCG-NJU/VideoMAE, modeling_finetune.py."""
-  encoder = part(encoders.ViT, depth=1, heads=2, class_tokens=0, key_bias=False, norm="none")
+  encoder = vit(part(layers.SinCos), class_tokens=0, key_bias=False, norm="none")
   cubes = part(tokenizers.VideoCubes, tubelet=2, patch=4, width=8)
   config = ml_collections.ConfigDict(dict(parts=dict(tokenizer=cubes, encoder=encoder)))
   config.parts.head = scores(pool="mean", norm=True)
@@ -128,11 +136,11 @@ def test_videomaes_fine_tuned_network_is_not_taken_for_beits(tmp_path):
   found, again = weights.load(tmp_path, heads=2, image=8)
   jax.tree.map(np.testing.assert_array_equal, found, parts_lib.unflat(drawn))
   assert again.source.layout == "videomae:labelled" and "CC BY-NC" in again.source.licence
-  assert again.parts.head == config.parts.head and again.parts.encoder.positions == "sincos"
+  assert again.parts.head == config.parts.head and "SinCos" in again.parts.encoder.positions.part
 
 
 def test_what_is_left_out_is_shown_with_the_reason(tmp_path, capsys):
-  variables, config = network(part(encoders.ViT, **VIT | dict(pre_norm=True)), None, bias=False)
+  variables, config = network(vit(pre_norm=True), None, bias=False)
   export.write(tmp_path / "clip", variables, config, format="hf:clip_vision_model", note={})
   file = tmp_path / "clip" / "model.safetensors"
   arrays = {f"vision_model.{k}": x for k, x in files.arrays(file)[0].items()}

@@ -21,15 +21,15 @@ def global_and_local(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """Crops a random box of the image as context, and a random box of that as image (training view).
+  """Crops a random box of the image as context, and a random box of that as crop (training view).
 
   size, mean, std: see augment.crop_and_flip.
   outer, inner: ranges of the boxes' areas, as fractions of the image and of the context.
   flip: whether each view by itself is mirrored half the time.
 
-  Both views are float32 [b h w c] and normalised; `size` is gone. The local view is cut from the
-  resized global one, so pixels are resampled twice. Source: CropMAE, section 3.1 (arXiv
-  2403.17823), with torchvision's draw of boxes.
+  `image` is the crop as well. Both views are float32 [b h w c] and normalised; `size` is gone. The
+  local view is cut from the resized global one, so pixels are resampled twice. Source: CropMAE,
+  section 3.1 (arXiv 2403.17823), with torchvision's draw of boxes.
   """
   outer_key, inner_key, flip_key = jax.random.split(key, 3)
   whole = augment.random_boxes(outer_key, batch["size"], outer, (3 / 4, 4 / 3))
@@ -40,7 +40,7 @@ def global_and_local(
   image = augment.resample(_rounded(context), sides, part, size, mirrored[0])
   context = jnp.where(mirrored[1][:, None, None, None], context[:, :, ::-1], context)
   view = augment.with_image(batch, augment.normalize(image, mean, std))
-  return dict(view, context=augment.normalize(context, mean, std))
+  return dict(view, crop=view["image"], context=augment.normalize(context, mean, std))
 
 
 def center_with_crop(

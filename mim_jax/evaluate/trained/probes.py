@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mim_jax.layers import cross, transformer
+from mim_jax.layers import basic, cross
 
 
 def batch_norm(train: bool) -> nn.BatchNorm:
@@ -34,7 +34,7 @@ class Linear(nn.Module):
   def __call__(self, x, train: bool = False):
     x = x.astype(jnp.float32)
     if self.norm == "layer":
-      x = transformer.norm("float32", "norm")(x)
+      x = basic.norm("float32", "norm")(x)
     elif self.norm == "batch":
       x = batch_norm(train)(x)
     start = nn.initializers.normal(self.std) if self.std else nn.initializers.zeros

@@ -10,6 +10,7 @@ import jax
 from mim_jax.data.image import mixup
 from mim_jax.evaluate import features, network
 from mim_jax.evaluate.trained import probes, recipes, supervised
+from mim_jax.weights import parts
 
 
 def finetune(
@@ -113,7 +114,7 @@ def tuned(net: network.Network, data, *, rate, warmup, layer_decay, norm="none",
     pool=s["pool"],
     ema=s["ema"],
   )
-  if encoder.get("positions") == "sincos" and norm == "none":
+  if parts.settings(encoder).positions == "sincos" and norm == "none":
     net = net.learning_positions()  # the reference trains them from the sine-cosine code on
   return net.changed(**changed), recipe
 

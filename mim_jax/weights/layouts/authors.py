@@ -120,12 +120,12 @@ MODULE = ((r"(^|\.)module\.", r"\1"),)  # of torch's data-parallel wrapper
 
 
 def _mae_like(parts) -> bool:
-  return hf.is_vit(parts, hidden="drop")
+  return hf.is_vit(parts, masking="drop")
 
 
 def _resizing(has) -> dict:
   """Tells how DINOv2 resizes positions: otherwise since it has registers."""
-  return dict(antialias=True) if "encoder/register_token" in has else dict(stretch=0.1)
+  return dict(antialias=True) if "encoder/register_token" in has else dict(grid_offset=0.1)
 
 
 def _beit(layout: base.Layout, source: base.Source):
@@ -280,7 +280,7 @@ LAYOUTS = (
     wrappers=("teacher.", "state_dict."),
     aliases=MODULE,
     fused=True,
-    facts=lambda has: dict(stretch=0.1),
+    facts=lambda has: dict(grid_offset=0.1),
     licence="Apache-2.0 (bytedance/ibot, facebookresearch/dino)",
   ),
   _dinov2(False),

@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from mim_jax import encoders, heads, predictors, tokenizers
+from mim_jax import encoders, heads, layers, predictors, tokenizers
 from mim_jax.config import part
 from mim_jax.errors import InputError, unknown
 from mim_jax.ops import positions
@@ -142,21 +142,18 @@ def vit(layout: Layout, source: Source, facts: dict[str, Any]) -> ml_collections
   )
   head = head_of(layout, has, facts.get("head_epsilon", facts.get("epsilon", 1e-6)))
   normed = "encoder/norm/scale" in has and not (head and head.get("norm"))
-  where, grid = _positions(layout, source, has, width, len(cube))
+  relative = _relative(has)
   registers = has.get("encoder/register_token")
   parts.encoder = part(
     encoders.ViT,
-    **stack(has, "encoder/stack/block_", width, facts),
+    stack=part(layers.Stack, **stack(has, "encoder/stack/block_", width, facts)),
     class_tokens=1 if classes else 0,
-    hidden="token" if "encoder/mask_token" in has or _relative(has) else "drop",
+    masking=part(layers.Replace if "encoder/mask_token" in has or relative else layers.Drop),
     norm="affine" if normed else "none",
-    positions=where,
-    table=grid,
-    relative=_relative(has),
+    positions=_positions(layout, source, has, facts),
+    relative=relative,
     registers=registers[-2] if registers else 0,
     pre_norm="encoder/pre_norm/scale" in has,
-    antialias=facts.get("antialias", False),
-    stretch=facts.get("stretch", 0.0),
   )
   if "predictor/head/kernel" in has:
     parts.predictor = _predictor(layout, has, facts, math.prod(cube) * channels)
@@ -195,8 +192,10 @@ def _tokenizer(width: int, cube: list[int], bias: bool):
   return part(tokenizers.ImagePatches, patch=cube[0], width=width, bias=bias)
 
 
-def _relative(has) -> bool | str:
-  return "each" if "encoder/relative_tables" in has else "encoder/relative_table" in has
+def _relative(has):
+  each = "encoder/relative_tables" in has
+  known = each or "encoder/relative_table" in has
+  return part(layers.RelativeTable, each=each) if known else None
 
 
 def stack(has: dict, prefix: str, width: int, facts: dict) -> dict[str, Any]:
@@ -217,27 +216,21 @@ def stack(has: dict, prefix: str, width: int, facts: dict) -> dict[str, Any]:
   )
 
 
-def _positions(layout: Layout, source: Source, has, width: int, axes: int):
-  """Finds ("sincos" | "learned" | "none", grid of the table or None)."""
+def _positions(layout: Layout, source: Source, has, facts):
+  """Makes the node of absolute positions: what their array shows, or else the layout implies."""
+  width, _, *cube = has["tokenizer/embed/kernel"]
   name = table.name_of(layout.table, "encoder/positions_table")
   if name is None or name not in source.arrays:
-    return (facts_positions(layout, axes), None)
+    return part(layers.SinCos if len(cube) == 3 else layers.NoPositions)  # a video's are fixed
   found = source.arrays[name].reshape(-1, width)
   first = 1 if "encoder/class_token" in has else 0
   grid = square(len(found) - first, name)
   code = positions.sincos(positions.grid_positions(grid), width) if width % 4 == 0 else None
   fixed = code is not None and np.allclose(found[first:], code, atol=1e-4)
   if fixed and not np.abs(found[:first]).any():
-    return "sincos", None
-  return "learned", grid
-
-
-def facts_positions(layout: Layout, axes: int) -> str:
-  """Finds the positions of a network whose file has no array for them.
-
-  Those of a video are fixed.
-  """
-  return "sincos" if axes == 3 else "none"
+    return part(layers.SinCos)
+  resizing = {k: facts[k] for k in ("antialias", "grid_offset") if k in facts}
+  return part(layers.Learned, grid=grid, **resizing)
 
 
 def square(count: int, name: str) -> tuple[int, int]:
@@ -255,7 +248,13 @@ def _predictor(layout: Layout, has, facts, values: int):
     return part(predictors.Linear, target_width=head[0], cell=1)
   width = has["predictor/embed/kernel"][0]
   settings = stack(has, "predictor/stack/block_", width, facts | dict(heads=facts["decoder_heads"]))
-  kept = {k: settings[k] for k in ("depth", "heads", "mlp_ratio", "epsilon")}
-  plain = "predictor/embed/bias" not in has
-  kept["last_epsilon"] = facts.get("last_epsilon")
-  return part(predictors.Transformer, width=width, target_width=head[0], plain=plain, **kept)
+  return part(
+    predictors.Transformer,
+    width=width,
+    target_width=head[0],
+    stack=part(
+      layers.Stack, **{k: settings[k] for k in ("depth", "heads", "mlp_ratio", "epsilon")}
+    ),
+    bias="predictor/embed/bias" in has,
+    last_epsilon=facts.get("last_epsilon"),
+  )

@@ -7,6 +7,7 @@ open_clip_config.json: mlfoundations/open_clip at 01c3cd5, src/open_clip/transfo
 from typing import Any
 
 from mim_jax.errors import InputError
+from mim_jax.weights import parts as parts_lib
 from mim_jax.weights import table
 from mim_jax.weights.layouts import authors, base, hf
 
@@ -95,7 +96,8 @@ def _stated(model: dict[str, Any]) -> str:
 
 def write(config) -> dict[str, Any]:
   """Makes what open_clip_config.json says of the image side, so that ours reads back unchanged."""
-  parts, ours, head = config.parts, config.parts.encoder, config.parts.get("head")
+  parts, head = config.parts, config.parts.get("head")
+  ours = parts_lib.settings(parts.encoder)
   width = parts.tokenizer.width
   vision: dict[str, Any] = dict(
     image_size=config.data.view.size[0],

@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+from mim_jax.weights import parts as parts_lib
 from mim_jax.weights.layouts import base, hf_configs, hf_vit
 
 POOLER = {r"(.*\.)?pooler\.dense\..*": "a layer that most pre-training leaves as it was drawn"}
@@ -25,10 +26,11 @@ def read(layout: base.Layout, source: base.Source):
 def is_vit(parts, *, tokenizer="ImagePatches", **wanted) -> bool:
   """Tells whether the encoder is a ViT with these settings; a callable is asked about one."""
   encoder = parts.encoder
+  known = vars(parts_lib.settings(encoder))
   if not (encoder.part.endswith(".ViT") and parts.tokenizer.part.endswith(f".{tokenizer}")):
     return False
   return all(
-    test(encoder[name]) if callable(test) else encoder[name] == test
+    test(known[name]) if callable(test) else known[name] == test
     for name, test in (PLAIN | wanted).items()
   )
 
@@ -37,7 +39,7 @@ PLAIN: dict[str, Any] = dict(
   class_tokens=1,
   registers=0,
   pre_norm=False,
-  relative=False,
+  relative=None,
   layer_scale=None,
   norm="affine",
   activation=lambda x: x != hf_configs.SWIGLU,
@@ -54,7 +56,7 @@ def fits(**wanted):
 def is_mae(parts) -> bool:
   """Tells whether it is MAE with its decoder; positions are arrays there, whatever they hold."""
   decoder = "predictor" in parts and parts.predictor.part.endswith(".Transformer")
-  return decoder and is_vit(parts, hidden="drop", positions=lambda x: x != "none")
+  return decoder and is_vit(parts, masking="drop", positions=lambda x: x != "none")
 
 
 def _layout(kind: str, classes: str, table: str, fits, write, **more) -> base.Layout:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mim_jax.errors import unknown
+from mim_jax.weights import parts as parts_lib
 from mim_jax.weights.layouts import base
 
 ACTIVATIONS = {
@@ -39,7 +40,7 @@ def facts(config: dict[str, Any], source: base.Source) -> dict[str, Any]:
 def encoder(config) -> dict[str, Any]:
   """Makes the settings that all vision transformers share there."""
   parts, size, channels = config.parts, config.data.view.size, len(config.data.view.mean)
-  ours, width = parts.encoder, parts.tokenizer.width
+  ours, width = parts_lib.settings(parts.encoder), parts.tokenizer.width
   activation = "gelu" if ours.activation == SWIGLU else ours.activation
   acts = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
   return dict(
@@ -66,9 +67,9 @@ def decoder(config) -> dict[str, Any]:
   ours, target = config.parts.predictor, config.get("objective", {}).get("target", {})
   return dict(
     decoder_hidden_size=ours.width,
-    decoder_num_hidden_layers=ours.depth,
-    decoder_num_attention_heads=ours.heads,
-    decoder_intermediate_size=int(ours.width * ours.mlp_ratio),
+    decoder_num_hidden_layers=ours.stack.depth,
+    decoder_num_attention_heads=ours.stack.heads,
+    decoder_intermediate_size=int(ours.width * ours.stack.mlp_ratio),
     norm_pix_loss=target.get("normalize", True),
   )
 
@@ -85,12 +86,13 @@ def vit(config) -> dict[str, Any]:
 
 def beit(config) -> dict[str, Any]:
   """Makes config.json of BEiT and data2vec-vision."""
-  parts, ours, scale = config.parts, config.parts.encoder, config.parts.encoder.layer_scale
+  parts, ours = config.parts, parts_lib.settings(config.parts.encoder)
+  scale = ours.layer_scale
   head = dict(vocab_size=parts.predictor.target_width) if "predictor" in parts else {}
   return encoder(config) | dict(
-    use_mask_token=ours.hidden == "token",
+    use_mask_token=ours.masking == "replace",
     use_absolute_position_embeddings=ours.positions != "none",
-    use_shared_relative_position_bias=ours.relative is True,
+    use_shared_relative_position_bias=ours.relative == "shared",
     use_relative_position_bias=ours.relative == "each",
     use_mean_pooling=True,
     layer_scale_init_value=0.0 if scale is None else scale,
@@ -109,12 +111,12 @@ def videomae(config) -> dict[str, Any]:
 
 def dinov2(config) -> dict[str, Any]:
   """Makes config.json of DINOv2, with and without registers."""
-  ours = config.parts.encoder
+  ours = parts_lib.settings(config.parts.encoder)
   made = encoder(config) | dict(
     mlp_ratio=int(ours.mlp_ratio),
     use_swiglu_ffn=ours.activation == SWIGLU,
     layerscale_value=1.0 if ours.layer_scale is None else ours.layer_scale,
-    use_mask_token=ours.hidden == "token",
+    use_mask_token=ours.masking == "replace",
     drop_path_rate=ours.drop_path,
   )
   return made | (dict(num_register_tokens=ours.registers) if ours.registers else {})

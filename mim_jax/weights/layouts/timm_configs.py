@@ -5,6 +5,8 @@
 
 from typing import Any
 
+from mim_jax.weights import parts as parts_lib
+
 
 def described(name: str, args: dict[str, Any], config) -> dict[str, Any]:
   """Makes config.json of the model `name` with `args`, for images as the config's view cuts."""
@@ -22,7 +24,7 @@ def described(name: str, args: dict[str, Any], config) -> dict[str, Any]:
 
 def vit(config) -> dict[str, Any]:
   """Makes config.json of a ViT; its name says what no argument does: CLIP's norms and its GELU."""
-  parts, ours = config.parts, config.parts.encoder
+  parts, ours = config.parts, parts_lib.settings(config.parts.encoder)
   head = parts.get("head", dict(pool="class" if ours.class_tokens else "mean", norm=False))
   name = "vit_base_patch16_224"
   if ours.pre_norm:
