@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     "pack",
     "--from=SOURCE --to=DIR [OPTION ...]",
     "Decode a data set once, shrink it, and write it into a folder that reads fast.\n"
-    "Then train with dataset=packed,path=DIR. If interrupted, it resumes.",
+    "Then train with dataset=packed,path=DIR. Interrupted, the same command resumes.",
     "mim-jax pack --from=photos --to=photos-256 --size=256",
   )
   made.add_argument(
