@@ -87,7 +87,7 @@ def _moved(old: str, new: str, names: str) -> dict[str, str]:
 # Old name -> name of today. Lines stay for ever: run folders and weights files hold old names.
 MOVED = {
   # 0.2.0, from the first edition.
-  **_moved("data.augment", "data.image", "center_crop crop_and_flip"),
+  **_moved("data.augment", "data.image", "center_crop crop_and_flip ready=normalize_only"),
   **_moved("data.clip_views", "data.video", "center multi_scale_crop pair_center pair_crop"),
   **_moved("data.clips", "data.video", "clips"),
   **_moved("data.coloured", "data.image", "crop_flip_and_jitter"),

@@ -1,1 +1,1 @@
-"""Saves of a run: atomic, with digests, in the run folder or in a bucket."""
+"""Checkpoints of a run: atomic, with checksums, in the run folder or in a bucket."""

@@ -1,4 +1,4 @@
-"""Numbers that any changed byte changes: of a checkpoint's arrays, and of its files."""
+"""Checksums of a checkpoint's arrays and of its files, which any changed byte changes."""
 
 import json
 import zlib
@@ -20,7 +20,7 @@ _WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
 def of_arrays(state) -> dict[str, int]:
-  """A number in [0, 2**32) for every array, by name; the same however the array is sharded.
+  """Computes a number in [0, 2**32) for every array, by name, however the array is sharded.
 
   It is made on the devices, by all processes together, and only the numbers are fetched.
   """
@@ -35,7 +35,7 @@ def _sums(leaves):
 
 
 def _sum(x):
-  """Sum of bits x weight modulo 2**32. Weights are odd: a change of one element always shows."""
+  """Sums bits x weight modulo 2**32. Weights are odd: a change of one element always shows."""
   x = x.astype(np.uint8) if x.dtype == bool else x
   bits = lax.bitcast_convert_type(x, _WORDS[x.dtype.itemsize]).astype(np.uint32)
   index = jnp.zeros(x.shape, np.uint32)
@@ -47,7 +47,7 @@ def _sum(x):
 
 
 def crc_of_arrays(state) -> dict[str, int]:
-  """CRC-32 of every array that this process holds whole: what format 1 wrote."""
+  """Computes the CRC-32 of every array that this process holds whole: what format 1 wrote."""
   named: list[tuple[str, Any]] = rules.named_leaves(state)
   leaves = [(name, x) for name, x in named if x.is_fully_addressable]
   arrays = jax.device_get([x for _, x in leaves])
@@ -58,7 +58,7 @@ def crc_of_arrays(state) -> dict[str, int]:
 
 
 def of_json(value) -> int:
-  """CRC-32 of JSON data, whatever the order of its keys."""
+  """Computes the CRC-32 of JSON data, whatever the order of its keys."""
   return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
@@ -73,7 +73,7 @@ def write(folder: epath.Path) -> None:
 
 
 def damaged(folder: epath.Path) -> list[str]:
-  """What is wrong with the files of a checkpoint, a clause each; [] also where none are known."""
+  """Lists what is wrong with a checkpoint's files, a clause each; [] also where none are known."""
   if not (folder / FILE).exists():
     return []
   try:

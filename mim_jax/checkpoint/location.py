@@ -1,4 +1,4 @@
-"""Where checkpoints lie: in the run folder, or in a bucket that all hosts reach."""
+"""The location of checkpoints: in the run folder, or in a bucket that all hosts reach."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ REMEDY = (
 
 
 def resolve(path) -> epath.Path:
-  """A directory as an absolute path, or the address of a bucket as it is.
+  """Resolves a directory to an absolute path; the address of a bucket is unchanged.
 
   InputError for other addresses, which Orbax can't write to.
   """
@@ -37,22 +37,22 @@ def resolve(path) -> epath.Path:
 
 
 def checkpoint_dir(workdir, config) -> epath.Path:
-  """Where the checkpoints of a run are: `train.checkpoints`, or else in the run folder."""
+  """Finds the checkpoints of a run: at `train.checkpoints`, or else in the run folder."""
   return resolve(config.train.get("checkpoints", "") or os.path.join(workdir, "checkpoints"))
 
 
 def steps(place: epath.Path) -> list[int]:
-  """Steps of which there is anything, oldest first."""
+  """Lists the steps of which there is anything, oldest first."""
   return sorted(int(x.name) for x in place.iterdir() if x.name.isdigit()) if place.exists() else []
 
 
 def free_bytes(place: epath.Path) -> int | None:
-  """Free bytes; None where there is no such number: a bucket has no end."""
+  """Measures free disk space; None where there is no such number: a bucket has no end."""
   return shutil.disk_usage(place).free if place.as_posix().startswith("/") else None
 
 
 def check(place: epath.Path) -> None:
-  """That each process can write there, and reads what process 0 has written.
+  """Checks that every process can write to the directory and read process 0's file.
 
   All processes must call this; all return or all raise. Errors: InputError with the remedy.
   """
@@ -66,7 +66,7 @@ def check(place: epath.Path) -> None:
 
 
 def on_all_processes(place, act) -> None:
-  """act() in all processes: they all go on, or all raise, its error or an InputError."""
+  """Calls act() in all processes: all continue, or all raise, its error or an InputError."""
   trouble: Exception | None = None
   try:
     act()
@@ -94,7 +94,7 @@ def _probe_bucket(file: epath.Path) -> None:
 
 
 def _read(file: epath.Path) -> None:
-  """Reads as arrays are read: TensorStore finds its credentials by itself."""
+  """Reads as arrays are read: TensorStore finds its credentials automatically."""
   import tensorstore  # heavy
 
   folder = os.fspath(file.parent)
@@ -112,7 +112,7 @@ def _read(file: epath.Path) -> None:
 
 
 def refused(place: epath.Path, error: Exception) -> InputError:
-  """What is told where checkpoints can't be written or read."""
+  """Makes the InputError for checkpoints that can't be written or read."""
   said = f"{type(error).__name__}: {str(error) or f'no answer within {WAIT:.0f} s'}".splitlines()[0]
   remedy = REMEDY if os.fspath(place).startswith(BUCKET) else "Choose one that you may write."
   return InputError(f"train.checkpoints: {place} can't be used ({said[:300]}). {remedy}")

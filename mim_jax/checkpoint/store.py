@@ -1,4 +1,4 @@
-"""Checkpoints: one atomic Orbax save of state, data position and config, with digests of all."""
+"""Checkpoints: one atomic Orbax save of state, data position and config, with checksums of all."""
 
 import contextlib
 import json
@@ -19,25 +19,25 @@ MARGIN = 1.1  # of the bytes of the arrays, for what a checkpoint holds besides
 
 
 class SaveError(RunError):
-  """A checkpoint could not be written; those before it were kept."""
+  """Reports a checkpoint that could not be written; those before it were kept."""
 
 
 class DamageError(InputError):
-  """A checkpoint holds other bytes than were saved.
+  """Reports a checkpoint that holds other bytes than were saved.
 
   Attributes: `what`, the first sentence, without the remedy.
   """
 
   def __init__(self, what: str):
     super().__init__(
-      f"{what}. With --config.train.on_damage=previous the run goes on from the newest checkpoint "
-      "that is whole; or put that step's files back from a copy."
+      f"{what}. With --config.train.on_damage=previous the run continues from the newest "
+      "checkpoint that is whole; or put that step's files back from a copy."
     )
     self.what = what
 
 
 class Checkpoints:
-  """The checkpoints of a run, one a step; saving goes on in the background.
+  """Saves and restores the checkpoints of a run, one a step; saving continues in the background.
 
   A directory gets a step by a rename, so whole or not at all. A bucket has no renames: a step there
   is whole once Orbax has put commit_success.txt beside its files.
@@ -52,9 +52,11 @@ class Checkpoints:
     keep_best: int = 0,
     writes: bool = True,
   ):
-    """`folder`: a directory or gs://BUCKET/FOLDER. `keep`: how many of the newest stay, at least 1;
-    besides them every `keep_every`-th step, and the `keep_best` of least loss. `writes`: this
-    process owns the folder, and removes what saves that were killed have left.
+    """Opens `folder`, a directory or gs://BUCKET/FOLDER.
+
+    `keep`: how many of the newest stay, at least 1; besides them every `keep_every`-th step, and
+    the `keep_best` of least loss. `writes`: this process owns the folder, and removes what saves
+    that were killed have left.
     """
     self.folder = location.resolve(folder)
     if writes and jax.process_index() == 0:
@@ -82,11 +84,11 @@ class Checkpoints:
     self._good = self._manager.latest_step()  # the newest known to be whole
 
   def latest(self) -> int | None:
-    """The newest step that was saved whole, or None."""
+    """Finds the newest step that was saved whole; None without one."""
     return self._manager.latest_step()
 
   def steps(self) -> list[int]:
-    """All steps that were saved whole, oldest first."""
+    """Lists all steps that were saved whole, oldest first."""
     return sorted(self._manager.all_steps())
 
   def save(self, step: int, state, extra: dict, loss: float | None = None) -> None:
@@ -130,7 +132,7 @@ class Checkpoints:
     self._good, self._saving = self._saving or self._good, None
 
   def restore(self, like) -> tuple[Any, dict]:
-    """(state, extra) of the newest step, placed as the abstract `like` says.
+    """Restores (state, extra) of the newest step, placed as the abstract `like` says.
 
     Errors: DamageError names the file or array whose bytes are not those that were saved.
     """
@@ -152,7 +154,7 @@ class Checkpoints:
     return state, extra
 
   def extra(self, step: int | None = None) -> dict:
-    """The JSON data saved with a step (default: the newest), whose files are verified."""
+    """Reads the JSON data saved with a step (default: the newest), whose files are verified."""
     step = self.latest() if step is None else step
     if step is None:
       raise InputError(
@@ -176,7 +178,7 @@ class Checkpoints:
     return extra
 
   def set_aside(self) -> epath.Path:
-    """Moves the newest step, found damaged, out of the way of the one before: its new place.
+    """Moves the newest step, found damaged, out of the way of the one before; returns its place.
 
     In a bucket its files are copied and then removed; a process killed meanwhile does so again.
     """
@@ -206,7 +208,10 @@ class Checkpoints:
       self.close()
 
   def _before_commit(self) -> None:
-    """Called in the background once all data of a save are written, before it gets its name."""
+    """Writes checksums, in the background, once all data of a save are written.
+
+    Its name comes after.
+    """
     if jax.process_index() == 0:
       scratch = list(self.folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"))
       digests.write(scratch[0] if scratch else self.folder / str(self._saving))
@@ -217,7 +222,7 @@ class Checkpoints:
     room = "" if free is None else f"{free:,} bytes are free there. "
     return SaveError(
       f"{self.folder / str(step)}: saving failed ({_first_line(error)}). {kept(self._good)} "
-      f"{room}Make room or mend the folder; the same command goes on."
+      f"{room}Make room or mend the folder; the same command continues."
     )
 
   def _damaged(self, step: int | None, what: str) -> DamageError:
@@ -225,7 +230,9 @@ class Checkpoints:
 
 
 def check_free_bytes(folder: epath.Path, step: int, state, good: int | None) -> None:
-  """SaveError if the disk can't hold one more checkpoint of `state` (this process's share).
+  """Checks that the disk can hold one more checkpoint of `state` (this process's part).
+
+  SaveError if it can't.
 
   OSError if the folder can't be written at all: known now, and not by a thread that then waits. Of
   a bucket neither is asked.
@@ -240,12 +247,12 @@ def check_free_bytes(folder: epath.Path, step: int, state, good: int | None) -> 
   if need > free:
     raise SaveError(
       f"{folder / str(step)}: the disk is full. A checkpoint needs {need:,} bytes, {free:,} are "
-      f"free. {kept(good)} Make room (or lower train.keep); the same command goes on from there."
+      f"free. {kept(good)} Make room (or lower train.keep); the same command continues from there."
     )
 
 
 def config_of(folder: epath.Path) -> str | None:
-  """The config that was saved with the newest step, as text; None where none can be read.
+  """Reads the config that was saved with the newest step, as text; None where none can be read.
 
   Only for a look before anything is begun: nothing is verified, see `Checkpoints.extra`.
   """
@@ -256,14 +263,14 @@ def config_of(folder: epath.Path) -> str | None:
 
 
 def kept(good: int | None) -> str:
-  """What is left, for a message."""
+  """Names the checkpoint that is left, for a message."""
   return (
     "No checkpoint was written before." if good is None else f"The one of step {good} was kept."
   )
 
 
 def _own(x):
-  """Shards of an array that this process writes."""
+  """Lists the shards of an array that this process writes."""
   return [s for s in x.addressable_shards if s.replica_id == 0]
 
 
@@ -276,7 +283,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _is_damage(error: Exception) -> bool:
-  """Whether files, not the asked-for shapes, made a restore fail."""
+  """Tells whether files, not the asked-for shapes, made a restore fail."""
   words = ("DATA_LOSS", "checksum", "CRC", "corrupt", "decod", "decompress", "NOT_FOUND", "missing")
   file = isinstance(error, OSError | json.JSONDecodeError | UnicodeDecodeError)
   return file or any(word.lower() in str(error).lower() for word in words)

@@ -1,1 +1,1 @@
-"""The commands; arguments in and words out."""
+"""The commands: arguments in, text out."""

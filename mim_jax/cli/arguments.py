@@ -1,4 +1,4 @@
-"""What the commands share: a parser with an example, configs with overrides, what was written."""
+"""The commands' common parts: a parser with an example, configs with overrides, paths written."""
 
 import argparse
 import functools
@@ -15,7 +15,10 @@ CODES = "exit codes: 0 done, 1 failed, 2 wrong input, 3 hung, 130, 143 stopped (
 
 
 def parser(command: str, usage: str, text: str, example: str) -> argparse.ArgumentParser:
-  """An argument parser whose help is one screen: usage, what it does, options, example, codes."""
+  """Makes an argument parser whose help is one screen.
+
+  It shows usage, what the command does, options, an example and exit codes.
+  """
   return argparse.ArgumentParser(
     prog=f"mim-jax {command}",
     usage=f"%(prog)s {usage}",
@@ -29,20 +32,20 @@ def parser(command: str, usage: str, text: str, example: str) -> argparse.Argume
 
 
 def config(spec: str, overrides: list[str]):
-  """The config `file.py:arguments` (or `name:arguments`) with `--config.a.b=value` overrides,
-  type-checked.
+  """Loads the config `file.py:arguments` (or `name:arguments`) with overrides, type-checked.
 
-  Errors: InputError for unknown configs, arguments and keys (with the nearest), and wrong types.
+  Overrides are `--config.a.b=value`. Errors: InputError for unknown configs, arguments and keys
+  (with the nearest), and wrong types.
   """
   name, _, arg = spec.partition(":")
   return overridden(config_lib.get_config(name, arg), overrides)
 
 
 def overridden(made, overrides: list[str]):
-  """A config with `--config.a.b=value` overrides, type-checked; steps take the place of epochs, and
-  epochs that of steps.
+  """Applies `--config.a.b=value` overrides to a config, type-checked.
 
-  Errors: InputError for unknown keys (with the nearest), and wrong types.
+  Steps take the place of epochs, and epochs that of steps. Errors: InputError for unknown keys
+  (with the nearest), and wrong types.
   """
   keys = [item.partition("=")[0].removeprefix("--config.") for item in overrides]
   for item, key in zip(overrides, keys, strict=True):
@@ -77,5 +80,5 @@ def name_run(workdir: str | os.PathLike) -> None:
 
 
 def name_files(paths: Iterable) -> None:
-  """Prints the paths that a command has written: the last thing it says."""
+  """Prints the paths that a command has written, as its last lines."""
   print("\nwritten:", *(f"  {path}" for path in paths), sep="\n")

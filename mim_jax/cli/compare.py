@@ -1,4 +1,4 @@
-"""`mim-jax compare`."""
+"""`mim-jax compare`: several runs beside each other."""
 
 import argparse
 
@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """The options of `mim-jax compare`."""
+  """Makes the parser of `mim-jax compare`."""
   made = arguments.parser(
     "compare",
     "RUN RUN ... [--out=FILE.html]",

@@ -1,4 +1,4 @@
-"""`mim-jax completion`, and the answers when a shell asks what may come next."""
+"""`mim-jax completion`: shell completion of commands and options."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """The options of `mim-jax completion`."""
+  """Makes the parser of `mim-jax completion`."""
   made = arguments.parser(
     "completion",
     "bash | zsh",
@@ -58,7 +58,7 @@ def complete(commands: Iterable[str], module: Callable) -> None:
 
 
 def _words(text: str) -> list[str]:
-  """The words of a line up to the cursor, the last one as far as it is typed."""
+  """Splits a line up to the cursor into words, the last one as far as it is typed."""
   try:
     return [*shlex.split(text), *([""] if text.endswith(" ") else [])]
   except ValueError:  # a quote is open
@@ -66,7 +66,7 @@ def _words(text: str) -> list[str]:
 
 
 def _configs(prefix: str, **_) -> list[str]:
-  """What --config may begin with: files here, and the configs that come with mim_jax by name."""
+  """Lists what --config may begin with: files here, and mim_jax's own configs by name."""
   import argcomplete
 
   return [*config_lib.names(), *argcomplete.completers.FilesCompleter()(prefix)]

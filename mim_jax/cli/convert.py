@@ -1,4 +1,4 @@
-"""`mim-jax convert`."""
+"""`mim-jax convert`: published weights in, ours out."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from mim_jax.cli import arguments
 
 
 def main(argv: list[str]) -> int:
-  """Brings published weights in, or writes ours as others read them."""
+  """Imports published weights, or exports ours as others read them."""
   options = vars(parser().parse_args(argv))
   source, target, format = (options.pop(name) for name in ("source", "target", "format"))
   options["leave"] = tuple(options["leave"])
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """The options of `mim-jax convert`."""
+  """Makes the parser of `mim-jax convert`."""
   made = arguments.parser(
     "convert",
     "--from=PATH --to=PATH --format=NAME [OPTION ...]",

@@ -1,4 +1,4 @@
-"""`mim-jax doctor`."""
+"""`mim-jax doctor`: the state of the installation."""
 
 import argparse
 import os
@@ -9,7 +9,10 @@ from mim_jax.cli import arguments
 
 
 def main(argv: list[str]) -> int:
-  """Versions, devices, disk, data folders; problems with their remedy (exit code 1 if any)."""
+  """Shows versions, devices, disk, data folders.
+
+  Problems with their remedy (exit code 1 if any).
+  """
   parser().parse_args(argv)
   problems: list[str] = []
   for title, look in (("versions", versions), ("devices", devices), ("disk", disk), ("data", data)):
@@ -23,13 +26,13 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """`mim-jax doctor` has no options."""
+  """Makes the parser of `mim-jax doctor`, which has no options."""
   text = "Look at this machine: versions, devices, disk, data; say what would fail."
   return arguments.parser("doctor", "[--help]", text, "mim-jax doctor")
 
 
 def versions(problems: list[str]) -> list[str]:
-  """Python and libraries."""
+  """Shows versions of Python and libraries."""
   from mim_jax import run
 
   found = run.versions()
@@ -40,7 +43,7 @@ def versions(problems: list[str]) -> list[str]:
 
 
 def devices(problems: list[str]) -> list[str]:
-  """What JAX sees, with memory where it says."""
+  """Shows what JAX sees, with memory where it says."""
   import jax
 
   try:
@@ -60,7 +63,7 @@ def devices(problems: list[str]) -> list[str]:
 
 
 def disk(problems: list[str]) -> list[str]:
-  """Room for run folders here."""
+  """Shows free space for run folders here."""
   free = shutil.disk_usage(".").free / 2**30
   if free < 5:
     problems.append(f"only {free:.1f} GiB free here: checkpoints of large models need more")
@@ -70,7 +73,7 @@ def disk(problems: list[str]) -> list[str]:
 
 
 def data(problems: list[str]) -> list[str]:
-  """The embedded set, and TFDS sets that are prepared."""
+  """Shows the embedded set, and TFDS sets that are prepared."""
   folder = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
   prepared = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
   shown = ", ".join(prepared) or "none prepared"

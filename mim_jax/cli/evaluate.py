@@ -1,4 +1,4 @@
-"""`mim-jax evaluate`."""
+"""`mim-jax evaluate`: evaluations of a run folder or of weights."""
 
 import argparse
 import pathlib
@@ -11,7 +11,7 @@ def main(argv: list[str]) -> int:
   """Runs evaluations on a run folder or on weights, and prints the table."""
   options, overrides = parser().parse_known_args(argv)
   if options.list:
-    return name_all()
+    return list_evaluations()
   if not (options.workdir or options.weights) or (options.config and not options.weights):
     raise errors.InputError(
       "evaluate: give --workdir=RUN, or --weights=PATH with --config=CONFIG (whose data to use)."
@@ -24,17 +24,17 @@ def main(argv: list[str]) -> int:
   compilation_cache.start()
   only = [name for name in options.evals.split(",") if name]
   if options.weights:
-    return weighed(options, only, overrides)
+    return evaluate_weights(options, only, overrides)
   experiment, state = run.restored(options.workdir)
   with folder.opened(options.workdir, experiment.spec.config) as path:
-    experiment.spec.config, names = asked(experiment.spec.config, only, overrides)
+    experiment.spec.config, names = select_evaluations(experiment.spec.config, only, overrides)
     run.evaluate_and_report(experiment, state, path, only=names)
   arguments.name_run(options.workdir)
   return 0
 
 
 def parser() -> argparse.ArgumentParser:
-  """The options of `mim-jax evaluate`; what it does not know sets evaluations."""
+  """Makes the parser of `mim-jax evaluate`; options it does not know set evaluations."""
   made = arguments.parser(
     "evaluate",
     "--workdir=DIR | --weights=PATH [OPTION ...]",
@@ -54,15 +54,15 @@ def parser() -> argparse.ArgumentParser:
   return made
 
 
-def weighed(options, only: list[str], overrides: list[str]) -> int:
-  """The same for weights: the table, and results.json if there is a folder for it."""
+def evaluate_weights(options, only: list[str], overrides: list[str]) -> int:
+  """Runs evaluations on weights: the table, and results.json if there is a folder for it."""
   from mim_jax import assess, run
   from mim_jax.evaluate import runner
 
   config = (
     arguments.config(options.config, []) if options.config else assess.config_of(options.weights)
   )
-  config, names = asked(config, only, overrides)
+  config, names = select_evaluations(config, only, overrides)
   path = pathlib.Path(options.workdir) if options.workdir else None
   found = assess.evaluate_weights(options.weights, config, names, path and path / run.CACHE)
   print(runner.table(found["evaluations"]))
@@ -74,8 +74,8 @@ def weighed(options, only: list[str], overrides: list[str]) -> int:
   return 0
 
 
-def asked(config, only: list[str], overrides: list[str]):
-  """(config with every evaluation that can be named and the overrides, the names to run)."""
+def select_evaluations(config, only: list[str], overrides: list[str]):
+  """Makes (config with every evaluation that can be named and the overrides, the names to run)."""
   from mim_jax import assess
   from mim_jax import config as config_lib
 
@@ -97,7 +97,7 @@ def asked(config, only: list[str], overrides: list[str]):
   return arguments.overridden(config, overrides), names
 
 
-def name_all() -> int:
+def list_evaluations() -> int:
   """Prints the standard evaluations, each with what it measures and its settings."""
   from mim_jax import assess
   from mim_jax import config as config_lib

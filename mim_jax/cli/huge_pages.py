@@ -1,4 +1,4 @@
-"""Large pages, and memory that is kept: what a process must ask for at its start."""
+"""Huge pages, and memory that is kept: what a process must ask for at its start."""
 
 import os
 import pathlib
@@ -14,11 +14,10 @@ PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def ask() -> None:
-  """Starts the process anew with both, where they are to be had for the asking.
+  """Restarts the process with huge pages and kept memory, where the system offers them.
 
   On a CPU the arrays of a step come from malloc, and much of a step can go into page faults
-  (experiments/throughput). Where GLIBC_TUNABLES is set, be it to nothing, all stays as
-  it is.
+  (experiments/throughput). Where GLIBC_TUNABLES is set, be it to nothing, all stays unchanged.
   """
   if SETTING not in os.environ and offered():
     os.environ[SETTING] = ASKED
@@ -26,7 +25,7 @@ def ask() -> None:
 
 
 def offered() -> bool:
-  """Whether Linux leaves it to programs, and the C library (glibc from 2.35 on) can ask."""
+  """Tells whether Linux leaves it to programs, and the C library (glibc from 2.35 on) can ask."""
   if sys.platform != "linux" or not PAGES.exists() or "[madvise]" not in PAGES.read_text():
     return False
   name, version = platform.libc_ver()

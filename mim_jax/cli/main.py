@@ -1,4 +1,4 @@
-"""`mim-jax COMMAND`: finds the command, shows mistakes as one message."""
+"""`mim-jax COMMAND`: finds the command, and shows input errors as one message."""
 
 import importlib
 import os
@@ -32,7 +32,7 @@ COMPUTE = ("train", "evaluate")
 
 
 def start() -> None:
-  """The process of a command."""
+  """Runs the process of a command."""
   if sys.argv[1:2] and sys.argv[1] in COMPUTE:
     huge_pages.ask()
   try:
@@ -49,15 +49,16 @@ def start() -> None:
 
 
 def unread() -> bool:
-  """Whether nobody reads standard output any more, as `head` once it has seen enough."""
+  """Tells whether nobody reads standard output any more, as `head` once it has seen enough."""
   poll = select.poll()
   poll.register(sys.stdout, 0)
   return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs a command; exit code 0 done, 1 failed, 2 wrong input, 3 hung, 128 + n stopped by
-  signal n.
+  """Runs a command and returns its exit code.
+
+  0 done, 1 failed, 2 wrong input, 3 hung, 128 + n stopped by signal n.
   """
   if "_ARGCOMPLETE" in os.environ:
     module("completion").complete(COMMANDS, module)
@@ -81,5 +82,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def module(command: str):
-  """The module of a command, which has `parser` and `main`."""
+  """Imports the module of a command, which has `parser` and `main`."""
   return importlib.import_module(f"mim_jax.cli.{command}")

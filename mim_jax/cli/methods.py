@@ -1,4 +1,4 @@
-"""`mim-jax methods`."""
+"""`mim-jax methods`: the methods with their papers and numbers."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from mim_jax.cli import arguments
 
 
 def main(argv: list[str]) -> int:
-  """Every method: paper, objective, parts, cost against MAE, published and own number."""
+  """Lists every method: paper, objective, parts, cost against MAE, published and own number."""
   options = parser().parse_args(argv)
 
   from mim_jax import catalog
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """The options of `mim-jax methods`."""
+  """Makes the parser of `mim-jax methods`."""
   made = arguments.parser(
     "methods",
     "[--markdown]",

@@ -1,4 +1,4 @@
-"""`mim-jax pack`."""
+"""`mim-jax pack`: decoding of a data set, once, into a packed store."""
 
 import argparse
 import os
@@ -34,12 +34,12 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """The options of `mim-jax pack`."""
+  """Makes the parser of `mim-jax pack`."""
   made = arguments.parser(
     "pack",
     "--from=SOURCE --to=DIR [OPTION ...]",
     "Decode a data set once, shrink it, and write it into a folder that reads fast.\n"
-    "Then train with dataset=packed,path=DIR. Interrupted, the same command goes on.",
+    "Then train with dataset=packed,path=DIR. Interrupted, the same command resumes.",
     "mim-jax pack --from=photos --to=photos-256 --size=256",
   )
   made.add_argument(
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def described(source: str) -> str:
-  """What `--from` names, as the arguments of a config."""
+  """Describes what `--from` names, as the arguments of a config."""
   if os.path.isdir(source):
     tars = any(name.endswith(".tar") for _, _, files in os.walk(source) for name in files)
     return f"dataset={'shards' if tars else 'folder'},path={source}"

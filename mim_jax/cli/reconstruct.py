@@ -1,4 +1,4 @@
-"""`mim-jax reconstruct`."""
+"""`mim-jax reconstruct`: a run's predictions for images."""
 
 import argparse
 
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """The options of `mim-jax reconstruct`."""
+  """Makes the parser of `mim-jax reconstruct`."""
   made = arguments.parser(
     "reconstruct",
     "--workdir=DIR --out=FILE.png [OPTION ...]",

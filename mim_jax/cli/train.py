@@ -1,4 +1,4 @@
-"""`mim-jax train`."""
+"""`mim-jax train`: pre-training of a method into a run folder."""
 
 import argparse
 
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """The options of `mim-jax train`; what it does not know sets keys of the config."""
+  """Makes the parser of `mim-jax train`; options it does not know set keys of the config."""
   made = arguments.parser(
     "train",
     "--config=FILE.py[:ARGUMENTS] --workdir=DIR [OPTION ...]",
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def compile_only(config, name: str) -> int:
-  """Says what a step of `config` would need on the machine `name`."""
+  """Compiles a step of `config` for the machine `name`, and prints what it would need."""
   from mim_jax import experiment as experiment_lib
   from mim_jax.devices import topology
 

@@ -1,4 +1,4 @@
-"""Sources and the Grain pipeline; what belongs to one kind of signal lies in its own folder."""
+"""Sources of data and the Grain pipeline; each kind of data has a folder of its own."""
 
 from mim_jax.data.mixing import balanced as balanced
 from mim_jax.data.mixing import mixed as mixed

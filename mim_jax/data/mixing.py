@@ -1,4 +1,4 @@
-"""Sources made of others: a part of one, its classes in balance, several by weight.
+"""Sources made of others: subsets, class-balanced sampling, weighted mixtures.
 
 Config nodes, which take other nodes: part(mixing.balanced, source=part(sources.folder, ...)).
 Letters: b batch, n images, g groups.
@@ -17,7 +17,7 @@ _CYCLE = 1000  # at most so many positions until the groups of a stream come in 
 
 
 class Subset:
-  """Some images of a Source, in the order of `rows`.
+  """Selects some images of a Source, in the order of `rows`.
 
   Attributes:
     source: the whole.
@@ -25,39 +25,33 @@ class Subset:
   """
 
   def __init__(self, source, rows: np.ndarray):
-    """Takes what the attributes say."""
     self.source, self.rows = source, rows
     self.classes: tuple[str, ...] = source.classes
 
   def __len__(self) -> int:
-    """Images."""
     return len(self.rows)
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """See sources.Source."""
     return self.source[self.rows[indices]]
 
   def draw(self, indices: np.ndarray, positions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """See stream."""
     return sample_order.read_at(self.source, self.rows[indices], positions, seed)
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """See sources.Source."""
     return self.source.names(self.rows[indices])
 
   @property
   def label(self) -> np.ndarray:
-    """int32 [n]."""
     return self.source.label[self.rows]
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of the whole and of the choice."""
+    """Hashes the source and the selection."""
     return _hash(self.source.fingerprint, self.rows.tobytes())
 
 
 class Concat:
-  """Several Sources one after the other; labels are numbered anew by the names of the classes.
+  """Concatenates several Sources; labels are renumbered by the names of the classes.
 
   Images lie on the largest canvas among the sources.
 
@@ -77,15 +71,12 @@ class Concat:
     self._numbers = [np.array([*(numbers[c] for c in s.classes), -1], np.int32) for s in sources]
 
   def __len__(self) -> int:
-    """Images."""
     return int(self.starts[-1])
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """See sources.Source."""
     return self._read(indices, lambda source, rows, _: source[rows])
 
   def draw(self, indices: np.ndarray, positions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """See stream."""
 
     def drawn(source, rows, places):
       return sample_order.read_at(source, rows, positions[places], seed)
@@ -103,14 +94,16 @@ class Concat:
     return {key: _stacked([piece[key] for piece in pieces])[back] for key in sorted(shared)}
 
   def _split(self, indices: np.ndarray):
-    """(number of a source, places in `indices` that lie in it, rows of it) of each source met."""
+    """Splits indices by source.
+
+    Yields (number of a source, places in `indices` that lie in it, rows of it) of each source met.
+    """
     number = np.searchsorted(self.starts, indices, side="right") - 1
     for i in np.unique(number):
       here = np.flatnonzero(number == i)
       yield int(i), here, indices[here] - self.starts[i]
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """See sources.Source."""
     found = np.empty(len(indices), object)
     for number, here, rows in self._split(indices):
       found[here] = self.sources[number].names(rows)
@@ -118,20 +111,19 @@ class Concat:
 
   @property
   def label(self) -> np.ndarray:
-    """int32 [n]."""
     pairs = zip(self._numbers, self.sources, strict=True)
     return np.concatenate([numbers[source.label] for numbers, source in pairs])
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of those of the pieces."""
+    """Hashes the fingerprints of the pieces."""
     return _hash(*(source.fingerprint for source in self.sources))
 
 
 class Mixture(Subset):
-  """A Source whose groups of images come by weight, each in shuffled epochs of its own.
+  """Mixes groups of images of a Source by weight, each in shuffled epochs of its own.
 
-  Of any stretch of images each group has its share to within two, evenly spread.
+  Of any stretch of images each group has its fraction to within two, evenly spread.
 
   Attributes:
     groups: int64 [any] each, which images of the source.
@@ -139,7 +131,7 @@ class Mixture(Subset):
   """
 
   def __init__(self, source, groups: list[np.ndarray], weights: np.ndarray):
-    """InputError for weights that cannot be, or below a thousandth."""
+    """Takes groups and weights. InputError for weights that cannot be, or below a thousandth."""
     super().__init__(source, np.arange(len(source)))
     if not (np.isfinite(weights).all() and (weights > 0).all()):
       raise errors.InputError(f"data.weights: {weights.tolist()}; positive numbers are wanted.")
@@ -155,7 +147,6 @@ class Mixture(Subset):
       )
 
   def order(self, positions: np.ndarray, seed: int) -> np.ndarray:
-    """See stream."""
     cycles, places = np.divmod(positions, len(self._turn))
     group = self._turn[places]
     turn = cycles * self._per_cycle[group] + self._before[places]
@@ -170,12 +161,12 @@ class Mixture(Subset):
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of the source and of the weights."""
+    """Hashes the source and the weights."""
     return _hash(self.source.fingerprint, self.weights.tobytes(), str(len(self.groups)))
 
 
 def subset(*, source: Callable, fraction: float = 1.0, per_class: int = 0, draw: int = 0) -> Subset:
-  """A fixed draw of the images of a source: a fraction of each class, or so many of each.
+  """Draws a fixed subset of a source: a fraction of each class, or so many images of each.
 
   fraction: rounded, at least one image a class; images without label are a class. per_class: 0 for
   no limit. draw: another number is another draw. InputError unless 0 < fraction <= 1.
@@ -196,7 +187,7 @@ def subset(*, source: Callable, fraction: float = 1.0, per_class: int = 0, draw:
 
 
 def balanced(*, source: Callable, power: float = 0.0) -> Mixture:
-  """A source whose classes come in balance, however many images each has.
+  """Balances the classes of a source, however many images each has.
 
   power: a class of c images comes in proportion to c**power; 0 is all alike, 1 as they are, 1/2 the
   square root. Images without label are passed over. InputError for a source without labels.
@@ -213,7 +204,7 @@ def balanced(*, source: Callable, power: float = 0.0) -> Mixture:
 
 
 def mixed(*, sources: dict, weights: dict) -> Mixture:
-  """Several sources in one stream, each with its weight.
+  """Mixes several sources into one stream, each with its weight.
 
   sources, weights: by the same names, mixed(sources=dict(a=part(...), b=part(...)),
   weights=dict(a=0.7, b=0.3)). An epoch is as many images as all sources have together. InputError
@@ -228,9 +219,9 @@ def mixed(*, sources: dict, weights: dict) -> Mixture:
 
 
 def _turns(weights: np.ndarray, length: int) -> np.ndarray:
-  """Whose turn it is at each of `length` positions: int64 [length], shares by `weights` [g].
+  """Assigns a group to each of `length` positions: int64 [length], fractions by `weights` [g].
 
-  Shares are rounded by largest remainders; the turns of each group are evenly spaced.
+  Fractions are rounded by largest remainders; the turns of each group are evenly spaced.
   """
   exact = weights * length
   counts = np.floor(exact).astype(int)
@@ -241,7 +232,7 @@ def _turns(weights: np.ndarray, length: int) -> np.ndarray:
 
 
 def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
-  """Arrays [b ...] after one another, the smaller ones padded with zeros at their ends."""
+  """Concatenates arrays [b ...], the smaller ones padded with zeros at their ends."""
   shape = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
   if arrays[0].ndim == 4 and len({array.shape[-1] for array in arrays}) > 1:
     counts = ", ".join(str(array.shape[-1]) for array in arrays)

@@ -1,4 +1,7 @@
-"""From a source to batches on the host, on Grain. Letters: b batch, n images of the source."""
+"""The input pipeline: from a source to batches on the host, with Grain.
+
+Letters: b batch, n images of the source.
+"""
 
 import contextlib
 import functools
@@ -22,13 +25,13 @@ _RESTARTS = 3
 _DEAD = "terminated unexpectedly"  # what Grain says of a process that was killed
 _LESS = (
   "The usual cause is too little memory: lower train.workers, train.threads or train.batch_size. "
-  "The same command goes on from the last save."
+  "The same command continues from the last save."
 )
 _log = logging.getLogger(__name__)
 
 
 class Batches:
-  """An endless iterator over batches whose state is where it stands, whatever reads them.
+  """Iterates endlessly over batches; the state is the position, whatever reads them.
 
   Attributes:
     skipped: how many images could not be read so far; see skipping.SkipUnreadable.
@@ -40,18 +43,20 @@ class Batches:
   def __init__(
     self, dataset: grain.MapDataset, source: skipping.SkipUnreadable, threads: int, workers: int
   ):
-    """dataset: batch i of the run at index i, read from `source`."""
+    """Takes `dataset`, whose batch i is that of the run at index i, read from `source`."""
     self._dataset, self._source = dataset, source
     self._threads, self._workers = threads, workers
     self._restarts = 0
     self._start(0)
 
   def __iter__(self) -> "Batches":
-    """Itself."""
     return self
 
   def __next__(self) -> Batch:
-    """The next batch of this process; RuntimeError when the processes that read die repeatedly."""
+    """Reads the next batch of this process.
+
+    RuntimeError when the processes that read die repeatedly.
+    """
     while True:
       try:
         batch = next(self._reader)
@@ -68,16 +73,15 @@ class Batches:
 
   @property
   def skipped(self) -> int:
-    """See the class."""
     return len(self._source.skipped)
 
   def get_state(self) -> dict:
-    """Where the run stands, JSON-able: the next batch and, if there are any, the images skipped."""
+    """Returns the position, JSON-able: the next batch and, if there are any, the images skipped."""
     skipped = {str(index): why for index, why in self._source.skipped.items()}
     return {"next_batch": self._next} | ({"skipped": skipped} if skipped else {})
 
   def set_state(self, state: dict) -> None:
-    """Continues behind the batch at which `state` was taken."""
+    """Continues after the batch at which `state` was taken."""
     self.close()
     self._source.skipped = {int(index): why for index, why in state.get("skipped", {}).items()}
     self._start(int(state["next_batch"]))
@@ -95,7 +99,7 @@ class Batches:
     self._stop = weakref.finalize(self, reader.close)
 
   def _restart(self, error: Exception) -> None:
-    """Reads on from the same batch after a process that read has died; a few times only."""
+    """Resumes reading at the same batch after a process that read has died; a few times only."""
     where = f"data: a process that read ahead from batch {self._next} on has died ({error})"
     if self._restarts >= _RESTARTS:
       raise RuntimeError(f"{where}, for the {self._restarts + 1}th time. {_LESS}") from error
@@ -115,12 +119,16 @@ def batches(
   workers: int = 0,
   skip_rate: float = skipping.MAX_SKIPPED,
 ) -> Batches:
-  """Endless shuffled batches of `source`; each epoch is another permutation of all its images.
+  """Yields endless shuffled batches of `source`; each epoch permutes all its images anew.
 
-  The order is a function of (seed, index) alone. batch_size counts the images of all processes;
-  shard (i, k) returns the i-th of k equal pieces. threads: read ahead, None for one a CPU, at most
-  16. workers: processes that read instead, each with its threads, for sources that hold Python up.
-  skip_rate: the share of images that may be unreadable, see skipping.SkipUnreadable.
+  The order is a function of (seed, index) alone.
+
+  batch_size: counts the images of all processes.
+  shard: (i, k) returns the i-th of k equal pieces.
+  threads: read ahead, None for one a CPU, at most 16.
+  workers: processes that read instead, each with its threads, for sources that hold Python up.
+  skip_rate: the fraction of images that may be unreadable, see skipping.SkipUnreadable.
+
   InputError when the source is smaller than a batch or the batch does not divide.
   """
   _check(len(source), batch_size, seed, shard[1])
@@ -136,7 +144,7 @@ def batches(
 
 
 def _check(images: int, batch_size: int, seed: int, count: int) -> None:
-  """InputError unless `count` processes can share batches of so many images."""
+  """Validates batch size against dataset size and process count. Errors: InputError."""
   if not 0 <= seed < 2**32:
     raise errors.InputError(f"seed: {seed} is not allowed; give 0 <= seed < 2**32.")
   if batch_size < 1 or batch_size % count:
@@ -154,7 +162,10 @@ def _check(images: int, batch_size: int, seed: int, count: int) -> None:
 
 
 def in_order(source: sources.Source, batch_size: int) -> Iterator[tuple[Batch, int]]:
-  """One ordered pass: (batch, real entries); the last image is repeated to fill the last batch."""
+  """Yields (batch, real entries) of one ordered pass.
+
+  The last image is repeated to fill the last batch.
+  """
   n = len(source)
   dataset = grain.MapDataset.range(0, n, batch_size).map(
     lambda start: source[np.minimum(np.arange(start, start + batch_size), n - 1)]
@@ -165,7 +176,7 @@ def in_order(source: sources.Source, batch_size: int) -> Iterator[tuple[Batch, i
 
 
 def first(source: skipping.SkipUnreadable, count: int, seed: int) -> Batch:
-  """The first images as training sees them; a source of fewer repeats them."""
+  """Reads the first images as training sees them; a source of fewer repeats them."""
   batch = _read(0, source=source, batch_size=count, offsets=np.arange(count), seed=seed)
   del batch[skipping.SKIPPED]
   return batch

@@ -1,9 +1,10 @@
-"""What stands where in the endless stream of epochs. Letters: b batch, n images of the source, k
-numbers.
+"""The sample order: which image comes at each position of the infinite epoch stream.
 
 A source may have two methods more than sources.Source asks for: `order(positions, seed)`, where its
 images do not simply come in shuffled epochs, and `draw(indices, positions, seed)`, where it shows
 another part of an image each time, as clips do.
+
+Letters: b batch, n images of the source, k numbers.
 """
 
 import functools
@@ -14,19 +15,19 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def indices_at(source, positions: np.ndarray, seed: int) -> np.ndarray:
-  """Which images of `source` stand at these positions of its stream: int [b] -> [b]."""
+  """Finds the images of `source` at these positions of its stream: int [b] -> [b]."""
   own = getattr(source, "order", None)
   return permute(positions, len(source), seed) if own is None else own(positions, seed)
 
 
 def read_at(source, indices: np.ndarray, positions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-  """The training batch of these images at these positions; see sources.Source."""
+  """Reads the training batch of these images at these positions; see sources.Source."""
   draw = getattr(source, "draw", None)
   return source[indices] if draw is None else draw(indices, positions, seed)
 
 
 def permute(positions: np.ndarray, n: int, seed: int) -> np.ndarray:
-  """Which of n images stand at these positions of a stream of shuffled epochs: int [b] -> [b]."""
+  """Finds which of n images come at these positions of a stream of epochs: int [b] -> [b]."""
   epochs, places = np.divmod(positions, n)
   found = np.empty_like(positions)
   for epoch in np.unique(epochs):
@@ -36,7 +37,7 @@ def permute(positions: np.ndarray, n: int, seed: int) -> np.ndarray:
 
 
 def uniform(seed: int, positions: np.ndarray, count: int) -> np.ndarray:
-  """Uniform draws from [0, 1), a function of seed and position alone: int [b] -> float64 [b count].
+  """Draws from [0, 1), a function of seed and position alone: int [b] -> float64 [b count].
 
   A hash (SplitMix64) of a few operations, since generators of numpy's take 20 µs to be made.
   """

@@ -1,4 +1,4 @@
-"""Reading on where a few images cannot be read. Letters: b batch, n images."""
+"""Skipping of images that cannot be read. Letters: b batch, n images."""
 
 import logging
 import math
@@ -17,11 +17,11 @@ Batch = dict[str, np.ndarray]
 
 
 class SkipUnreadable:
-  """A Source that puts the next readable image in the place of one that cannot be read.
+  """Replaces images of a Source that cannot be read by the next readable one.
 
   Which one is a function of the files alone, so a run that is resumed sees what an unbroken one
-  would. Each is logged once; a share of more than `rate` of all images (rounded up) that cannot be
-  read is an InputError.
+  would. Each is logged once; more than `fraction` of all images (rounded up) that cannot be read
+  are an InputError.
 
   Attributes:
     source: where the images come from.
@@ -29,7 +29,7 @@ class SkipUnreadable:
   """
 
   def __init__(self, source, fraction: float = MAX_SKIPPED):
-    """rate: 0 lets nothing pass, 1 everything. InputError for others than 0 to 1."""
+    """Takes `fraction`: 0 allows none, 1 all. InputError for others than 0 to 1."""
     if not 0 <= fraction <= 1:
       raise errors.InputError(
         f"train.skip_rate: {fraction} is no fraction of the images; give 0 (none may be "
@@ -41,46 +41,40 @@ class SkipUnreadable:
     self._bad: set[int] = set()
 
   def fresh(self) -> "SkipUnreadable":
-    """The same Source with nothing skipped so far; what was logged is not logged again."""
+    """Copies the Source with nothing skipped so far; what was logged is not logged again."""
     other = SkipUnreadable(self.source, self.fraction)
     other._told = self._told
     return other
 
   def __len__(self) -> int:
-    """Images, unreadable ones included."""
+    """Counts images, unreadable ones included."""
     return len(self.source)
 
   @property
   def classes(self) -> tuple[str, ...]:
-    """See sources.Source."""
     return self.source.classes
 
   @property
   def label(self) -> np.ndarray:
-    """Labels of all images, int32 [n]."""
     return self.source.label
 
   @property
   def fingerprint(self) -> str:
-    """See sources.Source."""
     return self.source.fingerprint
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """See sources.Source."""
     return self.source.names(indices)
 
   def order(self, positions: np.ndarray, seed: int) -> np.ndarray:
-    """See stream."""
     return sample_order.indices_at(self.source, positions, seed)
 
   def __getitem__(self, indices: np.ndarray) -> Batch:
-    """See sources.Source."""
     batch = self.attempt(indices, lambda rows, _: self.source[rows])
     self.note(batch.pop(SKIPPED))
     return batch
 
   def attempt(self, indices: np.ndarray, read: Callable[[np.ndarray, np.ndarray], Batch]) -> Batch:
-    """read(indices, places in the batch) with what cannot be read replaced, and SKIPPED beside."""
+    """Calls read(indices, places in the batch), unreadable images replaced and SKIPPED added."""
     indices, skipped = self._around(indices)
     places = np.arange(len(indices))
     try:
@@ -102,7 +96,7 @@ class SkipUnreadable:
     return {**batch, SKIPPED: np.array([*skipped, *found], np.int64)}
 
   def _around(self, indices: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """(the indices with those known to be unreadable replaced, the ones that were)."""
+    """Replaces indices known to be unreadable: (the indices, the ones that were replaced)."""
     if not self._bad:
       return indices, []
     replaced, skipped = indices.copy(), []
@@ -114,7 +108,7 @@ class SkipUnreadable:
     return replaced, skipped
 
   def note(self, skipped: np.ndarray) -> None:
-    """Logs the images replaced in a batch, each once, and holds them against the rate."""
+    """Logs the images replaced in a batch, each once, and checks the fraction allowed."""
     for index in skipped.tolist():
       if index not in self.skipped:
         self.skipped[index] = self._why(index)
@@ -128,7 +122,7 @@ class SkipUnreadable:
       _log.warning("%s Another image takes its place (%d so far).", self.skipped[index], count)
 
   def _why(self, index: int) -> str:
-    """What is wrong with an image; asked anew, since another process may have read it."""
+    """Reads an image again to say what is wrong, since another process may have read it."""
     try:
       self.source[np.array([index])]
     except errors.UnreadableError as error:

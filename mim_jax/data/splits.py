@@ -1,4 +1,4 @@
-"""Which entries of a data set are meant: "train", "test", "train[:10%]", "train[500:]"."""
+"""Splits of a data set and parts of them: "train", "test", "train[:10%]", "train[500:]"."""
 
 import fractions
 import re
@@ -12,7 +12,7 @@ _BOUND = re.compile(r"^-?\d+(?:\.\d+)?%$|^-?\d+$")
 
 
 def resolve(split: str, counts: dict[str, int]) -> tuple[str, int, int]:
-  """The name in `split` and the range [start, stop) of its entries that is meant.
+  """Resolves `split` to its name and the range [start, stop) of its entries.
 
   counts: entries of each known split. A bound is a number of images or a percentage; negative ones
   count from the end, as in TFDS; percentages round down, so that [:10%] and [10%:] meet without
@@ -35,10 +35,10 @@ def resolve(split: str, counts: dict[str, int]) -> tuple[str, int, int]:
 
 
 def draw(n: int, start: int, stop: int) -> np.ndarray:
-  """Entries [start, stop) of a fixed shuffle of n, sorted: int64 [stop - start].
+  """Draws entries [start, stop) of a fixed shuffle of n, sorted: int64 [stop - start].
 
-  Data is often stored class by class, where the first tenth would hold few classes; a fixed draw
-  is a fair sample. The ranges of one n cover it without overlap, as slices would.
+  Data is often stored class by class, where the first tenth would hold few classes; a fixed draw is
+  a fair sample. The ranges of one n cover it without overlap, as slices would.
   """
   if (start, stop) == (0, n):
     return np.arange(n)
@@ -47,7 +47,7 @@ def draw(n: int, start: int, stop: int) -> np.ndarray:
 
 
 def held_out(label: np.ndarray, fraction: float) -> np.ndarray:
-  """Which entries belong to the test split: bool [n], a fixed draw, `fraction` of each class."""
+  """Draws the entries of the test split: bool [n], a fixed draw, `fraction` of each class."""
   check_fraction(fraction)
   stream = np.random.RandomState(0)
   test = np.zeros(len(label), bool)
@@ -58,7 +58,7 @@ def held_out(label: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def check_fraction(fraction: float) -> None:
-  """InputError unless 0 <= fraction < 1."""
+  """Checks 0 <= fraction < 1. Errors: InputError."""
   if not 0 <= fraction < 1:
     raise errors.InputError(
       f"data.holdout: {fraction} is no fraction for the test split; give 0 <= holdout < 1, say 0.1."

@@ -1,1 +1,1 @@
-"""Meshes, processes, machines that are not here, and what was compiled for them."""
+"""Meshes, processes, simulated machines, and the compiled programs that run on them."""

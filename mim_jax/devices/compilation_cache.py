@@ -1,4 +1,4 @@
-"""JAX's compilation cache: what a command has compiled, the next one only loads.
+"""JAX's persistent compilation cache: what a command has compiled, the next one only loads.
 
 It holds machine code that is run with the user's rights, so the folder must be private.
 """
@@ -18,7 +18,7 @@ QUICK = 0.2  # seconds; what compiles faster is not kept
 
 
 def start() -> pathlib.Path | None:
-  """Turns the cache on: the folder, `JAX_COMPILATION_CACHE_DIR` or ~/.cache/mim_jax/xla.
+  """Turns the cache on and returns its folder: `JAX_COMPILATION_CACHE_DIR` or ~/.cache/mim_jax/xla.
 
   None where JAX has an address with "://", and where no home can be written to. With
   JAX_ENABLE_COMPILATION_CACHE=0 nothing is kept. Errors: see `check`.
@@ -44,7 +44,7 @@ def start() -> pathlib.Path | None:
 
 
 def sweep(path: pathlib.Path) -> None:
-  """Removes what a killed process had not written whole: JAX dates an entry when it is.
+  """Removes entries that a killed process had not written whole: JAX dates an entry when it is.
 
   JAX itself never gets over one without a date: from then on it keeps nothing, and warns each time.
   """
@@ -55,7 +55,7 @@ def sweep(path: pathlib.Path) -> None:
 
 
 def default() -> pathlib.Path:
-  """Where the cache lies unless the user says so: under XDG_CACHE_HOME, or ~/.cache."""
+  """Finds the default folder of the cache: under XDG_CACHE_HOME, or ~/.cache."""
   base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
   return pathlib.Path(base) / "mim_jax" / "xla"
 

@@ -1,4 +1,4 @@
-"""Several processes as one run: started when asked for, found by JAX's own cluster detection."""
+"""Several processes as one run: joined when asked for, found by JAX's own cluster detection."""
 
 import contextlib
 import os
@@ -35,14 +35,14 @@ def start(asked: bool, heartbeat: int = 100) -> None:
   except (ValueError, RuntimeError) as error:
     raise InputError(
       f"--distributed: the processes of this run did not come together ({error}). Start it with "
-      f"srun, mpirun, Kubernetes or on a TPU pod, where JAX finds the others by itself; or set "
+      f"srun, mpirun, Kubernetes or on a TPU pod, where JAX finds the others automatically; or set "
       f"{ADDRESS}=HOST:PORT, {COUNT} and {INDEX} (0, 1, ...) for each process."
     ) from error
 
 
 @contextlib.contextmanager
 def together(heartbeat: int = 100):
-  """Within it the loss of another process of the run is told as such.
+  """Reports the loss of another process of the run, within a with-block, as such.
 
   JAX names the lost one as soon as its heartbeats are missed, and ends this process (SIGABRT); that
   is waited for. Errors: RunError if JAX does not.
@@ -57,7 +57,7 @@ def together(heartbeat: int = 100):
       f"process {jax.process_index()} of {jax.process_count()}: another process of this "
       f"run is lost ({str(error).splitlines()[0][:200]}). JAX says within {heartbeat} s which, "
       "by number under 'unhealthy' (or 'the leader', which is process 0), and ends this one. Start "
-      "all of them again: the same command goes on from the last checkpoint.",
+      "all of them again: the same command continues from the last checkpoint.",
     )
     time.sleep(2 * heartbeat)
     raise RunError("a process of this run was lost; see above.") from error

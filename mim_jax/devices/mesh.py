@@ -1,4 +1,4 @@
-"""Devices as a named mesh (data, fsdp, tensor), and where parameters and batches lie on it."""
+"""The device mesh (data, fsdp, tensor), and the sharding of parameters and batches over it."""
 
 import math
 
@@ -17,7 +17,10 @@ WORDS = ("replicate", "fsdp", "columns", "rows")
 
 
 def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
-  """A mesh of the given sizes; one of them may be -1, which takes the devices that are left."""
+  """Makes a mesh of the given sizes.
+
+  One of them may be -1, which takes the devices that are left.
+  """
   devices = jax.devices() if devices is None else devices
   sizes = [data, fsdp, tensor]
   known = math.prod(s for s in sizes if s != -1)
@@ -32,17 +35,17 @@ def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Batches are split over data and fsdp along their first axis."""
+  """Shards batches over data and fsdp along their first axis."""
   return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
 def batch_parts(mesh: Mesh) -> int:
-  """Into how many pieces a batch is split."""
+  """Counts the devices that share a batch: data x fsdp."""
   return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def check_batch(batch_size: int, mesh: Mesh) -> None:
-  """InputError unless the global batch divides over the devices that share it."""
+  """Checks that the global batch divides over the devices that share it. Errors: InputError."""
   parts = batch_parts(mesh)
   if batch_size % parts:
     low = batch_size // parts * parts
@@ -54,12 +57,15 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
 
 
 def is_single_process() -> bool:
-  """Whether this is the only process of the run."""
+  """Tells whether this is the only process of the run."""
   return jax.process_count() == 1
 
 
 def all_reduce_max(number: int = 0) -> int:
-  """The largest `number` of all processes; every process must ask, and waits for the others."""
+  """Finds the largest `number` of all processes.
+
+  Every process must ask, and waits for the others.
+  """
   if is_single_process():
     return number
   with jax.transfer_guard("allow"):
@@ -67,12 +73,12 @@ def all_reduce_max(number: int = 0) -> int:
 
 
 def state_sharding(state, mesh: Mesh, rules=REPLICATE):
-  """A NamedSharding for every leaf, by (regex, word) rules on the name; full cover demanded.
+  """Assigns a NamedSharding to every leaf, by (regex, word) rules on the name; full cover demanded.
 
   Words: "replicate"; "fsdp" splits the largest axis that divides over `fsdp`; "columns" splits the
-  last axis besides, what a layer puts out, over `tensor`, and "rows" the last but one, what it
-  takes in: of columns and then rows the products are added up only once. Optimizer and teacher
-  follow their parameter, whose name theirs ends with.
+  last axis besides (what a layer puts out) over `tensor`, and "rows" the last but one (what it
+  takes in): column- then row-parallel layers need one all-reduce. Optimizer and teacher follow
+  their parameter, whose name theirs ends with.
   """
   words = match_rules(rules, state, "train.sharding")
   return jax.tree.map(
@@ -99,9 +105,9 @@ def _spec(shape, word: str, mesh: Mesh) -> PartitionSpec:
 
 
 def all_gather_params(tree, like):
-  """Arrays that are kept as in `like`, each whole along fsdp, as a step uses them.
+  """Gathers arrays that are sharded as `like` along fsdp, as a step uses them.
 
-  Left to itself the compiler may divide activations as the parameters are, and keep them for whole
+  Otherwise the compiler may shard activations as the parameters are, and keep them for whole
   batches.
   """
 
@@ -116,7 +122,7 @@ def all_gather_params(tree, like):
 
 
 def shard_like(tree, like):
-  """Arrays laid out as those of `like`."""
+  """Shards arrays as those of `like`."""
 
   def divide(x, kept):
     split = kept.sharding.mesh.shape["fsdp"] > 1
@@ -126,7 +132,7 @@ def shard_like(tree, like):
 
 
 def to_devices(batch: dict, mesh: Mesh) -> dict:
-  """This process's slice of a host batch -> one global array an entry, split over the mesh."""
+  """Places this process's slice of a host batch on the mesh: one global array an entry."""
   place = batch_sharding(mesh)
   make = jax.make_array_from_process_local_data
   # Of several processes JAX counts this transfer, which is asked for, as an implicit one.

@@ -1,4 +1,4 @@
-"""The compiled update: one program a run, what it costs, and whether it fits the device."""
+"""The compiled training step: one program a run, its cost, and whether it fits the device."""
 
 import contextlib
 import re
@@ -17,12 +17,12 @@ REMEDIES = (
 
 
 def compile_update(trainable, abstract, batch: dict):
-  """The update compiled for this state and batch, state donated, metrics replicated."""
+  """Compiles the update for this state and batch, state donated, metrics replicated."""
   return compiled(trainable, lower_update(trainable, abstract, batch))
 
 
 def compiled(trainable, lowered):
-  """What `lower_update` has traced, compiled; InputError if it needs more memory than there is."""
+  """Compiles what `lower_update` has traced; InputError if it needs more memory than there is."""
   with telling_memory(trainable):
     program = lowered.compile()
   check_memory(trainable, program, memory_limit(trainable.spec.mesh))
@@ -30,7 +30,7 @@ def compiled(trainable, lowered):
 
 
 def lower_update(trainable, abstract, batch: dict):
-  """The update traced for this state and batch, to be compiled."""
+  """Traces the update for this state and batch, to be compiled."""
   place = mesh.batch_sharding(trainable.spec.mesh)
   rows = trainable.spec.config.train.batch_size
   specs = {
@@ -43,7 +43,7 @@ def lower_update(trainable, abstract, batch: dict):
 
 
 def flops(lowered) -> float | None:
-  """Floating-point operations of one step, over all devices, by XLA's count; None if unknown.
+  """Counts floating-point operations of one step, over all devices, as XLA does; None if unknown.
 
   Counted before it is compiled: of a compiled step XLA leaves out what a GPU's libraries compute,
   which is nearly all.
@@ -53,13 +53,13 @@ def flops(lowered) -> float | None:
 
 
 def memory_limit(devices) -> int | None:
-  """Bytes that a device of the mesh has for arrays; None where it does not say (a CPU)."""
+  """Reads the bytes that a device has for arrays; None where it does not say (a CPU)."""
   local = devices.local_devices
   return (local[0].memory_stats() or {}).get("bytes_limit") if local else None
 
 
 def memory(program) -> dict[str, int]:
-  """Bytes on one device: `state` (arguments, among them the batch) and `work` (all besides)."""
+  """Measures bytes on one device: `state` (arguments, with the batch) and `work` (all besides)."""
   found = program.memory_analysis()
   extra = found.output_size_in_bytes - found.alias_size_in_bytes
   return dict(
@@ -69,7 +69,7 @@ def memory(program) -> dict[str, int]:
 
 
 def check_memory(trainable, program, limit: int | None) -> None:
-  """InputError if the program needs more than `limit` bytes of a device; with what would fit."""
+  """Checks that a device has the bytes the program needs; InputError with what would fit."""
   if limit is None:
     return
   need = memory(program)
@@ -78,7 +78,7 @@ def check_memory(trainable, program, limit: int | None) -> None:
 
 
 def too_large(trainable, need: dict[str, int], limit: int) -> str:
-  """What is needed, what there is, and the largest batch that would fit, in words."""
+  """Says what is needed, what there is, and the largest batch that would fit."""
   rows, parts = trainable.spec.config.train.batch_size, mesh.batch_parts(trainable.spec.mesh)
   each = need["work"] / max(rows // parts, 1)
   fits = int(max(limit - need["state"], 0) / max(each, 1)) * parts
@@ -119,5 +119,5 @@ def telling_memory(trainable, program=None):
 
 
 def in_gib(size: float) -> str:
-  """Bytes in words."""
+  """Formats bytes as GiB."""
   return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -1,4 +1,4 @@
-"""Machines that are not here: the step compiled ahead of time, and what it would need there."""
+"""Ahead-of-time compilation for other machines: memory, collectives and FLOPs of a step there."""
 
 import collections
 import functools
@@ -17,8 +17,10 @@ from mim_jax.devices import program
 
 
 class Chip(NamedTuple):
-  """Attributes: memory in bytes, cores that the slice's name counts a chip, axes of a slice, and
-  how its cores are joined.
+  """Describes a kind of TPU.
+
+  Attributes: memory in bytes, cores that the slice's name counts a chip, axes of a slice, and how
+  its cores are joined.
   """
 
   memory: int
@@ -53,11 +55,11 @@ _WIDTH = dict(pred=1, s8=1, u8=1, bf16=2, f16=2, s16=2, u16=2, s32=4, u32=4, f32
 
 
 def devices(name: str) -> tuple[list, int | None]:
-  """(devices that stand for the machine `name`, bytes of memory of each or None).
+  """Makes (devices that stand for the machine `name`, bytes of memory of each or None).
 
   "v5e-256" and its like need the TPU compiler (libtpu), but no TPU; "h100-64" and "cpu-8" simulate
-  devices, with the host's compiler. Must come before anything else asks for devices.
-  Errors: InputError.
+  devices, with the host's compiler. Must come before anything else asks for devices. Errors:
+  InputError.
   """
   kind, _, count = name.partition("-")
   if kind not in (*CHIPS, *GPUS, "cpu") or not count.isdigit() or int(count) < 1:
@@ -81,7 +83,7 @@ def devices(name: str) -> tuple[list, int | None]:
 
 
 def tpu_slice(name: str, chip: Chip, count: int) -> list:
-  """The devices of a TPU slice, known to the compiler alone. Errors: InputError."""
+  """Makes the devices of a TPU slice, known to the compiler alone. Errors: InputError."""
   for key, value in WITHOUT_TPU.items():
     os.environ.setdefault(key, value)
   shape = slice_shape(count // chip.counted, chip.axes)
@@ -103,7 +105,7 @@ def tpu_slice(name: str, chip: Chip, count: int) -> list:
 
 
 def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
-  """Chips along each axis of a slice, as even as powers of 2 can be, shortest first.
+  """Counts chips along each axis of a slice, as even as powers of 2 can be, shortest first.
 
   Errors: InputError unless `chips` is a power of 2.
   """
@@ -137,7 +139,10 @@ def compile_only(trainable, limit: int | None) -> dict:
 
 
 def compiled(trainable, state, lowered, limit: int | None):
-  """The program; a TPU's compiler refuses by itself what does not fit, which becomes InputError."""
+  """Compiles the program.
+
+  A TPU's compiler itself refuses what does not fit, which becomes an InputError.
+  """
   try:
     return lowered.compile()
   except jax.errors.JaxRuntimeError as error:
@@ -156,7 +161,7 @@ def compiled(trainable, state, lowered, limit: int | None):
 
 
 def asked_for(text: str, own: int) -> int:
-  """Bytes besides the `own` of the state, in the words of a TPU's compiler; 0 if it gives none."""
+  """Parses bytes besides the `own` of the state from a TPU compiler's message; 0 without any."""
   unit = dict(K=2**10, M=2**20, G=2**30, T=2**40)
   if found := re.search(r"temporaries \(([\d.]+)([KMGT])\)", text):
     return int(float(found[1]) * unit[found[2]])
@@ -166,7 +171,7 @@ def asked_for(text: str, own: int) -> int:
 
 
 def collectives(text: str) -> dict[str, tuple[int, int]]:
-  """{kind: (how many a step, bytes of their results on one device)} of a compiled program.
+  """Counts {kind: (number a step, bytes of their results on one device)} in a compiled program.
 
   One inside a loop over blocks counts once for every block.
   """
@@ -193,7 +198,7 @@ def collectives(text: str) -> dict[str, tuple[int, int]]:
 
 
 def how_often(text: str) -> dict[str, int]:
-  """{computation: how often a step runs it} of a compiled program; loops of unknown length once."""
+  """Counts how often a step runs each computation of a program; loops of unknown length once."""
   callers, bounds = collections.defaultdict[str, list](list), dict[str | None, int]()
   name = entry = ""
   for line in text.splitlines():
@@ -218,13 +223,13 @@ def how_often(text: str) -> dict[str, int]:
 
 
 def _computation(line: str) -> str | None:
-  """The name of the computation that a line of a program begins, if it does."""
+  """Parses the name of the computation that a line of a program begins, if it does."""
   begins = re.match(r"(?:ENTRY )?%?([\w.-]+) .*\{$", line)
   return begins[1] if begins and not line.startswith("HloModule") else None
 
 
 def in_words(name: str, facts: dict, axes) -> str:
-  """What `compile_only` found, for a person."""
+  """Describes what `compile_only` found, for a person."""
   memory = facts["memory"]
   lines = [
     f"{name}: {facts['devices']} devices as " + ", ".join(f"{k} {v}" for k, v in axes.items()),

@@ -1,1 +1,1 @@
-"""What watches a run: metrics, progress, trackers, probes, the watchdog."""
+"""Monitoring of a run: metrics, progress, trackers, evaluations while training, the watchdog."""

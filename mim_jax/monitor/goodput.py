@@ -1,4 +1,4 @@
-"""Where the wall time of a run goes: steps, and what keeps it from them."""
+"""Goodput: the wall time of a run, by training steps and what keeps it from them."""
 
 import contextlib
 import time
@@ -7,7 +7,7 @@ KINDS = ("start", "compile", "data", "save", "evaluate", "steps")
 
 
 class Clock:
-  """Seconds by kind, over all calls that the run took so far; what is not another kind is steps.
+  """Counts seconds by kind, over all calls that the run took so far; the rest is steps.
 
   Time lost with steps that had to be done again is not in it.
   """
@@ -22,7 +22,7 @@ class Clock:
       self.seconds[kind] += value
 
   def turn(self, kind: str) -> str:
-    """From now on time counts as `kind`; the kind before."""
+    """Counts time as `kind` from now on; returns the kind before."""
     now, before = time.monotonic(), self._kind
     self.seconds[before] += now - self._last
     self._last, self._kind = now, kind
@@ -38,11 +38,11 @@ class Clock:
       self.turn(before)
 
   def read(self) -> dict[str, float]:
-    """Seconds by kind until now."""
+    """Reads seconds by kind until now."""
     self.turn(self._kind)
     return dict(self.seconds)
 
   def goodput(self) -> float:
-    """Share of the time that went into steps."""
+    """Computes the fraction of the time that went into steps."""
     seconds = self.read()
     return seconds["steps"] / max(sum(seconds.values()), 1e-9)

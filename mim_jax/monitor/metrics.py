@@ -1,4 +1,4 @@
-"""Metrics of a run: a JSON line, the progress, trackers; fetched one interval late."""
+"""Metrics of a run: JSON lines, progress and trackers; fetched one interval late."""
 
 import collections
 import json
@@ -61,7 +61,7 @@ class Meter:
     self._progress = progress.Progress(start, total, self._batch_size, shown=self._writes)
 
   def advance(self, step: int, metrics: dict) -> None:
-    """Step number `step` (1 = the first) was started; `metrics` are its numbers, on the device."""
+    """Notes that step number `step` (1 = the first) was started; `metrics` lie on the device."""
     self._progress.advance()
     watched = {k: metrics[k] for k in ("gradient_norm", "skipped") if k in metrics}
     self._interval.append((step, watched))
@@ -73,8 +73,9 @@ class Meter:
     self._pending, self._interval = (step, metrics, self._interval, self._worked()), []
 
   def flush(self) -> tuple[dict, float | None]:
-    """Writes all there is, onto the disk: (what a Meter that goes on from here must know, mean
-    loss of the lines since this was last asked).
+    """Flushes to disk.
+
+    Returns the state a resumed Meter needs and the mean loss since the last flush.
     """
     self._write()
     self._accumulate(self._interval)
@@ -98,11 +99,14 @@ class Meter:
       self._progress.close()
 
   def _worked(self) -> float:
-    """Seconds on a clock that stands still during evaluations."""
+    """Reads a clock, in seconds, that stands still during evaluations."""
     return time.monotonic() - self._clock.read()["evaluate"]
 
   def probed(self, step: int) -> bool:
-    """Whether evaluations of this step stand in metrics.jsonl, as the process that writes knows."""
+    """Tells whether metrics.jsonl has evaluations of this step.
+
+    Known to the process that writes.
+    """
     return self._writes and step in self._probed
 
   def probe(self, step: int, numbers: dict[str, float]) -> None:
@@ -117,7 +121,7 @@ class Meter:
     self._progress.say(f"step {step}/{self._total}  {shown}")
 
   def _accumulate(self, interval: list[tuple[int, dict]]) -> None:
-    """Takes the steps of an interval into the notes. Errors: NonFiniteError after many skips."""
+    """Adds the steps of an interval to the notes. Errors: NonFiniteError after many skips."""
     notes = self._notes
     for step, watched in jax.device_get(interval):
       skipped = bool(watched.get("skipped", 0))
@@ -184,7 +188,7 @@ class Meter:
 
 
 def read(file: pathlib.Path) -> list[dict]:
-  """The lines of a metrics.jsonl; a last line cut short by a crash is left out."""
+  """Reads the lines of a metrics.jsonl; a last line cut short by a crash is left out."""
   if not file.exists():
     return []
   lines = []
@@ -202,13 +206,13 @@ def current(numbers: dict) -> dict:
 
 
 def text(workdir: pathlib.Path) -> str:
-  """metrics.jsonl of a run folder as it is, in the process that writes it; "" in others."""
+  """Reads metrics.jsonl of a run folder unchanged, in the process that writes it; "" in others."""
   file = workdir / FILE
   return file.read_text() if jax.process_index() == 0 and file.exists() else ""
 
 
 def restore(workdir: pathlib.Path, saved: str) -> None:
-  """Puts back what metrics.jsonl was when a checkpoint was saved, where lines of it are missing.
+  """Restores metrics.jsonl from a checkpoint's copy, where lines of it are missing.
 
   So they are if the run folder was lost, or process 0 has meanwhile been on another host.
   """
@@ -224,6 +228,6 @@ def _write(file: pathlib.Path, text: str) -> None:
 
 
 def tell(text: str) -> None:
-  """A notice for the person at the terminal."""
+  """Prints a notice for the person at the terminal."""
   if jax.process_index() == 0:
     errors.tell("notice", text)

@@ -1,4 +1,4 @@
-"""Steps that are not finite: what is kept of them, and what they are told by."""
+"""Steps that are not finite (NaN, inf): policies, errors and diagnostics."""
 
 import json
 import math
@@ -21,7 +21,7 @@ REMEDY = (
 
 
 class NonFiniteError(errors.RunError):
-  """Loss or gradient of a step was not finite; the state before that step was kept.
+  """Reports a step whose loss or gradient was not finite; the state before that step was kept.
 
   Attributes: `step`, 0 = the first.
   """
@@ -32,7 +32,7 @@ class NonFiniteError(errors.RunError):
 
 
 def check_policy(policy: str) -> None:
-  """InputError unless `policy` is known."""
+  """Checks that `policy` is known. Errors: InputError."""
   if policy not in POLICIES:
     raise errors.unknown("train.on_non_finite", policy, POLICIES)
 
@@ -48,7 +48,7 @@ def check_finite(bad_step) -> None:
 
 
 def diagnose(trainable, state, batch: dict, number: int, *, step: int, folder: pathlib.Path):
-  """Writes diagnostics/step_N.json on step number `step`, which was not finite: the path.
+  """Writes diagnostics/step_N.json on step number `step`, which was not finite; returns the path.
 
   `state`: as it was before that step. `batch`: host arrays of batch number `number`. It holds the
   loss, the samples of the batch and the norm of every parameter and gradient. This compiles a
@@ -83,12 +83,12 @@ def diagnose(trainable, state, batch: dict, number: int, *, step: int, folder: p
 
 
 def number_or_word(x) -> float | str:
-  """A float, or "nan", "inf", "-inf": JSON has no such numbers."""
+  """Converts to a float, or to "nan", "inf", "-inf": JSON has no such numbers."""
   x = float(x)
   return x if math.isfinite(x) else str(x)
 
 
 def finite_or_none(x) -> float | None:
-  """A float, or None (null in JSON) where it is not finite."""
+  """Converts to a float, or to None (null in JSON) where it is not finite."""
   x = float(x)
   return x if math.isfinite(x) else None

@@ -1,4 +1,4 @@
-"""Evaluations while training: when they are due, and that nothing they do can harm the run."""
+"""Evaluations while training, which are due every so many steps and can't harm the run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,21 +11,22 @@ from mim_jax.monitor import metrics
 
 
 class Probe:
-  """Evaluations of the state every so many steps, at step 0 and at the last one.
+  """Evaluates the state every so many steps, at step 0 and at the last one.
 
-  They only read: a run with a probe ends with the bits of one without. The batches that are read
-  ahead stay, and are read on meanwhile.
+  Training is bit-identical with and without a probe. The batches that are read ahead stay, and are
+  read on meanwhile.
   """
 
   def __init__(self, make: Callable[[Any], dict[str, Callable]] | None, every: int, total: int):
-    """`make`: state -> {name: evaluation}, called by all processes, evaluation() -> {number: value}
-    by the first. `every`: steps, 0 for never.
+    """Takes `make`: state -> {name: evaluation}, called by all processes.
+
+    evaluation() -> {number: value} is called by the first. `every`: steps, 0 for never.
     """
     self._make, self._every, self._total = make, every, total
     self._told: set[str] = set()
 
   def due(self, step: int, meter: metrics.Meter) -> bool:
-    """Whether the state after `step` steps is to be evaluated, and has not been."""
+    """Tells whether the state after `step` steps is to be evaluated, and has not been."""
     if self._make is None or not self._every:
       return False
     if step % self._every and step != self._total:
@@ -33,7 +34,7 @@ class Probe:
     return not mesh.all_reduce_max(int(meter.probed(step)))
 
   def __call__(self, state, step: int) -> dict[str, float]:
-    """{"eval/knn_accuracy": 0.9}; an evaluation that raises is told of, and left out."""
+    """Evaluates: {"eval/knn_accuracy": 0.9}; an evaluation that raises is logged, and left out."""
     found: dict[str, float] = {}
     with jax.transfer_guard("allow"):
       try:
@@ -56,11 +57,11 @@ class Probe:
     text = f"{what} failed: {kind}{error}"
     if text not in self._told:
       self._told.add(text)
-      metrics.tell(f"step {step}: {text}. Training goes on untouched; this is said once.")
+      metrics.tell(f"step {step}: {text}. Training continues untouched; this is said once.")
 
 
 def interval(every: float, samples: int, batch_size: int) -> int:
-  """Steps between evaluations, from epochs. InputError below 0."""
+  """Converts epochs between evaluations to steps. InputError below 0."""
   if every < 0:
     raise InputError(f"train.probe_every: {every} epochs, but it must be 0 (never) or more.")
   return max(1, round(every * samples / batch_size)) if every else 0

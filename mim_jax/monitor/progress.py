@@ -1,4 +1,4 @@
-"""How far a run is: a bar in a terminal or a notebook, and a line now and then in a log file."""
+"""Progress of a run: a bar in a terminal or a notebook, and a line now and then in a log file."""
 
 import os
 import sys
@@ -11,10 +11,10 @@ QUIET = 10.0  # seconds between lines in a log file
 
 
 class Progress:
-  """Rate, time left and loss of a run, on stderr."""
+  """Shows speed, time left and loss of a run, on stderr."""
 
   def __init__(self, start: int, total: int, batch_size: int, shown: bool = True):
-    """Steps `start` to `total` are to be shown; not `shown`: nothing is (another process does)."""
+    """Shows steps `start` to `total`; not `shown`: nothing (another process does)."""
     self._start, self._total, self._batch_size = start, total, batch_size
     self._shown, self._last = shown, -QUIET
     live = shown and (sys.stderr.isatty() or in_notebook())
@@ -34,11 +34,11 @@ class Progress:
     )
 
   def advance(self) -> None:
-    """One more step was started."""
+    """Counts one more step that was started."""
     self._bar.update(self._batch_size)
 
   def show(self, step: int, loss: float | None, rate: float, seconds: float) -> None:
-    """What is known of step number `step`: its loss, samples a second, seconds since the start."""
+    """Shows what is known of step number `step`: loss, samples a second, seconds so far."""
     said = "not finite" if loss is None else f"{loss:.4f}"
     if not self._bar.disable:
       self._bar.set_postfix(loss=said, step=step)
@@ -52,18 +52,21 @@ class Progress:
     self.say(f"step {step}/{self._total}  loss {said}  {rate:,.0f} samples/s  {left} left")
 
   def say(self, text: str) -> None:
-    """A line of its own, above the bar."""
+    """Prints a line of its own, above the bar."""
     if self._shown:
       tqdm.tqdm.write(text, file=sys.stderr)
       sys.stderr.flush()
 
   def close(self) -> None:
-    """The bar stays as it is."""
+    """Leaves the bar unchanged and ends it."""
     self._bar.close()
 
 
 def columns() -> int:
-  """Width of the terminal; 0 without one, and where it has none, as in many containers."""
+  """Measures the width of the terminal.
+
+  0 without one, and where it has none, as in many containers.
+  """
   try:
     return os.get_terminal_size(sys.stderr.fileno()).columns
   except (OSError, ValueError):
@@ -71,5 +74,5 @@ def columns() -> int:
 
 
 def in_notebook() -> bool:
-  """Whether this process is the kernel of a notebook."""
+  """Tells whether this process is the kernel of a notebook."""
   return "ipykernel" in sys.modules

@@ -1,4 +1,4 @@
-"""Where numbers also go if a config says so: TensorBoard, Weights & Biases. None ends a run."""
+"""Experiment trackers that a config enables: TensorBoard, Weights & Biases. None ends a run."""
 
 import json
 import pathlib
@@ -15,10 +15,10 @@ REMEDY = {
 
 
 class Trackers:
-  """What a config has turned on. One that raises is told of, once, and switched off."""
+  """Logs to the enabled trackers. One that raises is logged once and disabled."""
 
   def __init__(self, workdir: pathlib.Path, start: int, settings):
-    """`settings`: config.train, of which `tensorboard` and `wandb`; `start`: steps done before."""
+    """Takes config.train, of which `tensorboard` and `wandb`; `start`: steps done before."""
     self._open: dict[str, Any] = {}
     if getattr(settings, "tensorboard", False):
       self._try("tensorboard", lambda: TensorBoard(workdir, start))
@@ -26,7 +26,7 @@ class Trackers:
       self._try("wandb", lambda: Wandb(workdir, project))
 
   def add(self, step: int, numbers: dict[str, float]) -> None:
-    """Numbers by name, of step number `step`."""
+    """Logs numbers by name, of step number `step`."""
     for name in list(self._open):
       self._try(name, lambda name=name: self._open[name].add(step, numbers))
 
@@ -43,7 +43,7 @@ class Trackers:
       said = str(error).partition("\n")[0].rstrip(".")
       errors.tell(
         "warning",
-        f"{name} is switched off: {type(error).__name__}: {said}. Training goes on, "
+        f"{name} is disabled: {type(error).__name__}: {said}. Training continues, "
         f"metrics.jsonl has every number. Remedy: {REMEDY[name]}.",
       )
     else:
@@ -52,7 +52,10 @@ class Trackers:
 
 
 class TensorBoard:
-  """Event files in the run folder; what an earlier call wrote after step `start` is hidden."""
+  """Writes event files in the run folder.
+
+  What an earlier call wrote after step `start` is hidden.
+  """
 
   def __init__(self, workdir: pathlib.Path, start: int):
     """Opens a new event file."""
@@ -61,17 +64,18 @@ class TensorBoard:
     self._writer = tensorboardX.SummaryWriter(str(workdir), purge_step=start + 1)
 
   def add(self, step: int, numbers: dict[str, float]) -> None:
-    """See Trackers."""
     for name, value in numbers.items():
       self._writer.add_scalar(name, value, step)
 
   def close(self) -> None:
-    """See Trackers."""
     self._writer.close()
 
 
 class Wandb:
-  """A run of a Weights & Biases project, named like the run folder; resumed, the same one."""
+  """Logs to a run of a Weights & Biases project, named like the run folder.
+
+  A run that is resumed stays the same one.
+  """
 
   def __init__(self, workdir: pathlib.Path, project: str):
     """Starts or resumes it; its id is kept in wandb.json."""
@@ -90,9 +94,7 @@ class Wandb:
     )
 
   def add(self, step: int, numbers: dict[str, float]) -> None:
-    """See Trackers."""
     self._run.log(numbers, step=step)
 
   def close(self) -> None:
-    """See Trackers."""
     self._run.finish()

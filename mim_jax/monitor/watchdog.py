@@ -1,4 +1,4 @@
-"""Watchdog: a run that hangs says where, and ends, so that it can be started again."""
+"""Watchdog: dumps the stacks of a run that hangs and ends it, so that it can be started again."""
 
 import contextlib
 import faulthandler
@@ -12,18 +12,18 @@ EXIT = 3
 
 
 class _Heartbeat:
-  """When the last step was done."""
+  """Keeps the time of the last step."""
 
   def __init__(self):
     self.last, self.done = time.monotonic(), threading.Event()
 
   def step(self) -> None:
-    """One more step was done."""
+    """Notes that one more step was done."""
     self.last = time.monotonic()
 
   @contextlib.contextmanager
   def resting(self):
-    """Nothing is watched in a with-block."""
+    """Suspends the watchdog in a with-block."""
     self.last = math.inf
     try:
       yield
@@ -33,7 +33,7 @@ class _Heartbeat:
 
 @contextlib.contextmanager
 def watching(seconds: float, file=None):
-  """Calls for `.step()` at least every `seconds`; else dumps all stacks and exits with code 3.
+  """Expects `.step()` at least every `seconds`; else dumps all stacks and exits with code 3.
 
   0 watches nothing. `file`: where to write, else standard error.
   """
@@ -55,7 +55,7 @@ def _watch(heartbeat: _Heartbeat, seconds: float, file) -> None:
       print(
         f"\nwatchdog: no step for {waited:.0f} s (train.watchdog={seconds:g}). What every thread "
         f"is doing follows; then this process exits with code {EXIT}. The last checkpoint stands: "
-        "the same command goes on from there.\n",
+        "the same command continues from there.\n",
         file=file,
         flush=True,
       )

@@ -1,1 +1,1 @@
-"""report.html of a run, and of runs beside each other."""
+"""report.html of a run, and comparisons of runs."""

@@ -1,4 +1,4 @@
-"""Runs beside each other: curves, results over seeds, and what differs between their configs."""
+"""Comparison of runs: curves, results over seeds, and the differences between their configs."""
 
 import dataclasses
 import math
@@ -21,18 +21,21 @@ WIDEST = 44  # letters of a value in the terminal
 
 @dataclasses.dataclass
 class Cell:
-  """A number of a group: mean over its runs, in words, one by one; share if it lies in [0, 1]."""
+  """Holds a number of a group: mean over its runs, in words, one by one.
+
+  Share if it lies in [0, 1].
+  """
 
   mean: float
   text: str
   each: str
-  share: float | None = None
+  fraction: float | None = None
   best: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """What the table says of a group; a cell is None where no run has the number."""
+  """Holds a group's row of the table; a cell is None where no run has the number."""
 
   name: str
   seeds: str
@@ -40,7 +43,10 @@ class Row:
 
 
 def table(groups: list[Group]) -> tuple[list[tuple[str, str]], list[Row]]:
-  """(columns, rows): (name, small print) a column; of each evaluation the highest is the best."""
+  """Makes (columns, rows): (name, small print) a column.
+
+  Of each evaluation the highest is the best.
+  """
   keys = list(dict.fromkeys(key for run in _runs(groups) for key in run.scores))
   rows = []
   for group in groups:
@@ -57,7 +63,7 @@ def table(groups: list[Group]) -> tuple[list[tuple[str, str]], list[Row]]:
 
 
 def _cell(values: list, score: bool) -> Cell | None:
-  """A score is written as the report writes it; other numbers are never shares of something."""
+  """Formats a score as the report writes it; other numbers are never fractions of something."""
   numbers = [float(value) for value in values if isinstance(value, int | float)]
   if not numbers:
     return None
@@ -65,8 +71,8 @@ def _cell(values: list, score: bool) -> Cell | None:
   spread = statistics.stdev(numbers) if several else None
   text = curves.number(mean) + (f" ± {curves.number(spread, 2)}" if spread else "")
   text = runner.in_words(dict(mean=mean, spread=spread)) if score else text
-  share = mean if score and 0 <= mean <= 1 else None
-  return Cell(mean, text, ", ".join(map(curves.number, numbers)), share)
+  fraction = mean if score and 0 <= mean <= 1 else None
+  return Cell(mean, text, ", ".join(map(curves.number, numbers)), fraction)
 
 
 def _step(run: Run):
@@ -74,7 +80,7 @@ def _step(run: Run):
 
 
 def _loss(run: Run):
-  """Mean of the last logged losses."""
+  """Averages the last logged losses."""
   _, values = series(run, "loss")
   return float(curves.smoothed(values)[-1]) if values else None
 
@@ -87,13 +93,13 @@ PLAIN = {("step", ""): _step, ("loss", "at the end"): _loss, ("samples", "a seco
 
 
 def series(run: Run, name: str) -> tuple[list, list]:
-  """(steps, values) of a number that was logged."""
+  """Reads (steps, values) of a number that was logged."""
   points = runs.logged_points(run.lines, name)
   return ([p[0] for p in points], [p[1] for p in points])
 
 
 def charts(groups: list[Group]) -> list[curves.Overlay]:
-  """An overlay for each number that two groups have logged, over steps.
+  """Draws an overlay over steps for each number that two groups have logged.
 
   Over samples where batches differ in size.
   """
@@ -114,7 +120,7 @@ def charts(groups: list[Group]) -> list[curves.Overlay]:
 
 
 def _logged(group: Group, name: str) -> list:
-  """Series of the runs of a group, if they have steps in common and anything finite."""
+  """Reads the series of a group's runs, if they have steps in common and anything finite."""
   own = [series(run, name) for run in group.runs]
   own = [(steps, values) for steps, values in own if any(map(math.isfinite, values))]
   shared = set.intersection(*(set(steps) for steps, _ in own)) if own else set()
@@ -122,7 +128,7 @@ def _logged(group: Group, name: str) -> list:
 
 
 def differences(groups: list[Group]) -> list[tuple[str, list[str]]]:
-  """(key, its value in each group) of the config's keys that differ; seeds are left out.
+  """Lists (key, its value in each group) of the config's keys that differ; seeds are left out.
 
   Where parts differ, what only one of them can be set to goes without saying.
   """
@@ -136,7 +142,7 @@ def differences(groups: list[Group]) -> list[tuple[str, list[str]]]:
 
 
 def notes(groups: list[Group]) -> list[str]:
-  """What a reader must know before believing the comparison."""
+  """Lists what a reader must know before believing the comparison."""
   every, found = _runs(groups), [SPREAD]
   for name in dict.fromkeys(name for run in every for name in run.protocols):
     those = [run for run in every if name in run.protocols]
@@ -160,7 +166,7 @@ def _runs(groups: list[Group]) -> list[Run]:
 
 
 def text(groups: list[Group]) -> str:
-  """Results, the differences between the configs, and notes, for the terminal."""
+  """Formats results, differences between the configs, and notes, for the terminal."""
   heads, rows = table(groups)
   lines = [["", "seeds", *(" ".join(filter(None, head)) for head in heads)]]
   lines += [[r.name, r.seeds, *(c.text if c else "–" for c in r.cells)] for r in rows]
@@ -176,7 +182,7 @@ def _short(value: str) -> str:
 
 
 def write(groups: list[Group], out) -> pathlib.Path:
-  """The comparison as one HTML file that needs nothing else; its path."""
+  """Writes the comparison as one HTML file that needs nothing else; returns its path."""
   columns, rows = table(groups)
   page = report.rendered(
     "compare.html.j2",

@@ -1,4 +1,4 @@
-"""The geometry of small line charts and the words for numbers, for report.html.j2 to draw."""
+"""Geometry of small line charts, and formats of numbers, for report.html.j2 to draw."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ TOUCHED = 90  # places that answer the pointer
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-  """One series over steps, in the coordinates of a WIDTH x HEIGHT drawing.
+  """Describes one series over steps, in the coordinates of a WIDTH x HEIGHT drawing.
 
   Attributes:
     name, last: what it shows, and its last value in words.
@@ -39,7 +39,10 @@ class Chart:
 
 
 def chart(name: str, steps, values, smooth: bool = True, unit: str = "step") -> Chart:
-  """The Chart of values over steps (equally long, at least one); values may be NaN or infinite."""
+  """Makes the Chart of values over steps (equally long, at least one).
+
+  Values may be NaN or infinite.
+  """
   steps, values = np.asarray(steps, float), np.asarray(values, float)
   finite = np.isfinite(values)
   values, good = np.where(finite, values, np.nan), values[finite]
@@ -64,7 +67,7 @@ def chart(name: str, steps, values, smooth: bool = True, unit: str = "step") -> 
 
 
 def smoothed(values) -> np.ndarray:
-  """Mean of the finite values within a 50th of the points on either side, [n]; NaN without any.
+  """Averages the finite values within a 50th of the points on either side, [n]; NaN without any.
 
   Near the start the window shrinks on both sides, so that the line does not lag behind a fall.
   """
@@ -80,7 +83,7 @@ def smoothed(values) -> np.ndarray:
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-  """About `count` round numbers in [low, high]."""
+  """Chooses about `count` round numbers in [low, high]."""
   rough = (high - low) / count
   unit = 10.0 ** math.floor(math.log10(rough))
   step = next(unit * m for m in (1, 2, 2.5, 5, 10) if unit * m >= rough * 0.999)
@@ -89,7 +92,7 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def decades(low: float, high: float, count: int = 6) -> list[float]:
-  """Few round numbers with a logarithm in [low, high]: 1 2 5 10, else 1 3 10, else 1 10."""
+  """Chooses few round numbers on a log axis in [low, high]: 1 2 5 10, else 1 3 10, else 1 10."""
   for mantissas in ((1, 2, 5), (1, 3), (1,)):
     powers = range(math.floor(low), math.ceil(high) + 1)
     marks = [m * 10.0**power for power in powers for m in mantissas]
@@ -100,7 +103,7 @@ def decades(low: float, high: float, count: int = 6) -> list[float]:
 
 
 def number(value, digits: int = 4) -> str:
-  """A number in few characters: 1,234 | 0.4123 | 1.5e-4 | a dash for what is none or not finite."""
+  """Formats a number: 1,234 | 0.4123 | 1.5e-4 | a dash for what is none or not finite."""
   if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
     return "–"
   if value == int(value) and abs(value) < 1e15:
@@ -113,7 +116,7 @@ def number(value, digits: int = 4) -> str:
 
 
 def scaled(value, unit: str = "") -> str:
-  """A number with an SI prefix, '5.53 M' or '1.2 GFLOP'; a dash for what is missing."""
+  """Formats a number with an SI prefix, '5.53 M' or '1.2 GFLOP'; a dash for what is missing."""
   if number(value) == "–":
     return "–"
   power = 0 if abs(value) < 1000 else min(5, math.floor(math.log10(abs(value)) / 3 + 1e-12))
@@ -121,7 +124,7 @@ def scaled(value, unit: str = "") -> str:
 
 
 def duration(seconds) -> str:
-  """Seconds in words: '0.42 s', '3 min 20 s', '2 h 5 min'; a dash for what is missing."""
+  """Formats seconds: '0.42 s', '3 min 20 s', '2 h 5 min'; a dash for what is missing."""
   if number(seconds) == "–":
     return "–"
   if seconds < 60:
@@ -132,7 +135,7 @@ def duration(seconds) -> str:
 
 
 def _axis(values, start, end, log=False, tight=False):
-  """(map from values to coordinates, ticks): lows at `start`, highs at `end`."""
+  """Makes (function from values to coordinates, ticks): lows at `start`, highs at `end`."""
   scale = np.log10 if log else np.asarray
   low, high = float(np.min(scale(values))), float(np.max(scale(values)))
   if not high - low > 1e-9 * max(abs(low), abs(high)):
@@ -151,7 +154,7 @@ def _axis(values, start, end, log=False, tight=False):
 
 
 def _thin(count, limit):
-  """At most limit + 1 indices out of count, evenly spread, the last one included."""
+  """Chooses at most limit + 1 indices out of count, evenly spread, the last one included."""
   return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int))
 
 
@@ -184,7 +187,7 @@ def _touch(steps, values, x, y, unit):
 
 @dataclasses.dataclass(frozen=True)
 class Overlay:
-  """One number of several groups of runs, in the coordinates of a WIDTH x HEIGHT drawing.
+  """Describes one number of several groups of runs, in the coordinates of a WIDTH x HEIGHT drawing.
 
   Attributes:
     name, unit: what it shows, over steps or samples.
@@ -205,10 +208,11 @@ class Overlay:
 
 
 def overlay(name: str, groups: list, unit: str = "step", smooth: bool = True) -> Overlay:
-  """The Overlay of groups (label, runs); a run is (steps, values), equally long, at least one.
+  """Makes the Overlay of groups (label, runs).
 
-  A line is the mean of its runs at the steps that all of them have, a band one standard deviation
-  to either side. Values may be NaN or infinite. At least one value must be finite.
+  A run is (steps, values), equally long, at least one. A line is the mean of its runs at the steps
+  that all of them have, a band one standard deviation to either side. Values may be NaN or
+  infinite. At least one value must be finite.
   """
   every = np.concatenate([np.asarray(values, float) for _, runs in groups for _, values in runs])
   good = every[np.isfinite(every)]
@@ -261,7 +265,7 @@ def _band(x, low, high, few):
 
 
 def _touches(means, x, y, unit, log):
-  """Places that answer the pointer, each with what every line that reaches it has there."""
+  """Makes the places that answer the pointer, each with the values of all lines that reach it."""
   places = functools.reduce(np.union1d, [steps for _, steps, _, _ in means])
   places = places[_thin(len(places), TOUCHED)]
   centres, out = x(places), []

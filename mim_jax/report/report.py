@@ -1,4 +1,4 @@
-"""report.html of a run folder: one file that needs nothing else, made from the folder alone."""
+"""report.html of a run folder: one self-contained file, made from the folder alone."""
 
 import base64
 import math
@@ -17,10 +17,10 @@ BASELINES = {
 
 
 def report(workdir) -> pathlib.Path:
-  """Writes report.html from config, metrics, results and pictures of a run folder; its path.
+  """Writes report.html from config, metrics, results and pictures of a run folder.
 
-  Whatever is missing is said to be missing. The same files give the same report, byte for byte.
-  InputError where the folder does not exist or a file is not JSON.
+  Returns its path. Whatever is missing is said to be missing. The same files give the same report,
+  byte for byte. InputError where the folder does not exist or a file is not JSON.
   """
   folder = pathlib.Path(workdir)
   if not folder.is_dir():
@@ -33,7 +33,7 @@ def report(workdir) -> pathlib.Path:
 
 
 def rendered(template: str, **values) -> str:
-  """A template of this folder as HTML; every text in `values` is escaped."""
+  """Renders a template of this folder as HTML; every text in `values` is escaped."""
   import jinja2  # late: the command line should start fast
 
   environment = jinja2.Environment(
@@ -47,7 +47,7 @@ def rendered(template: str, **values) -> str:
 
 
 def render(folder: pathlib.Path) -> str:
-  """The report of `folder` as HTML."""
+  """Renders the report of `folder` as HTML."""
   config, results = runs.read_json(folder / "config.json"), runs.read_json(folder / "results.json")
   lines = runs.read_metrics(folder / "metrics.jsonl")
   evaluations = runs.child(results, "evaluations")
@@ -73,7 +73,7 @@ def render(folder: pathlib.Path) -> str:
 
 
 def title(config: dict, results: dict) -> str:
-  """'mae on digits', from the config, else what there is."""
+  """Makes the title, 'mae on digits', from the config, else what there is."""
   method = config.get("method") or _short(runs.child(config, "objective").get("part"))
   data = runs.child(runs.child(config, "data"), "train")
   name = data.get("name") or _short(data.get("part"))
@@ -83,7 +83,7 @@ def title(config: dict, results: dict) -> str:
 
 
 def headline(config: dict, results: dict, lines: list[dict]) -> list[str]:
-  """The line under the title: step, seed, training samples."""
+  """Makes the line under the title: step, seed, training samples."""
   step = results.get("step", lines[-1]["step"] if lines else None)
   data = runs.child(results, "dataset")
   seed = results.get("seed", config.get("seed"))
@@ -97,7 +97,7 @@ def headline(config: dict, results: dict, lines: list[dict]) -> list[str]:
 
 
 def tiles(results: dict) -> list[tuple[str, str, str]]:
-  """(name, number, small print) of what the run cost."""
+  """Lists (name, number, small print) of what the run cost."""
   cost = metrics.current(runs.child(results, "cost"))
   sizes, seconds = runs.child(cost, "parameters"), runs.child(cost, "seconds")
   encoder = sizes.get("encoder", sum(sizes.values()) if sizes else None)
@@ -125,7 +125,7 @@ def tiles(results: dict) -> list[tuple[str, str, str]]:
 
 
 def held_out(found: dict) -> list[tuple[str, str, str]]:
-  """The tile of the loss on held-out samples; none where it was not measured."""
+  """Makes the tile of the loss on held-out samples; none where it was not measured."""
   if not found:
     return []
   found = {"samples": found.get("images")} | found  # as the first edition called them
@@ -135,7 +135,7 @@ def held_out(found: dict) -> list[tuple[str, str, str]]:
 
 
 def columns(evaluations: dict) -> list[tuple[str, str]]:
-  """(evaluation, number) of every column; one without a number for what has no results."""
+  """Lists (evaluation, number) of every column; one without a number for what has no results."""
   found = []
   for name, entry in evaluations.items():
     numbers = dict.fromkeys(
@@ -146,7 +146,7 @@ def columns(evaluations: dict) -> list[tuple[str, str]]:
 
 
 def rows(evaluations: dict) -> list[dict]:
-  """{name, about, cells} an encoder; a cell is None or {text, each, best, share or None}."""
+  """Makes {name, about, cells} an encoder; a cell: None or {text, each, best, fraction or None}."""
   names = dict.fromkeys(n for entry in evaluations.values() for n in runs.child(entry, "results"))
   table = []
   for name in names:
@@ -158,7 +158,7 @@ def rows(evaluations: dict) -> list[dict]:
 
 
 def _cell(results: dict, name: str, key: str):
-  """One number of one encoder, and whether it is the highest among the encoders."""
+  """Formats one number of one encoder, and whether it is the highest among the encoders."""
   number = runs.child(results, name).get(key)
   if not number:
     return None
@@ -168,12 +168,12 @@ def _cell(results: dict, name: str, key: str):
     "text": runner.in_words(number),
     "each": ", ".join(curves.number(value) for value in number.get("values", ())),
     "best": len(means) > 1 and mean == max((m for m in means if math.isfinite(m)), default=None),
-    "share": mean if 0 <= mean <= 1 else None,
+    "fraction": mean if 0 <= mean <= 1 else None,
   }
 
 
 def protocols(evaluations: dict) -> list[tuple[str, str, list]]:
-  """(evaluation, its protocol in words, reasons why numbers are missing)."""
+  """Lists (evaluation, its protocol in words, reasons why numbers are missing)."""
   found = []
   for name, entry in evaluations.items():
     words = [
@@ -185,7 +185,7 @@ def protocols(evaluations: dict) -> list[tuple[str, str, list]]:
 
 
 def charts(lines: list[dict]) -> list[curves.Chart]:
-  """A chart for each number that was logged, the usual ones first."""
+  """Draws a chart for each number that was logged, the usual ones first."""
   found = []
   for name in runs.logged(lines):
     points = runs.logged_points(lines, name)
@@ -197,7 +197,7 @@ def charts(lines: list[dict]) -> list[curves.Chart]:
 
 
 def learning(lines: list[dict], results: dict) -> list[curves.Chart]:
-  """Charts of the evaluations in training, and of nearest neighbours by layer."""
+  """Draws charts of the evaluations in training, and of nearest neighbours by layer."""
   found = []
   for name in runs.logged(lines):
     points = runs.logged_points(lines, name)
@@ -215,13 +215,13 @@ def learning(lines: list[dict], results: dict) -> list[curves.Chart]:
 
 
 def panels(entry: dict, usual: tuple = ()) -> list[str]:
-  """The names of the panels of a strip, from left to right."""
+  """Names the panels of a strip, from left to right."""
   found = entry.get("panels")
   return [str(name) for name in found] if isinstance(found, list) else list(usual)
 
 
 def views(folder: pathlib.Path, results: dict) -> dict:
-  """What the pictures of features and of neighbours need: addresses, and what they show."""
+  """Collects what the pictures of features and of neighbours need: addresses, and contents."""
   seen, near = runs.child(results, "features"), runs.child(results, "neighbours")
   files = pictures(folder / "neighbours") if near else []
   said = [str(text) for text in near.get("said", ())]
@@ -235,14 +235,14 @@ def views(folder: pathlib.Path, results: dict) -> dict:
 
 
 def pictures(folder: pathlib.Path, limit: int = 8) -> list[str]:
-  """data: addresses of the strips NN.png, else of whatever PNG files there are."""
+  """Lists data: addresses of the strips NN.png, else of whatever PNG files there are."""
   files = sorted(folder.glob("[0-9]*.png")) or sorted(folder.glob("*.png"))
   raw = [file.read_bytes() for file in files[:limit]]
   return [f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in raw]
 
 
 def surroundings(config: dict, results: dict) -> list[tuple[str, dict]]:
-  """(heading, {name: text}) of data, hardware and versions, as far as they are known."""
+  """Lists (heading, {name: text}) of data, hardware and versions, as far as they are known."""
   groups = {name: runs.child(results, name) for name in ("dataset", "hardware", "versions")}
   seed = results.get("seed", config.get("seed"))
   if seed is not None:

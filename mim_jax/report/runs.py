@@ -1,4 +1,4 @@
-"""What run folders say, and which of the runs belong together."""
+"""Reading of run folders, and grouping of runs by config."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,7 @@ FIRST = ("loss", "learning_rate", "gradient_norm", "samples_per_second")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """What a run folder says of a run.
+  """Holds what a run folder says of a run.
 
   Attributes:
     name: the end of its path.
@@ -41,14 +41,14 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-  """Runs that differ in nothing but the seed."""
+  """Groups runs that differ in nothing but the seed."""
 
   name: str
   runs: list[Run]
 
 
 def read(folders) -> list[Group]:
-  """The runs in two or more folders, by config. InputError where there is nothing to compare."""
+  """Reads the runs in two or more folders, by config. InputError without anything to compare."""
   paths = [pathlib.Path(folder) for folder in folders]
   if len(paths) < 2:
     raise InputError(f"compare: {len(paths)} run folder given; give two or more.")
@@ -86,7 +86,7 @@ def _read(path: pathlib.Path, name: str) -> Run:
 
 
 def flat(config: dict, prefix: str = "") -> dict:
-  """{'objective.mask.ratio': 0.75, ...} of nested dicts."""
+  """Flattens nested dicts: {'objective.mask.ratio': 0.75, ...}."""
   found = {}
   for key, value in config.items():
     found.update(
@@ -96,7 +96,7 @@ def flat(config: dict, prefix: str = "") -> dict:
 
 
 def _names(paths: list[pathlib.Path]) -> list[str]:
-  """As much of the end of each path as tells all of them apart."""
+  """Shortens each path to as much of its end as tells all of them apart."""
   for count in range(1, max(len(path.parts) for path in paths) + 1):
     found = ["/".join(path.parts[-count:]) for path in paths]
     if len(set(found)) == len(found):
@@ -105,7 +105,7 @@ def _names(paths: list[pathlib.Path]) -> list[str]:
 
 
 def grouped(runs: list[Run]) -> list[Group]:
-  """Runs by their config but for its seed; a seed that comes again begins another group."""
+  """Groups runs by their config but for its seed; a seed that comes again begins another group."""
   found: dict[tuple, list[Run]] = {}
   for run in runs:
     rest = repr(sorted((k, v) for k, v in run.config.items() if k != "seed"))
@@ -119,7 +119,7 @@ def grouped(runs: list[Run]) -> list[Group]:
 
 
 def _common(names: list[str]) -> str:
-  """What the names of a group have in common, and how many they are."""
+  """Finds what the names of a group have in common, and how many they are."""
   if len(names) == 1:
     return names[0]
   same = (a for a, *_ in itertools.takewhile(lambda x: len(set(x)) == 1, zip(*names, strict=False)))
@@ -128,7 +128,10 @@ def _common(names: list[str]) -> str:
 
 
 def read_metrics(file: pathlib.Path) -> list[dict]:
-  """One dict a step, in order; of a number written twice (a resumed run) the later one counts."""
+  """Reads one dict a step, in order.
+
+  Of a number written twice (a resumed run) the later one counts.
+  """
   steps = {}
   for text in (
     file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ()
@@ -144,18 +147,18 @@ def read_metrics(file: pathlib.Path) -> list[dict]:
 
 
 def logged_points(lines: list[dict], name: str) -> list[tuple]:
-  """(step, value) of every line that has this number."""
+  """Lists (step, value) of every line that has this number."""
   return [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
 
 
 def logged(lines: list[dict]) -> list[str]:
-  """The names of the numbers in lines of metrics, the usual ones first."""
+  """Names the numbers in lines of metrics, the usual ones first."""
   names = dict.fromkeys([*FIRST, *(key for line in lines for key in line)])
   return [n for n in names if n != "step" and not n.startswith("seconds")]
 
 
 def plain(value) -> str:
-  """A setting in words: '[0.75, none]'."""
+  """Formats a setting: '[0.75, none]'."""
   if isinstance(value, list | tuple):
     return "[" + ", ".join(map(plain, value)) + "]"
   if isinstance(value, bool) or value is None:
@@ -164,13 +167,13 @@ def plain(value) -> str:
 
 
 def child(parent: dict, key: str) -> dict:
-  """The dict under a key; {} where there is none."""
+  """Finds the dict under a key; {} where there is none."""
   value = parent.get(key)
   return value if isinstance(value, dict) else {}
 
 
 def read_json(file: pathlib.Path) -> dict:
-  """The dict in a JSON file; {} where there is no file. InputError where it is not JSON."""
+  """Reads the dict in a JSON file; {} where there is no file. InputError where it is not JSON."""
   if not file.exists():
     return {}
   try:

@@ -1,1 +1,1 @@
-"""State, step, loop, optimizer, schedules, mesh, checkpoint, metrics."""
+"""Training: state, update, loop, run folder and signals."""

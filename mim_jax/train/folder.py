@@ -15,7 +15,7 @@ from mim_jax.checkpoint import location, store
 from mim_jax.errors import InputError
 
 # Keys that a resumed run may give new values: they change how a run is watched, placed or how long
-# it goes on, not what it has learnt so far.
+# it continues, not what it has learnt so far.
 MAY_CHANGE = (
   "evaluations.",
   "pictures.",
@@ -41,7 +41,7 @@ MAY_CHANGE = (
 
 @contextlib.contextmanager
 def opened(workdir: str | os.PathLike, config):
-  """A run folder ready to be written by this run alone, as a path; config.json is written.
+  """Makes and locks a run folder for this run alone, and writes config.json; yields its path.
 
   Of several processes the first does so for all; the others may have another directory there, but
   see the same place of checkpoints. Errors: InputError if either can't be written, if the folder is
@@ -114,7 +114,7 @@ def hold_config(path: pathlib.Path, config) -> None:
 
 
 def check_same(path, before, config) -> None:
-  """InputError with all differences if fixed keys of two configs differ."""
+  """Checks that fixed keys of two configs are equal. Errors: InputError with all differences."""
   old = config_lib.flatten(before)
   new = config_lib.flatten(config_lib.from_json(config_lib.to_json(config)))
   changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
@@ -131,7 +131,7 @@ def check_same(path, before, config) -> None:
 
 
 def read_config(workdir: str | os.PathLike):
-  """The config of a run folder, from its config.json alone."""
+  """Reads the config of a run folder, from its config.json alone."""
   file = pathlib.Path(workdir) / "config.json"
   if not file.exists():
     raise InputError(

@@ -16,11 +16,10 @@ from mim_jax.train import signals
 
 
 def train(trainable, workdir: pathlib.Path, stop_at: int | None = None, probe=None):
-  """Trains to the last step, from the newest checkpoint if there is one: (state, facts of this
-  call).
+  """Trains to the last step, from the newest checkpoint if there is one.
 
-  With `stop_at` it saves and returns after that step, as at a signal. `probe`: see probe.Probe; it
-  is called every config.train.probe_every epochs.
+  Returns (state, facts of this call). With `stop_at` it saves and returns after that step, as at a
+  signal. `probe`: see probe.Probe; it is called every config.train.probe_every epochs.
 
   Errors: NonFiniteError names the step; SaveError the checkpoint that could not be written;
   InputError for what the user can mend.
@@ -51,7 +50,7 @@ def train(trainable, workdir: pathlib.Path, stop_at: int | None = None, probe=No
 
 
 class Run:
-  """What changes while a run goes on: state, data position, clock."""
+  """Holds what changes during a run: state, data position, clock."""
 
   def __init__(self, trainable, workdir: pathlib.Path, saves: store.Checkpoints, probe=None):
     self.trainable, self.workdir, self.saves = trainable, workdir, saves
@@ -64,7 +63,7 @@ class Run:
     self.facts: dict[str, Any] = dict(signal=0, flops=None, compile_seconds=0.0)
 
   def restore_or_init(self) -> dict:
-    """State and data position of the newest checkpoint, or new ones: what was saved with it."""
+    """Restores state and data position from the newest checkpoint, or initializes them."""
     extra: dict = {}
     if self.saves.latest() is None:
       self.state = self.trainable.init(jax.random.key(self.trainable.spec.config.seed))
@@ -83,7 +82,10 @@ class Run:
     return extra
 
   def compile(self) -> None:
-    """One compilation: a compiled program refuses any other shape, so there can be no second."""
+    """Compiles the update, once.
+
+    A compiled program refuses any other shape, so there can be no second.
+    """
     began = time.monotonic()
     with self.clock.during("compile"):
       place, like = self.batches.get_state(), next(self.batches)
@@ -94,7 +96,7 @@ class Run:
     self.facts.update(flops=program.flops(lowered), compile_seconds=time.monotonic() - began)
 
   def train_until_stop(self, stop: signals.Stop, heartbeat, stop_at: int | None) -> bool:
-    """Steps until the end or a stop (True), or until a rewind was done (False)."""
+    """Trains until the end or a stop (True), or until a rewind was done (False)."""
     total, start = self.trainable.spec.total_steps, self.step
     first = self.batches.get_state()["next_batch"]
     try:
@@ -126,7 +128,10 @@ class Run:
   def train_step(
     self, meter: metrics.Meter, stop: signals.Stop, total: int, stop_at: int | None
   ) -> bool:
-    """One step, logged and saved where it is time to: whether it was the last one."""
+    """Does one step, with logging and saving where they are due.
+
+    Returns whether it was the last.
+    """
     # The device works on one step while the host fetches the batch of the next.
     with self.clock.during("data"):
       batch = next(self.batches)
@@ -148,7 +153,7 @@ class Run:
     return last
 
   def save(self, meter: metrics.Meter) -> None:
-    """A checkpoint of this step; all that is to be known of it is on the disk before.
+    """Saves a checkpoint of this step; everything known of the step is on the disk before.
 
     With it goes what the run folder holds by now, which may be lost with its machine.
     """
@@ -171,7 +176,7 @@ class Run:
       self.saves.wait()
 
   def non_finite(self, error: numerics.NonFiniteError, number: int) -> None:
-    """By policy: writes diagnostics and raises, or rewinds behind batch `number`."""
+    """Applies the policy: writes diagnostics and raises, or rewinds behind batch `number`."""
     if self.settings.on_non_finite == "rewind" and self.rewinds < numerics.REWINDS:
       self.rewinds += 1
       self.wait()
@@ -191,7 +196,7 @@ class Run:
 
 
 def restored(saves: store.Checkpoints, abstract, on_damage: str):
-  """(state, extra) of the newest checkpoint, or with "previous" of the newest that is whole."""
+  """Restores (state, extra) of the newest checkpoint; with "previous", of the newest intact one."""
   if on_damage not in ("stop", "previous"):
     raise InputError(f"train.on_damage: {on_damage!r} is unknown. Allowed: stop, previous.")
   while True:
@@ -202,7 +207,7 @@ def restored(saves: store.Checkpoints, abstract, on_damage: str):
         raise
       place = saves.set_aside()
       metrics.tell(
-        f"{error.what}. It was moved to {place.name}, and the run goes on from step "
+        f"{error.what}. It was moved to {place.name}, and the run continues from step "
         f"{saves.latest()} (train.on_damage=previous)."
       )
 

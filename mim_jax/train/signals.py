@@ -1,4 +1,4 @@
-"""Stopping by signal: the first one finishes the step and saves, the second one exits at once."""
+"""Graceful stop: the first signal finishes the step and saves, the second exits at once."""
 
 import contextlib
 import os
@@ -8,15 +8,16 @@ import threading
 
 
 class Stop:
-  """The number of the signal that asked to stop, 0 while there is none."""
+  """Holds the number of the signal that asked to stop, 0 while there is none."""
 
   signal = 0
 
 
 @contextlib.contextmanager
 def graceful_stop():
-  """Notes the first SIGTERM or SIGINT in `.signal`; at a second one the process exits with
-  128 + its number. In a notebook a second SIGINT is a KeyboardInterrupt.
+  """Notes the first SIGTERM or SIGINT in `.signal`; at a second one the process exits.
+
+  The exit code is 128 + the signal's number. In a notebook a second SIGINT is a KeyboardInterrupt.
   """
   stop, before = Stop(), {}
 

@@ -1,4 +1,4 @@
-"""What a run remembers from step to step."""
+"""The training state, which a run carries from step to step."""
 
 import dataclasses
 from typing import Any
@@ -11,16 +11,16 @@ Array = jax.Array
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """All that an update reads and writes.
+  """Holds all that an update reads and writes.
 
   Attributes:
     step: int32 scalar, updates done.
     params: {part: parameters}, float32.
     opt_state: of the optimizer.
-    teacher: {name: parameters} of teachers that follow the student, e.g. "ema"; may be {}.
+    teacher: {name: parameters} of EMA teachers, e.g. "ema"; may be {}.
     stats: other collections of the parts (batch statistics, centres); may be {}.
     bad_step: int32 scalar, the step whose loss or gradient was not finite, -1 while there is none.
-      From then on updates change nothing, so that the state before the fault is what is kept.
+      From then on updates change nothing, so that the state before the fault is kept.
   """
 
   step: Array
@@ -32,5 +32,5 @@ class TrainState:
 
 
 def count(tree) -> int:
-  """Numbers in a tree of arrays (or of their shapes)."""
+  """Counts the numbers in a tree of arrays (or of their shapes)."""
   return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -1,4 +1,4 @@
-"""One step of training as one pure function."""
+"""One training step as one pure function."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from mim_jax.train import state as state_lib
 
 
 class StepFunctions(NamedTuple):
-  """What `update` needs besides state and batch.
+  """Holds what `update` needs besides state and batch.
 
   Attributes:
     forward: (params, stats, teacher, batch, step) -> (loss, (metrics, stats)).
     optimizer: an Optax transformation.
     teachers: {name: teacher}.
     learning_rate: schedule of progress, for the metrics.
-    on_non_finite: "skip" goes on behind a step that was not finite; else all stays as it was then.
-    gather: (params, teacher) as they are used, from how they are kept.
-    divide: gradients as parameters are kept.
+    on_non_finite: "skip" continues after a step that was not finite; else the state stays.
+    gather: (params, teacher) as they are used, from how they are sharded.
+    divide: gradients sharded as parameters are.
   """
 
   forward: Callable
@@ -35,8 +35,9 @@ class StepFunctions(NamedTuple):
 
 
 def update(functions: StepFunctions, state: state_lib.TrainState, batch: dict, step: core.Step):
-  """(state, metrics) after one step; one that is not finite changes nothing but `bad_step` (or,
-  when it is to be skipped, `step`).
+  """Computes (state, metrics) after one step.
+
+  A step that is not finite changes nothing but `bad_step` (or, when it is to be skipped, `step`).
   """
   lossy = jax.value_and_grad(functions.forward, has_aux=True)
   params, teacher = functions.gather((state.params, state.teacher))
@@ -68,7 +69,7 @@ def update(functions: StepFunctions, state: state_lib.TrainState, batch: dict, s
 def guard(
   before: state_lib.TrainState, after: state_lib.TrainState, finite
 ) -> state_lib.TrainState:
-  """`after` where this and all earlier steps were finite; else `before`, with `bad_step` set."""
+  """Selects `after` if this and all earlier steps were finite, else `before`, with `bad_step`."""
   healthy = before.bad_step < 0
   bad_step = jnp.where(finite | ~healthy, before.bad_step, before.step)
   kept = jax.tree.map(lambda new, old: jnp.where(finite & healthy, new, old), after, before)

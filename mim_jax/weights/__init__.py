@@ -10,7 +10,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-  """`weights.load` and the like, imported when first asked for."""
+  """Imports `weights.load` and the like when first asked for."""
   import importlib
 
   if name in _HOMES:

@@ -1,4 +1,4 @@
-"""Imported networks for other images: channels, patches, grids, windows."""
+"""Adaptation of imported networks to other images: channels, patches, grids, windows."""
 
 from typing import Any
 
@@ -16,16 +16,17 @@ KERNELS = ("tokenizer/embed", "encoder/stem")
 def adapted(
   variables: dict, config, *, channels=None, patch=None, grid=None, window=None
 ) -> tuple[dict, Any]:
-  """(variables, config) for images of `channels`, patches of side `patch`, tokens on `grid`.
+  """Adapts (variables, config) to other channels, patches, grids or windows.
 
-  With `window` a Swin has windows of that side.
+  channels: of the images; one is the sum over all, others repeat the kernel and keep its scale.
+  patch: side of the patches; the kernel whose tokens of enlarged patches are nearest to those of
+    the old ones (FlexiViT, arXiv 2212.08013, section 3.4).
+  grid: of the tokens; learned or fixed positions become learned ones of that grid, resized by a
+    bicubic kernel, as fine-tuning on other sizes does.
+  window: side of a Swin's windows.
 
-  Each is None to stay as it is. Channels: one is the sum over all, others repeat the kernel and
-  keep its scale. Patches: the kernel whose tokens of enlarged patches are nearest to those of the
-  old ones (FlexiViT, arXiv 2212.08013, section 3.4). A grid: learned or fixed positions become
-  learned ones of that grid, resized by a bicubic kernel, as fine-tuning on other sizes does. Tables
-  of relative positions, of a grid or a window: see ops.relative.resized. InputError for a network
-  that has no such thing.
+  Each is None to stay unchanged. Tables of relative positions, of a grid or a window: see
+  ops.relative.resized. InputError for a network that has no such thing.
   """
   if not any((channels, patch, grid, window)):
     return variables, config
@@ -63,7 +64,7 @@ def adapted(
 
 
 def with_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-  """A kernel [p p c d] for another number of channels, as timm does it."""
+  """Converts a kernel [p p c d] to another number of channels, as timm does it."""
   old = kernel.shape[2]
   if channels == 1:
     return kernel.sum(2, keepdims=True)
@@ -72,7 +73,7 @@ def with_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def with_patch(kernel: np.ndarray, patch: int) -> np.ndarray:
-  """A kernel [p p c d] for patches of another side (FlexiViT, pseudo-inverse resize)."""
+  """Resizes a kernel [p p c d] to patches of another side (FlexiViT, pseudo-inverse resize)."""
   old = kernel.shape[0]
   basis = np.eye(old * old, dtype=np.float32).reshape(old * old, old, old, 1)
   wide = np.asarray(resize.bicubic(jnp.asarray(basis), (patch, patch), antialias=True))
@@ -82,7 +83,7 @@ def with_patch(kernel: np.ndarray, patch: int) -> np.ndarray:
 
 
 def with_grid(encoder: dict, config, was: tuple, grid: tuple, window: int | None = None) -> dict:
-  """A ViT's arrays with learned positions, and tables of relative ones, on `grid` instead of `was`.
+  """Resizes a ViT's positions, learned and relative ones, to `grid` instead of `was`.
 
   InputError where it has neither, or has no windows.
   """
@@ -106,7 +107,7 @@ def with_grid(encoder: dict, config, was: tuple, grid: tuple, window: int | None
 
 
 def _positions(encoder: dict, config, old: tuple, grid: tuple) -> dict:
-  """Learned positions on `grid`, from those of the grid `old`, learned or fixed."""
+  """Resizes positions to `grid`, learned ones, from those of the grid `old`, learned or fixed."""
   known, width = parts.settings(config.parts.encoder), config.parts.tokenizer.width
   found = dict(encoder)
   if known.positions == "sincos":
@@ -122,7 +123,7 @@ def _positions(encoder: dict, config, old: tuple, grid: tuple) -> dict:
 
 
 def with_window(encoder: dict, config, was: tuple, grid: tuple, window: int | None = None) -> dict:
-  """A Swin's arrays with tables of windows of side `window`; no window is larger than its stage."""
+  """Resizes a Swin's tables to windows of side `window`; no window is larger than its stage."""
   node, encoder = config.parts.encoder, dict(encoder)
   window = window or node.window
   for name, block in encoder.items():

@@ -1,4 +1,4 @@
-"""Weights from one layout to another, with their licence."""
+"""Conversion of weights from one layout to another, with their licence."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ def load(
   window: int | None = None,
   **options: int | str,
 ) -> tuple[dict, Any]:
-  """(variables, config) of a finished run or of published weights, without torch.
+  """Loads (variables, config) of a finished run or of published weights, without torch.
 
   path: a safetensors file, the index of several, or a folder that holds one, with config.json and
     preprocessor_config.json beside it where there are any. Of a .pth file only with `allow_pickle`:
@@ -71,13 +71,13 @@ def _read(file: pathlib.Path, allow_pickle: bool, leave, options) -> tuple[dict,
 
 
 def unstated(name: str) -> str:
-  """What to say of weights whose licence no file states."""
+  """Says that no file states the licence of the weights."""
   layout = next(x for x in layouts.ALL if x.name == name)
   return f"not stated; that of the authors' own weights of this layout: {layout.licence}"
 
 
 def reasons(name: str | None, left: tuple[str, ...]) -> dict[str, str]:
-  """{name of an array that was left out: why}; `name` is the layout's."""
+  """Explains why arrays were left out, {name: why}; `name` is the layout's."""
   known = next((x.left for x in layouts.ALL if x.name == name), {})
   whys = {k: [why for rule, why in known.items() if re.fullmatch(rule, k)] for k in left}
   return {name: why[0] if why else "as asked" for name, why in whys.items()}
@@ -86,7 +86,7 @@ def reasons(name: str | None, left: tuple[str, ...]) -> dict[str, str]:
 def convert(
   source: str | os.PathLike, target: str | os.PathLike, *, format: str, **settings
 ) -> dict[str, Any]:
-  """Writes weights as `format`: what was done, as {"layout", "licence", "left", "files", ...}.
+  """Writes weights as `format`; returns what was done: {"layout", "licence", "left", "files", ...}.
 
   target: a file for "mim_jax", a folder for all others. `settings` as in `load`.
   """

@@ -1,4 +1,4 @@
-"""Our weights written as others write theirs."""
+"""Export of our weights to the layouts of others."""
 
 import json
 import pathlib
@@ -18,10 +18,11 @@ MASK_TOKEN = "encoder/mask_token"
 
 
 def write(folder: pathlib.Path, variables: dict, config, *, format: str, note: dict) -> list[str]:
-  """Writes ours as `format` ("hf", or "hf:vit" for one kind of it): our names it has no place for.
+  """Writes weights as `format` ("hf", or "hf:vit" for one kind of it).
 
-  Files: model.safetensors with `note` in its metadata, and config.json and preprocessor_config.json
-  where the format has them. InputError where no kind of it can hold the encoder.
+  Returns our names it has no place for. Files: model.safetensors with `note` in its metadata, and
+  config.json and preprocessor_config.json where the format has them. InputError where no kind of it
+  can hold the encoder.
   """
   flat, config = normal(parts.flat(jax.device_get(variables)), config)
   layout = choose(format, config)
@@ -54,12 +55,15 @@ def write(folder: pathlib.Path, variables: dict, config, *, format: str, note: d
 
 
 def written(folder: pathlib.Path) -> list[pathlib.Path]:
-  """The files that `write` has made there."""
+  """Lists the files that `write` has made there."""
   return [folder / name for name in (FILE, CONFIG, PREPROCESSOR) if (folder / name).exists()]
 
 
 def choose(format: str, config) -> base.Layout:
-  """The layout by name, or the first of the format that can hold the encoder; else InputError."""
+  """Chooses the layout by name, or the first of the format that can hold the encoder.
+
+  Else InputError.
+  """
   named = [x for x in layouts.ALL if format in (x.format, x.name)]
   if not named:
     allowed = {x.format for x in layouts.ALL} | {x.name for x in layouts.ALL} | {"mim_jax"}
@@ -76,7 +80,7 @@ def choose(format: str, config) -> base.Layout:
 
 
 def held(layout: base.Layout, config) -> str:
-  """What the layout has a place for beside the encoder: "predictor", "head", or "" for nothing."""
+  """Names what the layout can hold beside the encoder: "predictor", "head", or "" for nothing."""
   for name in ("predictor", "head"):
     node = config.parts.get(name, {})
     ours = node.get("part", "").rpartition(".")[2]
@@ -86,7 +90,7 @@ def held(layout: base.Layout, config) -> str:
 
 
 def _same(layout: base.Layout, head) -> bool:
-  """Whether a head of scores sees there what ours sees."""
+  """Tells whether the exported classifier pools the same features as ours."""
   if "pool" not in head or layout.pool == "any":
     return True
   norm = table.name_of(layout.table, "head/norm/scale") is not None
@@ -94,7 +98,7 @@ def _same(layout: base.Layout, head) -> bool:
 
 
 def normal(flat: dict[str, np.ndarray], config) -> tuple[dict[str, np.ndarray], Any]:
-  """The same network with one set of arrays for each block, where blocks are stacked for a scan."""
+  """Unstacks blocks that are stacked for a scan: one set of arrays for each block."""
   config = config.copy_and_resolve_references()
   config.unlock()
   made = {}
@@ -112,7 +116,7 @@ def normal(flat: dict[str, np.ndarray], config) -> tuple[dict[str, np.ndarray], 
 
 
 def fused_biases(flat: dict[str, np.ndarray], config) -> tuple[dict[str, np.ndarray], Any]:
-  """The same network with one bias of queries, keys (zero) and values in the encoder's blocks."""
+  """Fuses the biases of queries, keys (zero) and values in the encoder's blocks into one."""
   made = dict(flat)
   for name in [k for k in flat if k.startswith("encoder/") and k.endswith("/query_bias")]:
     value = name.replace("query_bias", "value_bias")
@@ -124,7 +128,7 @@ def fused_biases(flat: dict[str, np.ndarray], config) -> tuple[dict[str, np.ndar
 
 
 def described(layout: base.Layout, config, beside: str) -> dict[str, Any]:
-  """config.json."""
+  """Makes config.json."""
   more = layout.write(config) if layout.write else {}
   name = layout.labelled if beside == "head" else layout.classes[beside == "predictor"]
   if not name:
@@ -134,7 +138,7 @@ def described(layout: base.Layout, config, beside: str) -> dict[str, Any]:
 
 
 def preprocessor(layout: base.Layout, config) -> dict[str, Any]:
-  """preprocessor_config.json: bicubic resize, crop, 1/255, mean and deviation."""
+  """Makes preprocessor_config.json: bicubic resize, crop, 1/255, mean and std."""
   view = config.data.view
   height, width = view.size
   return dict(

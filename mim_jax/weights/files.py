@@ -42,7 +42,7 @@ save_file(flat, sys.argv[2])
 
 
 def locate(path: str | os.PathLike) -> pathlib.Path:
-  """The weights file at `path`, a file or a folder, or the index of its pieces.
+  """Locates the weights file at `path`, a file or a folder, or the index of its pieces.
 
   InputError if there is none.
   """
@@ -65,7 +65,7 @@ def locate(path: str | os.PathLike) -> pathlib.Path:
 
 
 def pieces(file: pathlib.Path) -> dict[pathlib.Path, set[str]]:
-  """The files that an index names, and the arrays that it says each has; {} of any other file.
+  """Reads the files that an index names, and the arrays it says each has; {} of any other file.
 
   InputError for an index that is none, that names a file elsewhere, or one that is not there.
   """
@@ -95,7 +95,7 @@ def pieces(file: pathlib.Path) -> dict[pathlib.Path, set[str]]:
 
 
 def sha256(file: pathlib.Path) -> str:
-  """The hash of a weights file; of an index, that of it and its pieces one behind the other."""
+  """Hashes a weights file; of an index, it and its pieces one after the other."""
   total = hashlib.sha256()
   for one in (file, *pieces(file)):
     with one.open("rb") as opened:
@@ -105,10 +105,10 @@ def sha256(file: pathlib.Path) -> str:
 
 
 def arrays(file: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-  """(arrays, metadata) of a safetensors file, or of the pieces of an index, which have no metadata.
+  """Reads (arrays, metadata) of a safetensors file, or of the pieces of an index.
 
-  Half precision becomes float32. InputError where it is none, or a piece has other arrays than the
-  index says.
+  An index has no metadata. Half precision becomes float32. InputError where it is none, or a piece
+  has other arrays than the index says.
   """
   split = pieces(file)
   return (_joined(file, split), {}) if split else _opened(file)
@@ -141,12 +141,12 @@ def _opened(file: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def wide(x: np.ndarray) -> np.ndarray:
-  """Half precision as float32, all else as it is."""
+  """Converts half precision to float32; all else is unchanged."""
   return x.astype(np.float32) if x.dtype.itemsize == 2 else x
 
 
 def unpickled(file: pathlib.Path) -> dict[str, np.ndarray]:
-  """The arrays of a .pth file, which torch opens in a process of its own, with weights_only.
+  """Reads the arrays of a .pth file, which torch opens in a process of its own, with weights_only.
 
   InputError where torch refuses or is not installed.
   """
@@ -164,14 +164,14 @@ def unpickled(file: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def source(file: pathlib.Path, found: dict[str, np.ndarray], options: dict) -> base.Source:
-  """The Source of these arrays, with what lies beside the file."""
+  """Makes the Source of these arrays, with what lies beside the file."""
   if file.name.startswith("open_clip"):  # config.json there is of other files in the folder
     return base.Source(found, _json(file.parent / OPEN_CLIP_CONFIG), {}, options)
   return base.Source(found, _json(file.parent / CONFIG), _json(file.parent / PREPROCESSOR), options)
 
 
 def licence(file: pathlib.Path) -> str | None:
-  """The licence that the model card beside the file states, None without one."""
+  """Reads the licence that the model card beside the file states; None without one."""
   card = file.parent / CARD
   text = card.read_text(errors="replace")[:20_000] if card.is_file() else ""
   head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)

@@ -30,7 +30,7 @@ def save(path: pathlib.Path, variables: dict, config, note: dict[str, str] | Non
 
 
 def digest(arrays: dict[str, np.ndarray], config: str) -> str:
-  """sha256 of arrays, by name, and of the config they go with: any changed byte of them shows."""
+  """Hashes arrays, by name, and their config (sha256): any changed byte of them shows."""
   total = hashlib.sha256(config.encode())
   for name, x in sorted(arrays.items()):
     x = files.wide(x)  # as it is read again
@@ -40,10 +40,10 @@ def digest(arrays: dict[str, np.ndarray], config: str) -> str:
 
 
 def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, Any]:
-  """(variables, config) of a run, or of published weights: a file or folder; pinned by `sha256`.
+  """Loads (variables, config) of a run, or of published weights: a file or folder.
 
-  Errors: InputError if there is none, it is another file than expected, damaged, or of no layout
-  known here.
+  Pinned by `sha256`. Errors: InputError if there is none, it is another file than expected,
+  damaged, or of no layout known here.
   """
   known = pinned(path)
   check(known, sha256)
@@ -63,7 +63,7 @@ def load(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict, Any]
 
 
 def check(known: dict[str, str], sha256: str | None) -> None:
-  """InputError where the file that `pinned` found is another than the expected one."""
+  """Checks that the file that `pinned` found is the expected one. Errors: InputError."""
   if sha256 and known["sha256"] != sha256:
     raise errors.InputError(
       f"{known['path']}: its sha256 is {known['sha256']}, but {sha256} is expected. It is another "
@@ -72,7 +72,7 @@ def check(known: dict[str, str], sha256: str | None) -> None:
 
 
 def pinned(path: str | os.PathLike) -> dict[str, str]:
-  """{"path": weights file, "sha256": its hash}: weights as a config should name them.
+  """Pins weights as a config should name them: {"path": weights file, "sha256": its hash}.
 
   Of weights in several pieces the path is that of their index, and the hash is of all of them.
 
@@ -89,7 +89,7 @@ def from_run(
   sha256: str | None = None,
   parts: tuple[str, ...] = ("tokenizer", "encoder"),
 ) -> dict:
-  """`params` with the named parts as a finished run left them.
+  """Replaces the named parts of `params` by those of a finished run.
 
   Errors: InputError for a part that one of the two lacks, and for arrays that do not fit, by name.
   """
@@ -113,13 +113,13 @@ def from_run(
 
 
 def leaves(tree) -> list[tuple[str, np.ndarray]]:
-  """[("a/b", array), ...] of a nested dict."""
+  """Flattens a nested dict to [("a/b", array), ...]."""
   found = jax.tree_util.tree_leaves_with_path(tree)
   return [("/".join(str(k.key) for k in keys), x) for keys, x in found]
 
 
 def nested(flat: dict) -> dict:
-  """{'a/b': x} as {'a': {'b': x}}."""
+  """Nests {'a/b': x} as {'a': {'b': x}}."""
   tree: dict = {}
   for name, value in flat.items():
     *path, last = name.split("/")

@@ -13,13 +13,13 @@ from mim_jax import core
 
 
 def parts_of(config) -> nn.Module:
-  """The parts that a config names, unbound."""
+  """Builds the parts that a config names, unbound."""
   allow = tuple(config.get("allow_modules", ()))
   return gather_parts(config_lib.build(config.parts, allow, "parts"))
 
 
 def gather_parts(modules: dict[str, nn.Module]) -> nn.Module:
-  """One Linen module with the given ones as attributes: parameters lie under their names."""
+  """Gathers modules as attributes of one Linen module: parameters lie under their names."""
   kind = type("Parts", (nn.Module,), {"__annotations__": dict.fromkeys(modules, nn.Module)})
   return kind(**modules)
 
@@ -46,7 +46,7 @@ def settings(encoder) -> types.SimpleNamespace:
 
 
 def shapes(config, masked: bool = True) -> dict[str, tuple[int, ...]]:
-  """{name: shape} of all arrays of the config's tokenizer, encoder, predictor, head.
+  """Computes {name: shape} of all arrays of the config's tokenizer, encoder, predictor, head.
 
   Without `masked` the encoder sees everything, so that one without a mask token needs none.
   """
@@ -73,7 +73,10 @@ def shapes(config, masked: bool = True) -> dict[str, tuple[int, ...]]:
 
 
 def flat(variables: dict) -> dict:
-  """{"encoder/...": x} of {"params": {"encoder": ...}}; other collections keep their name."""
+  """Flattens {"params": {"encoder": ...}} to {"encoder/...": x}.
+
+  Other collections keep their name.
+  """
   pairs = jax.tree_util.tree_leaves_with_path(variables)
   names = ["/".join(str(key.key) for key in path) for path, _ in pairs]
   return {name.removeprefix("params/"): x for name, (_, x) in zip(names, pairs, strict=True)}
@@ -93,10 +96,10 @@ def unflat(arrays: dict, collections: tuple[str, ...] = ("batch_stats",)) -> dic
 
 
 def grid(config) -> tuple[int, ...]:
-  """Tokens along each axis of an image as the config's view cuts it."""
+  """Counts tokens along each axis of an image as the config's view cuts it."""
   return tuple(side // config.parts.tokenizer.patch for side in config.data.view.size)
 
 
 def tokens(config) -> int:
-  """Tokens of such an image."""
+  """Counts the tokens of such an image."""
   return math.prod(grid(config))

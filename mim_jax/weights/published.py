@@ -1,4 +1,4 @@
-"""Published weights made ours: recognise, rename, read."""
+"""Import of published weights: recognise the layout, rename, read."""
 
 import re
 
@@ -17,7 +17,7 @@ IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 def read(
   source: base.Source, leave: tuple[str, ...] = ()
 ) -> tuple[dict, ml_collections.ConfigDict]:
-  """(variables, config) of ours from a published file.
+  """Reads our (variables, config) from a published file.
 
   The config has `parts`, the view of images that the network wants (`data.view`), what is known of
   its data and target, and `source`: which layout, and which of its arrays were left out. InputError
@@ -55,7 +55,7 @@ def read(
 
 
 def recognise(source: base.Source) -> tuple[base.Layout, base.Source, dict]:
-  """The layout that fits most of the arrays, these by its names, and which of ours they make.
+  """Finds the layout that fits most of the arrays, these by its names, and which of ours they make.
 
   InputError where none fits.
   """
@@ -80,12 +80,15 @@ def recognise(source: base.Source) -> tuple[base.Layout, base.Source, dict]:
 
 
 def first_kernel(seen: dict) -> tuple[int, ...] | None:
-  """Shape of their kernel that reads the pixels, [d c *s]."""
+  """Finds the shape of their kernel that reads the pixels, [d c *s]."""
   return seen.get("tokenizer/embed/kernel") or seen.get("encoder/stem/kernel")
 
 
 def rename(layout: base.Layout, arrays: dict) -> dict:
-  """The arrays without the wrappers of training scripts, aliases replaced, the prefix put back."""
+  """Renames arrays to the layout's names.
+
+  Wrappers of training scripts are removed, aliases replaced, the prefix put back.
+  """
   for wrapper in layout.wrappers:
     arrays = {k.removeprefix(wrapper): x for k, x in arrays.items()}
   for pattern, replacement in layout.aliases:
@@ -96,7 +99,7 @@ def rename(layout: base.Layout, arrays: dict) -> dict:
 
 
 def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
-  """The node of the view that a network wants: its image size, mean and deviation."""
+  """Makes the node of the view that a network wants: its image size, mean and std."""
   beside = ("preprocess_cfg", "pretrained_cfg")  # of open_clip, of timm
   told: dict = {k: x for name in beside for k, x in source.config.get(name, {}).items()}
   stated = source.config.get("vision_config", source.config).get("image_size", 224)
@@ -122,7 +125,7 @@ def view(layout: base.Layout, config, source: base.Source, seen: dict) -> dict:
 
 
 def computed(layout: base.Layout, config) -> dict[str, np.ndarray]:
-  """What the layout stores and we compute: fixed positions, by our names in its table."""
+  """Computes what the layout stores and we don't: fixed positions, by our names in its table."""
   found = {}
   for part, owner in (("encoder", "tokenizer"), ("predictor", "predictor")):
     node = config.parts.get(part, {})
@@ -139,7 +142,7 @@ def computed(layout: base.Layout, config) -> dict[str, np.ndarray]:
 
 
 def rules_for(config) -> dict[str, rules.Rule]:
-  """The reshaping rules for the config's patches."""
+  """Makes the reshaping rules for the config's patches."""
   tokenizer, head = config.parts.tokenizer, config.parts.get("predictor", {})
   cube = (tokenizer.get("tubelet"), tokenizer.patch, tokenizer.patch)
   return rules.rules(

@@ -1,4 +1,4 @@
-"""How an array of a layout becomes one of ours, and back. Letters: c channels, d width, s sites."""
+"""Reshaping rules between a layout's arrays and ours. Letters: c channels, d width, s sites."""
 
 import dataclasses
 import math
@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """ours(their array) and theirs(our array), each the inverse of the other."""
+  """Pairs ours(their array) and theirs(our array), each the inverse of the other."""
 
   ours: Callable
   theirs: Callable
 
 
 def rules(cube: tuple[int, ...], channels: int, cell: int = 1) -> dict[str, Rule]:
-  """The rules by name, for patches of the sides `cube` with `channels` values a pixel.
+  """Makes the rules by name, for patches of the sides `cube` with `channels` values a pixel.
 
   cell: tokens along the side of what one output of a linear head stands for.
   """
@@ -42,7 +42,7 @@ def rules(cube: tuple[int, ...], channels: int, cell: int = 1) -> dict[str, Rule
 
 
 def _shuffled(patch: int, channels: int, cell: int) -> Rule:
-  """The outputs (c, y, x) of a pixel shuffle as those of cell x cell patches, (i, j, p, q, c).
+  """Reorders a pixel shuffle's outputs (c, y, x) as those of cell x cell patches, (i, j, p, q, c).
 
   y = i patch + p and x = j patch + q. On biases, or on kernels turned so that outputs come last.
   """
@@ -64,5 +64,5 @@ def _shuffled(patch: int, channels: int, cell: int) -> Rule:
 
 
 def _one_by_one(rule: Rule) -> Rule:
-  """The same on the kernel [d_out d_in 1 1] of a convolution."""
+  """Applies a rule to the kernel [d_out d_in 1 1] of a convolution."""
   return Rule(lambda x: rule.ours(x[:, :, 0, 0]), lambda x: rule.theirs(x)[:, :, None, None])

@@ -20,7 +20,7 @@ _PIECE = re.compile(r"\[(\w)\]$")
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """One of our arrays and what of theirs it is made of.
+  """Pairs one of our arrays with theirs that it is made of.
 
   Attributes:
     ours: its name and shape.
@@ -38,25 +38,28 @@ class Pair:
   piece: str
 
   def shapes(self) -> list[tuple[int, ...]]:
-    """The shapes that theirs must have."""
+    """Computes the shapes that theirs must have."""
     return [x.shape for x in self.back(np.zeros(self.shape, np.float32)).values()]
 
   def make(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Our array from theirs."""
+    """Makes our array from theirs."""
     known = next(arrays[name] for name in self.theirs if name)
     found = [self.rule.ours(arrays[name] if name else np.zeros_like(known)) for name in self.theirs]
     made = np.stack(found) if self.stacked else np.concatenate(found, -1)
     return np.ascontiguousarray(made).reshape(self.shape)
 
   def back(self, array: np.ndarray) -> dict[str, np.ndarray]:
-    """Theirs from our array."""
+    """Makes theirs from our array."""
     parts = list(array) if self.stacked else np.split(array, len(self.theirs), -1)
     pairs = zip(self.theirs, parts, strict=True)
     return {name: np.ascontiguousarray(self.rule.theirs(x)) for name, x in pairs if name}
 
 
 def pairs(table: str, shapes: dict[str, tuple[int, ...]], known: dict[str, rules.Rule]):
-  """The Pairs of our arrays, {name: shape}; InputError for one that no row of the table holds."""
+  """Makes the Pairs of our arrays, {name: shape}.
+
+  InputError for one that no row of the table holds.
+  """
   rows = parse(table)
   found = []
   for name, shape in shapes.items():
@@ -78,19 +81,19 @@ def pairs(table: str, shapes: dict[str, tuple[int, ...]], known: dict[str, rules
 
 
 def parse(table: str) -> list[tuple[str, str, str]]:
-  """[(ours, theirs, rule), ...] of a table's text."""
+  """Parses a table's text to [(ours, theirs, rule), ...]."""
   lines = [line.split("|") for line in table.splitlines() if "|" in line]
   return [(a.strip(), b.strip(), c[0].strip() if c else "") for a, b, *c in lines]
 
 
 def _pattern(name: str) -> str:
-  """A regular expression for a name with `#` in it; a group a number."""
+  """Makes a regular expression for a name with `#` in it; a group a number."""
   pieces = re.split(r"#(?:[+-]1)?", name)
   return r"(\d+)".join(re.escape(piece) for piece in pieces)
 
 
 def _numbered(theirs: str, numbers: list[int]) -> str:
-  """Numbers in place of `#`, one after the other; `#-1` is one less."""
+  """Puts numbers in place of `#`, one after the other; `#-1` is one less."""
   left = iter(numbers)
 
   def number(match):
@@ -100,7 +103,7 @@ def _numbered(theirs: str, numbers: list[int]) -> str:
 
 
 def _names(theirs: str, count: int) -> tuple[str | None, ...]:
-  """The names in "a.{b,c}.d", or of all `count` blocks in "a.*.d"."""
+  """Expands the names in "a.{b,c}.d", or of all `count` blocks in "a.*.d"."""
   if "*" in theirs:
     return tuple(theirs.replace("*", str(i)) for i in range(count))
   several = re.search(r"\{(.*?)\}", theirs)
@@ -113,7 +116,7 @@ def _names(theirs: str, count: int) -> tuple[str | None, ...]:
 
 
 def look(table: str, theirs: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-  """Which of our names a file holds, and the shape of (the first of) what it makes each of."""
+  """Finds which of our names a file holds, and the shape of (the first of) their sources."""
   found: dict[str, tuple[int, ...]] = {}
   for ours, name, _ in parse(table):
     wanted = [x for x in _names(_PIECE.sub("", name), 1) if x]
@@ -128,7 +131,7 @@ def look(table: str, theirs: dict[str, tuple[int, ...]]) -> dict[str, tuple[int,
 
 
 def _filled(ours: str, numbers: list[int]) -> str:
-  """Our name with numbers in place of `#`; those of blocks have two digits."""
+  """Puts numbers in place of `#` in our name; those of blocks have two digits."""
   left = iter(numbers)
   return re.sub(
     r"(block_)?#", lambda m: f"block_{next(left):02d}" if m.group(1) else str(next(left)), ours
@@ -136,12 +139,15 @@ def _filled(ours: str, numbers: list[int]) -> str:
 
 
 def name_of(table: str, ours: str) -> str | None:
-  """Their name in the row of our `ours`, without its piece; None where there is no such row."""
+  """Finds their name in the row of our `ours`, without its piece.
+
+  None where there is no such row.
+  """
   return next((_PIECE.sub("", theirs) for name, theirs, _ in parse(table) if name == ours), None)
 
 
 def to_ours(found: list[Pair], theirs: dict[str, np.ndarray], left: tuple[str, ...]) -> dict:
-  """Our arrays {name: array} of theirs; `left` are patterns of names that may stay unused.
+  """Makes our arrays {name: array} of theirs; `left` are patterns of names that may stay unused.
 
   InputError that names the first missing, surplus or wrongly shaped array, and the nearest one.
   """
@@ -175,13 +181,13 @@ def to_ours(found: list[Pair], theirs: dict[str, np.ndarray], left: tuple[str, .
 
 
 def unused(found: list[Pair], theirs: dict, left: tuple[str, ...]) -> list[str]:
-  """Their names that no pair uses and no pattern of `left` covers."""
+  """Lists their names that no pair uses and no pattern of `left` covers."""
   used = {name for pair in found for name in pair.theirs}
   return [k for k in theirs if k not in used and not any(re.fullmatch(x, k) for x in left)]
 
 
 def _cut(found: list[Pair], theirs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Their arrays by name and piece; pieces are as long as ours want, the last has the rest."""
+  """Cuts their arrays by name and piece; pieces are as long as ours want, the last has the rest."""
   arrays = dict(theirs)
   for name in {n for p in found if p.piece for n in p.theirs if n in theirs}:
     pieces = sorted((p for p in found if name in p.theirs), key=lambda p: p.piece)
@@ -195,7 +201,7 @@ def _cut(found: list[Pair], theirs: dict[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def to_theirs(found: list[Pair], ours: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Their arrays {name: array} of ours, pieces joined."""
+  """Makes their arrays {name: array} of ours, pieces joined."""
   made: dict[str, np.ndarray] = {}
   for pair in sorted(found, key=lambda p: p.piece):
     for name, x in pair.back(np.asarray(ours[pair.ours], np.float32)).items():

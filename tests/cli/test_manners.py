@@ -62,7 +62,7 @@ def test_what_only_talks_imports_nothing_heavy(words):
 
 
 def test_the_table_of_methods_needs_no_library_for_data_or_pictures():
-  code = "import sys\nfrom mim_jax import methods\nmethods.rows()\n"
+  code = "import sys\nfrom mim_jax import catalog\ncatalog.rows()\n"
   heavy = sorted({*HEAVY} - {"jax"})
   code += f"print([m for m in {heavy!r} if m in sys.modules])"
   done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

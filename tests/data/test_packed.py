@@ -92,7 +92,7 @@ def test_an_interrupted_pack_goes_on(photos, tmp_path, monkeypatch):
   monkeypatch.setattr(packing, "_file", interrupted)
   with pytest.raises(KeyboardInterrupt):
     pack(photos, tmp_path / "parts")
-  with pytest.raises(errors.InputError, match="holds no packed data set.*goes on"):
+  with pytest.raises(errors.InputError, match="holds no packed data set.*continues"):
     sources.packed(path=str(tmp_path / "parts"))
   before = (tmp_path / "parts" / "train-00001.array_record").stat().st_mtime_ns
   monkeypatch.setattr(packing, "_file", kept)

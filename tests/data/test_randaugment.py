@@ -97,9 +97,7 @@ def test_every_change_is_drawn_equally_often_and_stays_in_range():
   assert all(x.min() >= 0 and x.max() <= 255 for x in made.values())
   many = jnp.broadcast_to(image, (1500, *image.shape[1:]))
   drawn = jax.jit(
-    lambda key, x: randaugment.rand_augment(
-      key, x, count=1, magnitude=10.0, deviation=0.0, chance=1.0
-    )
+    lambda key, x: randaugment.rand_augment(key, x, count=1, magnitude=10.0, std=0.0, chance=1.0)
   )(jax.random.key(0), many)
   for name in ("equalize", "autocontrast", "posterize", "solarize_add"):
     share = np.mean([np.allclose(x, made[name], atol=1e-3) for x in np.asarray(drawn)])

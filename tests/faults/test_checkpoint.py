@@ -97,7 +97,7 @@ def test_by_policy_the_newest_whole_one_is_used_with_a_notice(good, tmp_path, ca
   assert (path / "damaged_2").is_dir() and (path / "2").is_dir()
   told = capsys.readouterr().err
   assert "notice: " in told and "the file extra/metadata is damaged" in told
-  assert "It was moved to damaged_2, and the run goes on from step 1" in told
+  assert "It was moved to damaged_2, and the run continues from step 1" in told
 
 
 def test_when_no_other_is_left_the_damage_is_an_error(good, tmp_path):
@@ -196,7 +196,7 @@ def test_damage_to_format_1_is_found(tmp_path):
 
 
 def test_a_format_of_the_future_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(checkpoint, "FORMAT", 99)
+  monkeypatch.setattr(store, "FORMAT", 99)
   runs.written(tmp_path)
   with store.Checkpoints(tmp_path) as saves:
     with pytest.raises(InputError, match=r"format 99, but this version reads 1 and 2. Resume it"):

@@ -42,7 +42,7 @@ def test_no_step_for_a_while_dumps_all_stacks_and_ends_the_run(tmp_path):
   assert done.returncode == watchdog.EXIT == 3, done.stderr
   assert "watchdog: no step for 2" in done.stderr
   assert "(train.watchdog=20)" in done.stderr
-  assert "The last checkpoint stands: the same command goes on" in done.stderr
+  assert "The last checkpoint stands: the same command continues" in done.stderr
   assert "in stuck_reader" in done.stderr  # the stack of the thread that hangs
   assert (tmp_path / "checkpoints" / "3").is_dir()
 

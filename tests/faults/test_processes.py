@@ -186,7 +186,7 @@ def test_a_lost_process_is_told_and_other_errors_are_left_alone(monkeypatch, cap
       raise ValueError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer")
   told = capsys.readouterr().err
   assert "process 0 of 2: another process of this run is lost (UNKNOWN: Gloo" in told
-  assert "the same command goes on from the last checkpoint" in told
+  assert "the same command continues from the last checkpoint" in told
   for error in (KeyError("loss"), InputError("--workdir: no connection")):
     with pytest.raises(type(error)):
       with distributed.together(0):

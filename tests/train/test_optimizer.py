@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from mim_jax import schedules
+from mim_jax import editions, schedules
 from mim_jax.devices import mesh
 from mim_jax.errors import InputError
 from mim_jax.optim import optimizers, rules
@@ -136,3 +136,14 @@ def test_tensor_splits_what_a_first_map_puts_out_and_a_second_takes_in():
   )
   with pytest.raises(InputError, match="train.sharding: 'row' is unknown; did you mean 'rows'"):
     mesh.state_sharding(state, mesh.make(), ((".*", "row"),))
+
+
+def test_settings_of_the_first_edition_are_read():
+  decay, rate, late = [["kernel$", 1.0]], [[".*", 0.5]], [["^head/", 0.1]]
+  for name in ("adamw", "lamb"):
+    old = dict(part=f"mim_jax.train.optimizer.{name}", decay=decay, rate=rate)
+    new = dict(part=f"mim_jax.optim.{name}", weight_decay_rules=decay, lr_rules=rate)
+    assert editions.current(old) == new
+  old = dict(part="mim_jax.train.late.late_adamw", decay=decay, late=late)
+  new = dict(part="mim_jax.optim.late_adamw", weight_decay_rules=decay, start_rules=late)
+  assert editions.current(old) == new

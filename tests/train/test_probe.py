@@ -96,7 +96,8 @@ def test_one_that_fails_leaves_training_untouched_and_says_so_once(
   assert lines(tmp_path, evaluated=True) == found
   said = capfd.readouterr().err
   assert (
-    said.count("step 0: evaluation broken failed: ValueError: no such luck. Training goes on") == 1
+    said.count("step 0: evaluation broken failed: ValueError: no such luck. Training continues")
+    == 1
   )
   assert said.count("no such luck") == 1
   assert "step 12: the in-training evaluations failed: MemoryError: none left" in said

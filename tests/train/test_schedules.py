@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import schedules
+from mim_jax import editions, schedules
 
 
 def test_the_cosine_of_the_whole_run_steps_down_behind_the_warm_up():
@@ -34,3 +34,11 @@ def test_stairs_stay_as_they_are_for_an_epoch():
   progress = jnp.arange(12) / 12
   found = schedules.linear(progress, start=1.0, end=3.0, end_at=0.5, step_per_epoch=4)
   np.testing.assert_allclose(found, np.repeat([1.0, 2.0, 3.0, 3.0], 3), rtol=1e-6)
+
+
+def test_settings_of_the_first_edition_are_read():
+  old = dict(part="mim_jax.train.schedules.linear", start=0.0, end=1.0, until=0.3, stairs=4)
+  new = dict(part="mim_jax.schedules.linear", start=0.0, end=1.0, end_at=0.3, step_per_epoch=4)
+  assert editions.current(old) == new
+  old = dict(part="mim_jax.train.schedules.cosine", peak=1.0, share=0.8)
+  assert editions.current(old) == dict(part="mim_jax.schedules.cosine", peak=1.0, truncate=0.8)

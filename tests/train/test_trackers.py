@@ -81,8 +81,8 @@ def test_a_missing_wandb_is_one_warning_with_the_remedy(tmp_path, monkeypatch, c
   monkeypatch.setitem(sys.modules, "wandb", None)  # so that importing it fails
   assert len(metered(tmp_path, wandb="digits")) == 4
   shown = capsys.readouterr().err
-  assert shown.count("warning: wandb is switched off") == 1
-  assert "pip install wandb" in shown and "Training goes on" in shown
+  assert shown.count("warning: wandb is disabled") == 1
+  assert "pip install wandb" in shown and "Training continues" in shown
 
 
 @pytest.mark.parametrize("when", ["init", "log"])
@@ -91,7 +91,7 @@ def test_a_wandb_that_raises_is_switched_off_with_one_warning(tmp_path, monkeypa
   assert len(metered(tmp_path, wandb="digits", tensorboard=True)) == 4
   shown = capsys.readouterr().err
   assert shown.count("warning: ") == 1
-  assert f"RuntimeError: {when}: no network. Training goes on" in shown
+  assert f"RuntimeError: {when}: no network. Training continues" in shown
   assert list(tmp_path.glob("events.out.tfevents.*"))  # the other one is untouched
 
 

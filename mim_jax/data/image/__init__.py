@@ -2,6 +2,7 @@
 
 from mim_jax.data.image.augment import center_crop as center_crop
 from mim_jax.data.image.augment import crop_and_flip as crop_and_flip
+from mim_jax.data.image.augment import normalize_only as normalize_only
 from mim_jax.data.image.coloured import crop_flip_and_jitter as crop_flip_and_jitter
 from mim_jax.data.image.crops import center_with_crop as center_with_crop
 from mim_jax.data.image.crops import global_and_local as global_and_local

@@ -32,10 +32,14 @@ def crop_and_flip(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The training view: a random box of each image, resized to `size`, mirrored half the time.
+  """Crops a random box of each image, resized to `size`, half of them mirrored (training view).
 
-  size: (h, w) of the view. scale: range of the box's area as a fraction of the image's. aspect:
-  range of its width / height.
+  size: (h, w) of the view.
+  scale: range of the box's area as a fraction of the image's.
+  aspect: range of its width / height.
+  flip: whether half of the views are mirrored.
+  mean, std: of the channels.
+
   Returns the batch with image float32 [b h w c], (x / 255 - mean) / std, and without `size`.
   Source: random resized crop as in torchvision, with MAE's scale.
   """
@@ -54,7 +58,7 @@ def center_crop(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The evaluation view: the middle of the image after resizing it to cover resize * size.
+  """Resizes each image to cover resize * size and crops its centre (evaluation view).
 
   For a square `size` that is a short side of resize * size before the crop. Returns as
   `crop_and_flip` does. InputError where resize < 1, which would leave part of the view empty.
@@ -69,10 +73,10 @@ def center_crop(
 def center_boxes(
   whole: Int[Array, "b 2"], view: tuple[int, int], resize: float
 ) -> Float[Array, "b 4"]:
-  """Boxes (top, left, height, width) of `center_crop` in images of `whole` pixels.
+  """Computes the boxes (top, left, height, width) of `center_crop` in images of `whole` pixels.
 
-  Where torchvision's Resize and CenterCrop find their pixels: sides of the resized image and the
-  place of the crop in it are whole numbers.
+  They are where torchvision's Resize and CenterCrop find their pixels: sides of the resized image
+  and the place of the crop in it are whole numbers.
   """
   wanted = jnp.asarray(view, jnp.float32)[None]
   sides = whole.astype(jnp.float32)
@@ -86,14 +90,14 @@ def center_boxes(
 def normalize_only(
   key: Array, batch: dict[str, Any], *, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> dict[str, Any]:
-  """The training view of what the host has cropped already: only normalised."""
+  """Normalizes what the host has cropped already (training view)."""
   return with_image(batch, normalize(batch["image"].astype(jnp.float32), mean, std))
 
 
 def denormalize(
   images: Float[Array, "b h w c"], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Float[Array, "b h w c"]:
-  """Normalised images back to [0, 1], cut off there."""
+  """Undoes `normalize`: images in [0, 1], clipped there."""
   mean, std = _per_channel(mean, images), _per_channel(std, images)
   return jnp.clip(images.astype(jnp.float32) * std + mean, 0.0, 1.0)
 
@@ -101,7 +105,7 @@ def denormalize(
 def random_boxes(
   key: Array, size: Int[Array, "b 2"], scale: tuple[float, float], aspect: tuple[float, float]
 ) -> Float[Array, "b 4"]:
-  """Boxes (top, left, height, width) in pixels inside images of `size`, for random resized crops.
+  """Draws boxes (top, left, height, width) of random resized crops, in pixels, in images of `size`.
 
   The area is uniform in scale x image area, the aspect log-uniform; of ten draws the first that
   fits is taken, else the largest central box of an allowed aspect.
@@ -118,7 +122,7 @@ def random_boxes(
 
 
 def boxes(draws, whole, scale: tuple[float, float], aspect: tuple[float, float], xp):
-  """The boxes of `random_boxes` by uniform draws [b DRAWS] in images of `whole` [b 2]: [b 4].
+  """Computes the boxes of `random_boxes` from uniform draws [b DRAWS], for `whole` [b 2]: [b 4].
 
   xp: numpy or jax.numpy, whose arrays are given and returned.
   """
@@ -142,7 +146,7 @@ def resample(
   view: tuple[int, int],
   mirrored: Array | None = None,
 ) -> Float[Array, "b h w c"]:
-  """The boxes (top, left, height, width) of the images resized to `view` (h, w): float32 in 0..255.
+  """Resizes the boxes (top, left, height, width) of the images to `view` (h, w): float32 in 0..255.
 
   mirrored: bool [b], whether to swap left and right. A box that is the whole image and a view of
   its size give the image back exactly.
@@ -158,7 +162,7 @@ def resample(
 
 
 def _weights(start: Array, extent: Array, limit: Array, pixels: int, view: int) -> Array:
-  """How much of each of `pixels` goes into each of `view`: [b view pixels], rows sum to 1."""
+  """Computes the weight of each of `pixels` in each of `view`: [b view pixels], rows sum to 1."""
   step = (extent / view)[:, None]
   centers = start[:, None] + (jnp.arange(view, dtype=jnp.float32)[None] + 0.5) * step - 0.5
   index = jnp.arange(pixels, dtype=jnp.float32)[None, None]
@@ -169,21 +173,21 @@ def _weights(start: Array, extent: Array, limit: Array, pixels: int, view: int) 
 
 
 def _keys(x: Array) -> Array:
-  """The cubic convolution kernel with a = -1/2 (Keys 1981, eq. 15) at distances x >= 0."""
+  """Evaluates the cubic convolution kernel with a = -1/2 (Keys 1981, eq. 15) at x >= 0."""
   near = ((1.5 * x - 2.5) * x) * x + 1.0
   far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
   return jnp.where(x < 1.0, near, jnp.where(x < 2.0, far, 0.0))
 
 
 def _largest(whole, aspect: tuple[float, float], xp):
-  """Height and width of the largest boxes in images of `whole` with width / height in `aspect`."""
+  """Finds the sides of the largest boxes in images of `whole` with width / height in `aspect`."""
   height = xp.minimum(whole[:, 0], whole[:, 1] / aspect[0])
   width = xp.minimum(whole[:, 1], whole[:, 0] * aspect[1])
   return xp.stack([height, width], -1)
 
 
 def normalize(image: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
-  """Pixels in 0..255 as (x / 255 - mean) / std, one number of each a channel: [b h w c]."""
+  """Normalizes pixels in 0..255: (x / 255 - mean) / std, one number of each a channel."""
   return (image / 255.0 - _per_channel(mean, image)) / _per_channel(std, image)
 
 
@@ -197,6 +201,6 @@ def _per_channel(values: tuple[float, ...], image: Array) -> Array:
 
 
 def with_image(batch: dict[str, Any], image: Array) -> dict[str, Any]:
-  """The batch with this view in place of the raw image, and without `size`."""
+  """Replaces the raw image of a batch by this view, and drops `size`."""
   kept = {key: value for key, value in batch.items() if key not in ("image", "size")}
   return {**kept, "image": image}

@@ -1,4 +1,4 @@
-"""Changes of colour on the device, of images in 0..255. Letters: b batch, h w c.
+"""Colour augmentations on the device, of images in 0..255. Letters: b batch, h w c.
 
 Each as Pillow or torchvision does it, without rounding to whole numbers. A factor or turn is given
 for each image, [b 1 1 1].
@@ -17,7 +17,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 def jitter(
   key: Array, image: Float[Array, "b h w c"], strength: tuple[float, float, float, float]
 ) -> Float[Array, "b h w c"]:
-  """Brightness, contrast, saturation and hue changed at random, in an order drawn for each image.
+  """Changes brightness, contrast, saturation and hue at random, in an order drawn for each image.
 
   strength: factors are uniform in [1 - s, 1 + s], at least 0; the hue's turn in [-s, s] of a whole
   one. Images without three channels have no saturation and no hue. As torchvision's ColorJitter.
@@ -43,22 +43,22 @@ def jitter(
 
 
 def brightness(image: Float[Array, "b h w c"], factor: Float[Array, "b 1 1 1"]) -> Array:
-  """Away from black by a factor, cut off at 255."""
+  """Scales values away from black by a factor, clipped at 255."""
   return jnp.clip(image * factor, 0.0, 255.0)
 
 
 def contrast(image: Float[Array, "b h w c"], factor: Float[Array, "b 1 1 1"]) -> Array:
-  """Away from the mean grey of the image by a factor, cut off."""
+  """Scales values away from the mean grey of the image by a factor, clipped."""
   return _away(image, jnp.mean(grey(image), (1, 2, 3), keepdims=True), factor)
 
 
 def saturation(image: Float[Array, "b h w c"], factor: Float[Array, "b 1 1 1"]) -> Array:
-  """Away from grey by a factor, cut off."""
+  """Scales values away from grey by a factor, clipped."""
   return _away(image, grey(image), factor)
 
 
 def grey(image: Float[Array, "b h w c"]) -> Array:
-  """Each pixel's brightness in all channels (ITU-R 601); other than colour images as they are."""
+  """Converts to grey (ITU-R 601) in all channels; other than colour images are unchanged."""
   if image.shape[-1] != len(LUMA):
     return image
   weights = jnp.asarray(LUMA, jnp.float32)[None, None, None]
@@ -66,7 +66,7 @@ def grey(image: Float[Array, "b h w c"]) -> Array:
 
 
 def turned(image: Float[Array, "b h w 3"], turn: Float[Array, "b 1 1 1"]) -> Array:
-  """The hue turned by a share of a whole turn; saturation and value, in HSV, stay."""
+  """Rotates the hue by a fraction of a whole turn; saturation and value, in HSV, stay."""
   high, low = jnp.max(image, -1), jnp.min(image, -1)
   span = high - low
   red, green, blue = jnp.moveaxis(image, -1, 0)
@@ -83,12 +83,12 @@ def turned(image: Float[Array, "b h w 3"], turn: Float[Array, "b 1 1 1"]) -> Arr
 
 
 def solarize(image: Float[Array, "b h w c"], threshold: float = 128.0) -> Array:
-  """Pixels from `threshold` on are inverted."""
+  """Inverts pixels from `threshold` on."""
   return jnp.where(image >= threshold, 255.0 - image, image)
 
 
 def blur(image: Float[Array, "b h w c"], std: Float[Array, "b"], most: float) -> Array:
-  """A Gaussian of its own std, up to `most` pixels, over each image; edges are repeated."""
+  """Blurs each image by a Gaussian of its own std, up to `most` pixels; edges are repeated."""
   reach = math.ceil(3 * most)
   taps = jnp.arange(-reach, reach + 1, dtype=jnp.float32)[None]
   weights = jnp.exp(-0.5 * jnp.square(taps / std[:, None]))
@@ -106,7 +106,7 @@ def blur(image: Float[Array, "b h w c"], std: Float[Array, "b"], most: float) ->
 def sometimes(
   key: Array, chance, changed: Float[Array, "b h w c"], image: Float[Array, "b h w c"]
 ) -> Float[Array, "b h w c"]:
-  """Each image as `changed` with this chance, else as it was."""
+  """Replaces each image by `changed` with this chance."""
   drawn: Bool[Array, "b 1 1 1"] = jax.random.bernoulli(key, chance, (image.shape[0], 1, 1, 1))
   return jnp.where(drawn, changed, image)
 

@@ -1,4 +1,4 @@
-"""The training view of methods that change colours as well. Letters: b batch, h w c."""
+"""The training view of methods that change colours, too. Letters: b batch, h w c."""
 
 from typing import Any
 
@@ -20,10 +20,13 @@ def crop_flip_and_jitter(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """`augment.crop_and_flip`, and brightness, contrast, saturation and hue changed in the view.
+  """Crops and flips as `augment.crop_and_flip`, and jitters the colours of the view.
 
-  jitter: as in `colour.jitter`. Source: the reference of BEiT, which changes
-  colours before the crop; only the mean grey that contrast turns about differs.
+  size, scale, aspect, flip, mean, std: see augment.crop_and_flip.
+  jitter: of brightness, contrast, saturation and hue, as in `colour.jitter`.
+
+  Source: the reference of BEiT, which changes colours before the crop; only the mean grey that
+  contrast turns about differs.
   """
   box_key, flip_key, colour_key = jax.random.split(key, 3)
   box = augment.random_boxes(box_key, batch["size"], scale, aspect)

@@ -21,13 +21,14 @@ def global_and_local(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The training views: context, a random box of the image, and crop, a random box of the context.
+  """Crops a random box of the image as context, and a random box of that as crop (training view).
 
-  `image` is the crop as well.
+  size, mean, std: see augment.crop_and_flip.
+  outer, inner: ranges of the boxes' areas, as fractions of the image and of the context.
+  flip: whether each view by itself is mirrored half the time.
 
-  outer, inner: ranges of the boxes' areas, as shares of the image and of the context. Both views
-  are float32 [b h w c], normalised, and mirrored half the time, each by itself; `size` is gone.
-  The local view is cut from the resized global one, so pixels are resampled twice. Source: CropMAE,
+  `image` is the crop as well. Both views are float32 [b h w c] and normalised; `size` is gone. The
+  local view is cut from the resized global one, so pixels are resampled twice. Source: CropMAE,
   section 3.1 (arXiv 2403.17823), with torchvision's draw of boxes.
   """
   outer_key, inner_key, flip_key = jax.random.split(key, 3)
@@ -51,7 +52,7 @@ def center_with_crop(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The evaluation view (augment.center_crop) as image and as context, and its middle as crop.
+  """Crops the centre (augment.center_crop) as image and context, and its middle as crop.
 
   Encoders are evaluated on `image`; pictures predict `crop`, whose sides are `zoom` of the
   context's, from the context. All are [b h w c].
@@ -66,5 +67,5 @@ def center_with_crop(
 
 
 def _rounded(pixels: Float[Array, "b h w c"]) -> Array:
-  """Pixels in 0..255 as whole numbers."""
+  """Rounds pixels in 0..255 to whole numbers."""
   return jnp.round(pixels).astype(jnp.uint8)

@@ -1,4 +1,4 @@
-"""Image files to uint8 arrays, within limits. Letters: b batch, H W canvas, h w true size.
+"""Decoding of image files to uint8, within limits. Letters: b batch, H W canvas, h w true size.
 
 What becomes of the channels:
 
@@ -37,7 +37,7 @@ _MOST_PIXELS = 178_956_970
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-  """Reads one image and makes it fit the canvas.
+  """Decodes one image and fits it to the canvas.
 
   Attributes:
     canvas: pixels; an image with a longer side is shrunk (bicubic, antialiased, aspect kept).
@@ -52,7 +52,7 @@ class Decoder:
   shorter: int = 0
 
   def __post_init__(self):
-    """InputError for settings no image could meet."""
+    """Checks the settings: InputError for those no image could meet."""
     if self.canvas < 1 or self.channels < 1:
       raise errors.InputError(
         f"data: canvas {self.canvas} and channels {self.channels} must be positive; "
@@ -64,11 +64,14 @@ class Decoder:
       )
 
   def image(self, stored: bytes | np.ndarray, name: str) -> np.ndarray:
-    """What a source has stored, a file or an array, as uint8 [h w c] that fits the canvas."""
+    """Decodes a stored file or array: uint8 [h w c] that fits the canvas."""
     return self.picture(stored, name) if isinstance(stored, bytes) else self.shrunk(stored)
 
   def picture(self, data: bytes, name: str) -> np.ndarray:
-    """A JPEG, PNG or WebP file as uint8 [h w c] that fits the canvas; `name` is for messages."""
+    """Decodes a JPEG, PNG or WebP file: uint8 [h w c] that fits the canvas.
+
+    `name` is for messages.
+    """
     self.check_bytes(len(data), name)
     plain = self.plain(data)
     if plain:
@@ -94,14 +97,17 @@ class Decoder:
       raise _unreadable(name, error) from error
 
   def plain(self, data: bytes) -> jpeg.Header | None:
-    """The header of a JPEG that libjpeg-turbo alone makes what is wanted; None for all others."""
+    """Reads the header of a JPEG that libjpeg-turbo alone decodes as wanted.
+
+    None for all others.
+    """
     found = jpeg.header(data)
     if found is None or found.channels not in _PLAIN.get(self.channels, ()):
       return None
     return None if found.exif and _turned(data) else found
 
   def array(self, path: str) -> np.ndarray:
-    """A .npy file of uint8 [h w] or [h w c] as `picture` would return it."""
+    """Reads a .npy file of uint8 [h w] or [h w c] as `picture` would return it."""
     self.check_bytes(os.path.getsize(path), path)
     try:
       # mapped: only the header is read before the limits are checked
@@ -121,11 +127,11 @@ class Decoder:
     return self.shrunk(values)
 
   def shrunk(self, values: np.ndarray) -> np.ndarray:
-    """An array [h w c] that fits the canvas."""
+    """Shrinks an array [h w c] to fit the canvas."""
     return self._resized(values, self.fit(values.shape[1], values.shape[0]))
 
   def _resized(self, values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An array [h w c] at this (width, height)."""
+    """Resizes an array [h w c] to this (width, height)."""
     if size == (values.shape[1], values.shape[0]):
       return values
     if values.shape[-1] == 3:
@@ -135,7 +141,7 @@ class Decoder:
     return np.stack([np.asarray(p.resize(size, Image.Resampling.BICUBIC)) for p in planes], -1)
 
   def pixels(self, image: Image.Image, name: str) -> np.ndarray:
-    """An opened image of allowed size as uint8 [h w c] that fits the canvas."""
+    """Converts an opened image of allowed size to uint8 [h w c] that fits the canvas."""
     # A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves twice the size that is wanted.
     width, height = self.fit(image.width, image.height)
     image.draft(None, (2 * width, 2 * height))
@@ -153,7 +159,7 @@ class Decoder:
     return _array(image)
 
   def fit(self, width: int, height: int) -> tuple[int, int]:
-    """(width, height), shrunk as far as canvas and shorter ask for."""
+    """Computes (width, height), shrunk as far as canvas and shorter ask for."""
     factor = self.canvas / max(width, height)
     if self.shorter:
       factor = min(factor, self.shorter / min(width, height))
@@ -162,7 +168,7 @@ class Decoder:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
   def check_bytes(self, count: int, name: str) -> None:
-    """UnreadableError for more bytes than the limit."""
+    """Checks a file's bytes against the limit. Errors: UnreadableError."""
     if count > self.limits[1]:
       raise errors.UnreadableError(
         f"data: {name} has {count} bytes, more than the limit of {self.limits[1]} (the second of "
@@ -170,7 +176,7 @@ class Decoder:
       )
 
   def check_pixels(self, width: int, height: int, name: str) -> None:
-    """UnreadableError for more pixels than the limit."""
+    """Checks an image's pixels against the limit. Errors: UnreadableError."""
     if width * height > self.limits[0]:
       raise errors.UnreadableError(
         f"data: {name} has {width} x {height} = {width * height} pixels, more than the limit of "
@@ -185,7 +191,7 @@ class Decoder:
 
 
 def pack(images: Iterable[np.ndarray], count: int, decoder: Decoder) -> dict[str, np.ndarray]:
-  """Images [h w c] top-left on a black canvas: image uint8 [b H W c] and size int32 [b 2]."""
+  """Packs images [h w c] top-left on a black canvas: image uint8 [b H W c] and size int32 [b 2]."""
   packed = np.zeros((count, decoder.canvas, decoder.canvas, decoder.channels), np.uint8)
   sizes = np.zeros((count, 2), np.int32)
   for place, size, image in zip(packed, sizes, images, strict=True):
@@ -195,7 +201,7 @@ def pack(images: Iterable[np.ndarray], count: int, decoder: Decoder) -> dict[str
 
 
 def _turned(data: bytes) -> bool:
-  """Whether the EXIF segment asks for the image to be turned or mirrored."""
+  """Tells whether the EXIF segment asks for the image to be turned or mirrored."""
   try:
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
       return image.getexif().get(ExifTags.Base.Orientation, 1) != 1

@@ -1,4 +1,4 @@
-"""What all sources of encoded images share. Letters: b batch, H W canvas, h w true size."""
+"""The base of all sources of encoded images. Letters: b batch, H W canvas, h w true size."""
 
 import abc
 
@@ -8,7 +8,7 @@ from mim_jax.data.image import decode
 
 
 class Encoded(abc.ABC):
-  """A Source whose images are fetched as they are stored and then decoded.
+  """Fetches images as they are stored and decodes them: a Source.
 
   Attributes:
     decoder: how a stored image becomes an array.
@@ -20,21 +20,20 @@ class Encoded(abc.ABC):
 
   @abc.abstractmethod
   def fetch(self, indices: np.ndarray) -> tuple[list[bytes | np.ndarray], np.ndarray]:
-    """(images as they are stored, each a file's bytes or an array [h w c]; labels int32 [b]).
+    """Fetches images as they are stored, and their labels, int32 [b].
 
-    UnreadableError names what cannot be fetched.
+    Each image is a file's bytes or an array [h w c]. UnreadableError names what cannot be fetched.
     """
 
   @abc.abstractmethod
   def names(self, indices: np.ndarray) -> list[str]:
-    """See sources.Source."""
+    """Names these images for messages."""
 
   def __len__(self) -> int:
-    """Images."""
     return len(self.label)
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """Reads a batch: see sources.Source. UnreadableError names what cannot be read."""
+    """Reads a batch. UnreadableError names what cannot be read."""
     stored, label = self.fetch(indices)
     pairs = zip(stored, self.names(indices), strict=True)
     # One at a time, so that each is decoded into the memory that the one before has left.

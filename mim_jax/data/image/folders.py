@@ -1,4 +1,4 @@
-"""A folder of images as a Source."""
+"""Folders of images as a Source."""
 
 import collections
 import dataclasses
@@ -18,7 +18,7 @@ TEST_NAMES = ("test", "val", "validation")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Folder(encoded.Encoded):
-  """Images in files, read when they are asked for.
+  """Reads images in files, when they are asked for.
 
   Attributes:
     root: the folder.
@@ -35,17 +35,16 @@ class Folder(encoded.Encoded):
   decoder: decode.Decoder
 
   def fetch(self, indices: np.ndarray) -> tuple[list[bytes | np.ndarray], np.ndarray]:
-    """See encoded.Encoded."""
     paths = [os.path.join(self.root, self.files[index]) for index in indices]
     return [load(path, self.decoder) for path in paths], self.label[indices]
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """The files' relative names."""
+    """Lists the files' relative names."""
     return [self.files[index] for index in indices]
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of the names, file sizes and labels."""
+    """Hashes the names, file sizes and labels."""
     digest = hashlib.blake2b(digest_size=8)
     for name, label in zip(self.files, self.label, strict=True):
       path = os.path.join(self.root, name)
@@ -66,7 +65,7 @@ def folder(
   holdout: float = 0.1,
   limits: tuple[int, int] = decode.LIMITS,
 ) -> Folder:
-  """A folder of JPEG, PNG, WebP or .npy (uint8 [h w c]) images of any size.
+  """Opens a folder of JPEG, PNG, WebP or .npy (uint8 [h w c]) images of any size.
 
   Sub-folders `train` and `test` (or `val`, `validation`) are the splits; without them a file goes
   to test with probability `holdout`, by a hash of its name. "all" is both. The sub-folders of a
@@ -83,7 +82,7 @@ def folder(
 def divide(
   names: list[str], split: str, holdout: float
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
-  """(names of the split, int32 labels, classes) of all `names`, by the rules of `folder`."""
+  """Divides all `names` by the rules of `folder`: (names of the split, int32 labels, classes)."""
   groups = group(names, holdout)
   name, start, stop = splits.resolve(split, {key: len(value) for key, value in groups.items()})
   # label names come from all splits, so that the same class has the same number in each
@@ -95,7 +94,10 @@ def divide(
 
 
 def load(path: str, decoder: decode.Decoder) -> bytes | np.ndarray:
-  """The bytes of an image file, or the array in a .npy file; UnreadableError without either."""
+  """Loads the bytes of an image file, or the array in a .npy file.
+
+  UnreadableError without either.
+  """
   try:
     if path.lower().endswith(".npy"):
       return decoder.array(path)
@@ -107,7 +109,7 @@ def load(path: str, decoder: decode.Decoder) -> bytes | np.ndarray:
 
 
 def read(path: str, decoder: decode.Decoder) -> np.ndarray:
-  """The image in a file, uint8 [h w c]; UnreadableError where it cannot be opened or decoded."""
+  """Reads an image file, uint8 [h w c]; UnreadableError where it cannot be opened or decoded."""
   found = load(path, decoder)
   return decoder.picture(found, path) if isinstance(found, bytes) else found
 
@@ -117,7 +119,7 @@ def _class(key: tuple[str, str]) -> str:
 
 
 def scan(root: str, extensions: tuple[str, ...], what: str) -> list[str]:
-  """Relative names of all files under `root` that end so, sorted; InputError where there are none.
+  """Lists relative names of all files under `root` that end so, sorted; InputError without any.
 
   what: in words, for messages.
   """
@@ -144,7 +146,7 @@ def scan(root: str, extensions: tuple[str, ...], what: str) -> list[str]:
 
 
 def _walk(root: str, inside: str = "", above: frozenset[str] = frozenset()) -> Iterator[str]:
-  """Relative names of the files below root/inside; links are followed unless they lead back up."""
+  """Lists relative names of the files below root/inside, with links that don't lead back up."""
   place = os.path.join(root, inside)
   real = os.path.realpath(place)
   if real in above:
@@ -164,7 +166,7 @@ def _walk(root: str, inside: str = "", above: frozenset[str] = frozenset()) -> I
 
 
 def group(files: list[str], holdout: float) -> dict[str, list[tuple[str, str]]]:
-  """Each split's files as (sub-folder of the split or "", name below it)."""
+  """Groups each split's files as (sub-folder of the split or "", name below it)."""
   top = {file.partition("/")[0] for file in files if "/" in file}
   tests = [name for name in TEST_NAMES if name in top]
   if "train" in top and tests:
@@ -182,7 +184,7 @@ def group(files: list[str], holdout: float) -> dict[str, list[tuple[str, str]]]:
 
 
 def _held_out(names: list[str], holdout: float) -> np.ndarray:
-  """Which names are for testing, bool [n]: by their hash, so that a new file moves no old one."""
+  """Selects the names for testing, bool [n]: by their hash, so that a new file moves no old one."""
   splits.check_fraction(holdout)
   hashes = [hashlib.blake2b(n.encode("utf-8", "surrogateescape"), digest_size=8) for n in names]
   draws = np.array([int.from_bytes(h.digest(), "big") / 2**64 for h in hashes])
@@ -193,5 +195,5 @@ def _held_out(names: list[str], holdout: float) -> np.ndarray:
 
 
 def lost(path: str, error: OSError) -> errors.UnreadableError:
-  """The error for a file or folder that cannot be opened."""
+  """Makes the error for a file or folder that cannot be opened."""
   return errors.UnreadableError(f"data: {path} cannot be opened ({error}). Restore or remove it.")

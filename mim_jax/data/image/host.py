@@ -1,9 +1,9 @@
-"""Random resized crops on the host, while decoding: an option for machines with more processor than
-bus, and for batches that are to be small.
+"""Random resized crops on the host, while decoding.
 
-Only the rows that a crop needs are decoded, at 1/2 to 1/8 where that leaves enough pixels. Boxes
-are drawn as `augment.crop_and_flip` draws them and rounded to whole pixels; resizing is OpenCV's,
-by area where that matters and bilinear otherwise, several times faster than Pillow's bicubic.
+An option for machines with more processor than bus, and for batches that are to be small. Only the
+rows that a crop needs are decoded, at 1/2 to 1/8 where that leaves enough pixels. Boxes are drawn
+as `augment.crop_and_flip` draws them and rounded to whole pixels; resizing is OpenCV's, by area
+where that matters and bilinear otherwise, several times faster than Pillow's bicubic.
 
 Letters: b batch, h w view.
 """
@@ -29,7 +29,7 @@ _WANTED = ("size", "scale", "aspect", "flip")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cropped:
-  """A Source whose training batches are crops, uint8 [b h w c]; evaluations see whole images.
+  """Crops training batches of a Source, uint8 [b h w c]; evaluations see whole images.
 
   Attributes:
     source: an encoded.Encoded, where the images come from.
@@ -43,15 +43,14 @@ class Cropped:
   flip: bool
 
   def __len__(self) -> int:
-    """Images."""
     return len(self.source)
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """The whole images, see sources.Source."""
+    """Reads the whole images."""
     return self.source[indices]
 
   def draw(self, indices: np.ndarray, positions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """The crops; which is a function of (seed, position)."""
+    """Reads the crops, a function of (seed, position)."""
     stored, label = self.source.fetch(indices)
     pairs = zip(stored, self.source.names(indices), strict=True)
     opened = [self._opened(found, name) for found, name in pairs]
@@ -69,7 +68,7 @@ class Cropped:
     return {"image": image, "size": size, "label": label}
 
   def _opened(self, stored: bytes | np.ndarray, name: str):
-    """((h, w), header of a plain JPEG or None, its bytes or the decoded image)."""
+    """Opens an image: ((h, w), header of a plain JPEG or None, its bytes or the decoded image)."""
     decoder = self.source.decoder
     header = decoder.plain(stored) if isinstance(stored, bytes) else None
     if header is not None:
@@ -80,7 +79,7 @@ class Cropped:
     return found.shape[:2], None, found
 
   def _decoded(self, header: jpeg.Header | None, found, name: str, box: list[float]) -> np.ndarray:
-    """The pixels inside a box (top, left, height, width), at least as many as the view has."""
+    """Decodes the pixels inside a box (top, left, height, width), at least as many as a view's."""
     if header is None:
       return _inside(found, box, found.shape[:2])
     stop = math.ceil(box[0] + box[2])
@@ -99,27 +98,23 @@ class Cropped:
     return _inside(image, box, (rows, header.width))
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """See sources.Source."""
     return self.source.names(indices)
 
   @property
   def classes(self) -> tuple[str, ...]:
-    """Names of the labels."""
     return self.source.classes
 
   @property
   def label(self) -> np.ndarray:
-    """int32 [n]."""
     return self.source.label
 
   @property
   def fingerprint(self) -> str:
-    """That of the source."""
     return self.source.fingerprint
 
 
 def on_host(data: dict) -> dict:
-  """The built `config.data` with the crop of its `augment` moved to where images are decoded.
+  """Moves the crop of the built `config.data`'s `augment` to the host, where images are decoded.
 
   Whatever else `augment` does stays on the device. InputError without OpenCV, and for views and
   sources that cannot be had in this way.
@@ -158,7 +153,7 @@ def cropped(
   aspect: tuple[float, float] = (3 / 4, 4 / 3),
   flip: bool = True,
 ) -> Cropped:
-  """Crops of a source of encoded images; see augment.crop_and_flip and Cropped."""
+  """Opens a source of encoded images with crops; see augment.crop_and_flip and Cropped."""
   opened = source()
   if not isinstance(opened, encoded.Encoded):
     raise errors.InputError(
@@ -169,14 +164,14 @@ def cropped(
 
 
 def _room(size: int) -> np.ndarray:
-  """At least `size` bytes that belong to this thread; the next call gives the same again."""
+  """Allocates at least `size` bytes for this thread; the next call gives the same again."""
   if getattr(_own, "room", None) is None or _own.room.size < size:
     _own.room = np.empty(size, np.uint8)
   return _own.room
 
 
 def _inside(image: np.ndarray, box: list[float], whole: tuple[int, int]) -> np.ndarray:
-  """The pixels of a box in an image that had `whole` (h, w) before it was decoded smaller."""
+  """Cuts the pixels of a box from an image that had `whole` (h, w) before shrunk decoding."""
   spans = []
   for side in (0, 1):
     factor = image.shape[side] / whole[side]

@@ -1,4 +1,4 @@
-"""JPEG files by libjpeg-turbo: what their header says, smaller or partly decoded.
+"""JPEG files by libjpeg-turbo: headers, and smaller or partial decoding.
 
 Letters: h w size, c channels. Source of the markers: ITU-T T.81, annex B.
 """
@@ -14,14 +14,14 @@ _END = b"\xff\xd9"
 
 
 class Header(NamedTuple):
-  """What stands before the pixels.
+  """Holds what is before the pixels of a JPEG.
 
   Attributes:
     height, width: pixels.
     channels: 1 for grey, 3 for colour, 4 for CMYK.
-    whole: whether all of a row of pixels stands in one place, as it does unless progressive.
+    whole: whether all of a row of pixels is in one place, as it is unless progressive.
     exif: whether there is an EXIF segment, which may ask for the image to be turned.
-    place: where in the file the height stands, 2 bytes.
+    place: where in the file the height is, 2 bytes.
     scan: where the compressed pixels begin.
   """
 
@@ -35,7 +35,7 @@ class Header(NamedTuple):
 
 
 def header(data: bytes) -> Header | None:
-  """The header of a JPEG file of 8 bits; None where it is none, or an unusual one."""
+  """Reads the header of a JPEG file of 8 bits; None where it is none, or an unusual one."""
   if not data.startswith(b"\xff\xd8"):
     return None
   at, frame, exif = 2, None, False
@@ -67,7 +67,7 @@ def read(
   strict: bool = True,
   buffer: np.ndarray | None = None,
 ) -> np.ndarray | None:
-  """The image as uint8 [h w c] with 1 or 3 channels, at 1/2 to 1/8 where that leaves `least` (h w).
+  """Decodes to uint8 [h w c] with 1 or 3 channels, at 1/2 to 1/8 where that leaves `least` (h w).
 
   None where libjpeg-turbo cannot, or (strict) has something to complain of. buffer: uint8, whose
   beginning becomes the image, where new memory would cost more than it is worth.
@@ -83,7 +83,7 @@ def read(
 
 
 def upper(data: bytes, found: Header, rows: int) -> bytearray | None:
-  """The file as if it ended behind its first `rows` of pixels, so that no more are decoded.
+  """Cuts the file after its first `rows` of pixels, so that no more are decoded.
 
   Rows are compressed one after the other, so that is the same file with a smaller height in its
   header; some rows more are left, since the last one of any image is blended differently. None
@@ -98,5 +98,5 @@ def upper(data: bytes, found: Header, rows: int) -> bytearray | None:
 
 
 def padded(rows: int) -> int:
-  """How many rows `upper` leaves: an even number, and at least one more than is wanted."""
+  """Counts the rows `upper` leaves: an even number, and at least one more than is wanted."""
   return (rows + 2) // 2 * 2

@@ -1,4 +1,4 @@
-"""Several views of each image, large and small. Letters: b batch, l local views, h w c."""
+"""Multi-crop: large and small views of each image. Letters: b batch, l local views, h w c."""
 
 import functools
 from typing import Any
@@ -31,12 +31,17 @@ def multi_crop(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The training views: image and other [b h w c], large, and local [b l h w c], small.
+  """Crops two large views, image and other [b h w c], and small ones, local [b l h w c].
 
-  Each is a random box of the image, mirrored half the time, its colours jittered with chance
-  `jittered`, made grey, blurred and solarised with these chances; three numbers are for image,
-  other and local. All are float32 and normalised; `size` is gone. Source: DINO, appendix C
-  (arXiv 2104.14294); iBOT, appendix.
+  size, scale: of the large views and their boxes' area.
+  local_size, local_scale, local_count: likewise of the small ones, and how many.
+  flip: mirrors half of the views.
+  jitter, jittered: strength of the colour jitter, and its chance.
+  grey, blur, solarize: chances; three numbers are for image, other and local.
+  mean, std: of the channels.
+
+  Each is a random box of the image. All are float32 and normalised; `size` is gone. Source: DINO,
+  appendix C (arXiv 2104.14294); iBOT, appendix.
   """
   view = functools.partial(
     _view, batch, flip=0.5 * flip, jitter=jitter, jittered=jittered, grey=grey
@@ -60,7 +65,7 @@ def center_views(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The evaluation view (augment.center_crop) as image and other, a small one [b 1 h w c] as local.
+  """Crops the centre (augment.center_crop) as image and other, and small ones as local [b 1 h w c].
 
   Encoders are evaluated on `image`; the others let an objective run on what evaluations see.
   """
@@ -81,7 +86,7 @@ def _view(
   jittered: float,
   grey: float,
 ) -> Float[Array, "b h w c"]:
-  """One view in 0..255; `chances` of being blurred and of being solarised."""
+  """Makes one view in 0..255; `chances` of being blurred and of being solarised."""
   keys = jax.random.split(key, 8)
   box = augment.random_boxes(keys[0], batch["size"], scale, (3 / 4, 4 / 3))
   mirrored = jax.random.bernoulli(keys[1], flip, box.shape[:1])

@@ -1,4 +1,4 @@
-"""What supervised recipes do beyond crops: mixup, cutmix, random erasing.
+"""Augmentations of supervised recipes beyond crops: mixup, cutmix, random erasing.
 
 Letters: b batch, t times, h w c, k classes.
 """
@@ -33,12 +33,18 @@ def crop_and_augment(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The training view of supervised fine-tuning: crop, flip, RandAugment, erasing, mixup or cutmix.
+  """Crops, flips, and applies RandAugment, erasing, mixup or cutmix (supervised training view).
 
-  Of images [b H W c], and of clips [b t H W c], whose frames are all changed alike. changes: of
-  RandAugment, 0 for none. erase: chance. mixup, cutmix: alphas, 0 for none; with both, each batch
-  gets one or the other. classes: with more than 0 the view has `target` float32 [b k], one-hot,
-  smoothed and mixed. Source: MAE's fine-tuning (arXiv 2111.06377, table 9), as in DeiT.
+  Of images [b H W c], and of clips [b t H W c], whose frames are all changed alike.
+
+  size, scale, aspect, flip, mean, std: see augment.crop_and_flip.
+  changes, magnitude: of RandAugment; 0 changes for none.
+  erase: chance of random erasing.
+  mixup, cutmix: alphas, 0 for none; with both, each batch gets one or the other.
+  classes: with more than 0 the view has `target` float32 [b k], one-hot, smoothed and mixed.
+  smoothing: of the labels.
+
+  Source: MAE's fine-tuning (arXiv 2111.06377, table 9), as in DeiT.
   """
   keys = jax.random.split(key, 5)
   box = augment.random_boxes(keys[0], batch["size"], scale, aspect)
@@ -61,7 +67,7 @@ def crop_and_augment(
 
 
 def each_frame(change: Callable, image: Array) -> Array:
-  """change([b h w c]) of images [b h w c], or of every frame of clips [b t h w c] in the same way.
+  """Applies change([b h w c]) to images, or to every frame of clips [b t h w c] in the same way.
 
   Whatever chance `change` uses, it must have been drawn before or come from a key it holds.
   """
@@ -76,7 +82,7 @@ def holes(
   area: tuple[float, float] = (0.02, 1 / 3),
   aspect: tuple[float, float] = (0.3, 1 / 0.3),
 ) -> Bool[Array, "b h w"]:
-  """Where random erasing erases: a box in each image with this chance, its area and aspect drawn.
+  """Draws boxes for random erasing: one in each image with this chance, of random area and aspect.
 
   Source: Zhong et al., arXiv 1708.04896, with the ranges of timm.
   """
@@ -88,17 +94,17 @@ def holes(
 
 
 def smoothed(label: Int[Array, "b"], classes: int, smoothing: float) -> Float[Array, "b k"]:
-  """One-hot labels, of which `smoothing` is spread over all classes."""
+  """Smooths one-hot labels: `smoothing` is spread over all classes."""
   return jax.nn.one_hot(label, classes) * (1 - smoothing) + smoothing / classes
 
 
 def mixed(key: Array, view: dict[str, Any], mixup: float, cutmix: float) -> dict[str, Any]:
-  """A view whose images, and `target` if there is one, are mixed with those of the batch reversed.
+  """Mixes images, and `target` if there is one, with those of the batch reversed.
 
-  mixup: alpha of the Beta from which the share of the first image is drawn. cutmix: likewise, of
-  the share outside of a box that comes from the second. With both above 0 each batch gets one,
-  with equal chance; one share a batch. InputError for alphas below 0. Source: Zhang et al., arXiv
-  1710.09412; Yun et al., arXiv 1905.04899; mixed batch-wise and reversed as timm does.
+  mixup: alpha of the Beta from which the fraction of the first image is drawn. cutmix: likewise, of
+  the fraction outside of a box that comes from the second. With both above 0 each batch gets one,
+  with equal chance; one fraction a batch. InputError for alphas below 0. Source: Zhang et al.,
+  arXiv 1710.09412; Yun et al., arXiv 1905.04899; mixed batch-wise and reversed as timm does.
   """
   if mixup < 0 or cutmix < 0:
     raise errors.InputError(
@@ -115,18 +121,18 @@ def mixed(key: Array, view: dict[str, Any], mixup: float, cutmix: float) -> dict
   outside = 1.0 - jnp.mean(cut.astype(jnp.float32))
   chance = 0.5 if mixup and cutmix else float(cutmix > 0)
   cuts = jax.random.bernoulli(keys[3], chance)
-  share = jnp.where(cuts, outside, blend)
+  fraction = jnp.where(cuts, outside, blend)
   pasted = jnp.where(_over(cut, image), image[::-1], image)
   found = dict(view, image=jnp.where(cuts, pasted, blend * image + (1 - blend) * image[::-1]))
   if "target" in view:
-    found["target"] = share * view["target"] + (1 - share) * view["target"][::-1]
+    found["target"] = fraction * view["target"] + (1 - fraction) * view["target"][::-1]
   return found
 
 
-def _cut(key: Array, share: Array, size: tuple[int, int]) -> Float[Array, "1 4"]:
-  """A box with 1 - share of the area about a uniform middle, cut off at the border."""
+def _cut(key: Array, fraction: Array, size: tuple[int, int]) -> Float[Array, "1 4"]:
+  """Draws a box with 1 - fraction of the area about a uniform middle, clipped at the border."""
   whole = jnp.asarray(size, jnp.float32)
-  extent = jnp.floor(whole * jnp.sqrt(1 - share))
+  extent = jnp.floor(whole * jnp.sqrt(1 - fraction))
   middle = jnp.floor(jax.random.uniform(key, (2,)) * whole)
   start = jnp.clip(middle - jnp.floor(extent / 2), 0, whole)
   stop = jnp.clip(middle + jnp.floor(extent / 2), 0, whole)
@@ -134,7 +140,7 @@ def _cut(key: Array, share: Array, size: tuple[int, int]) -> Float[Array, "1 4"]
 
 
 def _inside(box: Float[Array, "b 4"], size: tuple[int, int]) -> Bool[Array, "b h w"]:
-  """Which pixels lie in the boxes (top, left, height, width)."""
+  """Marks the pixels that lie in the boxes (top, left, height, width)."""
   spans = []
   for side in (0, 1):
     place = jnp.arange(size[side], dtype=jnp.float32)[None]
@@ -144,5 +150,5 @@ def _inside(box: Float[Array, "b 4"], size: tuple[int, int]) -> Bool[Array, "b h
 
 
 def _over(mask: Bool[Array, "b h w"], image: Array) -> Array:
-  """The mask with the axes of images [b h w c] or clips [b t h w c]."""
+  """Gives the mask the axes of images [b h w c] or clips [b t h w c]."""
   return mask[:, None, :, :, None] if image.ndim == 5 else mask[..., None]

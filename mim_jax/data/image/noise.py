@@ -1,4 +1,4 @@
-"""Corrupted copies of a source, the same each time. Letters: b batch, h w c, p pixels.
+"""Corruptions of a source's images, deterministic. Letters: b batch, h w c, p pixels.
 
 Kinds and their five severities are those of ImageNet-C (Hendrycks and Dietterich, arXiv 1903.12261)
 that need no pictures of frost or fog; widths of blurs are for images of 224 pixels and follow the
@@ -17,21 +17,21 @@ from scipy import ndimage
 from mim_jax import errors
 
 SEVERITIES = dict(
-  gaussian_noise=(0.08, 0.12, 0.18, 0.26, 0.38),  # deviation, of values in 0..1
+  gaussian_noise=(0.08, 0.12, 0.18, 0.26, 0.38),  # std, of values in 0..1
   shot_noise=(60, 25, 12, 5, 3),  # photons of white
-  impulse_noise=(0.03, 0.06, 0.09, 0.17, 0.27),  # share of pixels that become black or white
-  gaussian_blur=(1, 2, 3, 4, 6),  # deviation in pixels
+  impulse_noise=(0.03, 0.06, 0.09, 0.17, 0.27),  # fraction of pixels that become black or white
+  gaussian_blur=(1, 2, 3, 4, 6),  # std in pixels
   motion_blur=(10, 15, 15, 20, 25),  # length in pixels, along a drawn angle
   brightness=(0.1, 0.2, 0.3, 0.4, 0.5),  # added
   contrast=(0.4, 0.3, 0.2, 0.1, 0.05),  # what is left of it
-  pixelate=(0.6, 0.5, 0.4, 0.3, 0.25),  # share of the pixels along a side
+  pixelate=(0.6, 0.5, 0.4, 0.3, 0.25),  # fraction of the pixels along a side
   jpeg=(25, 18, 15, 10, 7),  # quality
 )
 FULL, LEAST = 224, 64  # pixels; below the least, blurs shrink no further: they would do nothing
 
 
 class Corrupted:
-  """A Source whose images are corrupted; how is a function of kind, severity and index alone.
+  """Corrupts the images of a Source, as a function of kind, severity and index alone.
 
   Attributes:
     source: the clean images.
@@ -41,7 +41,7 @@ class Corrupted:
   """
 
   def __init__(self, source, kind: str, severity: int):
-    """InputError for a kind or a severity that there is not."""
+    """Takes a source; InputError for an unknown kind or severity."""
     if kind not in SEVERITIES:
       raise errors.unknown("corruption", kind, SEVERITIES)
     if severity not in range(1, 6):
@@ -50,11 +50,9 @@ class Corrupted:
     self.classes: tuple[str, ...] = source.classes
 
   def __len__(self) -> int:
-    """Images."""
     return len(self.source)
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """See sources.Source."""
     batch = self.source[indices]
     image = batch["image"].copy()
     for place, index, (h, w) in zip(image, indices, batch["size"], strict=True):
@@ -62,23 +60,21 @@ class Corrupted:
     return {**batch, "image": image}
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """See sources.Source."""
     return self.source.names(indices)
 
   @property
   def label(self) -> np.ndarray:
-    """int32 [n]."""
     return self.source.label
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of the clean images, and of what is done to them."""
+    """Hashes the clean images, and what is done to them."""
     told = f"{self.source.fingerprint} {self.kind} {self.severity}"
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
 
 
 def corrupted(image: np.ndarray, kind: str, severity: int, index: int) -> np.ndarray:
-  """One image uint8 [h w c] corrupted; `index` is the seed of what chance there is."""
+  """Corrupts one image uint8 [h w c]; `index` is the seed of what chance there is."""
   amount = SEVERITIES[kind][severity - 1]
   random = np.random.RandomState([list(SEVERITIES).index(kind), severity, index])
   scale = max(min(image.shape[:2]), LEAST) / FULL
@@ -100,8 +96,8 @@ def _impulse_noise(x, amount, random, scale):
 
 
 def _gaussian_blur(x, amount, random, scale):
-  deviation = amount * scale
-  return ndimage.gaussian_filter(x, (deviation, deviation, 0.0), mode="nearest")
+  std = amount * scale
+  return ndimage.gaussian_filter(x, (std, std, 0.0), mode="nearest")
 
 
 def _motion_blur(x, amount, random, scale):

@@ -1,4 +1,4 @@
-"""A store that `mim-jax pack` has written: images decoded and shrunk once, in array_record files.
+"""Packed stores of `mim-jax pack`: images decoded and shrunk once, in array_record files.
 
 A folder with manifest.json, <split>-<number>.array_record and <split>-labels.npy. A record is a
 header (label, height, width, channels) and the image, as JPEG or as uint8 [h w c].
@@ -25,7 +25,7 @@ HEADER = struct.Struct("<iHHH")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Packed(encoded.Encoded):
-  """Images in array_record files.
+  """Reads images in array_record files.
 
   Attributes:
     paths: of the files.
@@ -48,7 +48,6 @@ class Packed(encoded.Encoded):
   fingerprint: str
 
   def fetch(self, indices: np.ndarray) -> tuple[list[bytes | np.ndarray], np.ndarray]:
-    """See encoded.Encoded."""
     rows = self.rows[indices]
     number = np.searchsorted(self.starts, rows, side="right") - 1
     found: list = [None] * len(rows)
@@ -59,7 +58,7 @@ class Packed(encoded.Encoded):
     return found, self.label[indices]
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """The file and the number in it."""
+    """Names the file and the number in it."""
     rows = self.rows[indices]
     number = np.searchsorted(self.starts, rows, side="right") - 1
     return [f"{self.paths[i]} {row - self.starts[i]}" for i, row in zip(number, rows, strict=True)]
@@ -87,7 +86,7 @@ class Packed(encoded.Encoded):
 def packed(
   *, path: str, split: str = "train", channels: int = 3, limits: tuple[int, int] = decode.LIMITS
 ) -> Packed:
-  """A split of the store in a folder; how it is to be read stands in its manifest.
+  """Opens a split of the store in a folder, as its manifest says.
 
   channels: as it was packed with. limits: see decode.Decoder. InputError without a whole store.
   """
@@ -120,7 +119,7 @@ def packed(
 
 
 def manifest(root: str) -> dict:
-  """The manifest of the store in a folder; InputError where there is none that can be read."""
+  """Reads the manifest of the store in a folder; InputError where none can be read."""
   file = os.path.join(root, MANIFEST)
   try:
     with open(file) as opened:
@@ -128,7 +127,7 @@ def manifest(root: str) -> dict:
   except (OSError, ValueError) as error:
     raise errors.InputError(
       f"data.path: {root!r} holds no packed data set ({MANIFEST}: {error}). Write it with mim-jax "
-      "pack; a pack that was interrupted goes on when its command is given again."
+      "pack; a pack that was interrupted continues when its command is given again."
     ) from error
   if told.get("format") != FORMAT:
     raise errors.InputError(

@@ -1,4 +1,4 @@
-"""Writing a packed store (see packed): in parallel, a file at a time, each whole or not there."""
+"""Writing of packed stores (see packed_store): in parallel, each file whole or not there."""
 
 import concurrent.futures
 import dataclasses
@@ -20,7 +20,7 @@ _OPTIONS = "group_size:1,uncompressed"  # JPEG and noise do not get smaller, and
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """How images are stored.
+  """Describes how images are stored.
 
   Attributes:
     size: pixels; a longer shorter side is shrunk to it. Sides beyond 3/2 of it are shrunk, too.
@@ -35,7 +35,7 @@ class Settings:
   channels: int = 3
 
   def __post_init__(self):
-    """InputError for settings that cannot be."""
+    """Checks the settings. Errors: InputError."""
     if self.kind not in packed_store.KINDS:
       raise errors.unknown("pack --kind", self.kind, packed_store.KINDS)
     if self.size < 1 or not 1 <= self.quality <= 100:
@@ -50,14 +50,14 @@ class Settings:
 
   @property
   def decoder(self) -> decode.Decoder:
-    """How images are made to fit."""
+    """Makes the decoder that fits images."""
     return decode.Decoder(self.size * 3 // 2, self.channels, shorter=self.size)
 
 
 def pack(
   opened: dict, to: str, settings: Settings, origin: str, *, workers: int, say: Callable = print
 ) -> dict:
-  """Writes the splits {name: Source} of `opened` into a folder: the manifest.
+  """Writes the splits {name: Source} of `opened` into a folder; returns the manifest.
 
   Files that an interrupted call has written are kept. origin: what the images came from, for the
   manifest. workers: threads, which decode and encode outside of Python. Images that cannot be read
@@ -114,7 +114,7 @@ def _begin(to: str, begun: dict) -> None:
 
 
 def _fitted(source, settings: Settings):
-  """The source, decoding to the size of the store right away where it decodes."""
+  """Makes the source decode to the size of the store right away, where it decodes."""
   if isinstance(source, encoded.Encoded):
     known = dataclasses.replace(settings.decoder, limits=source.decoder.limits)
     return dataclasses.replace(source, decoder=known)  # type: ignore[type-var]
@@ -122,7 +122,7 @@ def _fitted(source, settings: Settings):
 
 
 def _file(to: str, stem: str, source, rows: np.ndarray, settings: Settings, pool, say) -> dict:
-  """Writes one array_record file, unless it is there: what the manifest says of it."""
+  """Writes one array_record file, unless it is there; returns what the manifest says of it."""
   path, told = os.path.join(to, f"{stem}.array_record"), os.path.join(to, f"{stem}.part.json")
   if os.path.exists(told) and os.path.exists(path):
     with open(told) as opened:
@@ -157,7 +157,7 @@ def _file(to: str, stem: str, source, rows: np.ndarray, settings: Settings, pool
 
 
 def _record(source, row: int, *, settings: Settings) -> bytes | errors.UnreadableError:
-  """One image as it is stored, or why it cannot be."""
+  """Encodes one image as it is stored, or says why it cannot be."""
   try:
     batch = source[np.array([row])]
   except errors.UnreadableError as error:
@@ -174,7 +174,7 @@ def _record(source, row: int, *, settings: Settings) -> bytes | errors.Unreadabl
 
 
 def _entry(to: str, name: str, found: list[dict]) -> dict:
-  """What the manifest says of a split; its labels are written beside."""
+  """Writes the labels of a split and returns what the manifest says of it."""
   labels = np.array([label for shard in found for label in shard.pop("labels")], np.int32)
   np.save(os.path.join(to, f"{name}-labels.npy"), labels)
   skipped = [entry for shard in found for entry in shard.pop("skipped")]

@@ -23,11 +23,11 @@ def rand_augment(
   std: float = 0.5,
   chance: float = 0.5,
 ) -> Float[Array, "b h w c"]:
-  """`count` changes of each image, each drawn from CHANGES and made with this chance.
+  """Applies `count` random changes to each image, each from CHANGES and made with this chance.
 
-  magnitude: of each, normally distributed with this std and cut off to 0..10. Source: Cubuk
-  et al., arXiv 1909.13719, with the ranges of timm's "rand-m9-mstd0.5-inc1" that MAE fine-tunes
-  with, whose chance is 1/2.
+  magnitude: of each, normally distributed with this std and clipped to 0..10. Source: Cubuk et al.,
+  arXiv 1909.13719, with the ranges of timm's "rand-m9-mstd0.5-inc1" that MAE fine-tunes with, whose
+  chance is 1/2.
   """
   for one in jax.random.split(key, count):
     keys = jax.random.split(one, 4)
@@ -42,7 +42,7 @@ def rand_augment(
 
 
 def _change(which, image, strength, sign):
-  """One image [h w c] changed in the way number `which`."""
+  """Changes one image [h w c] in the way number `which`."""
 
   def alone(change):
     return lambda: change(image[None], strength[None], sign[None])[0]
@@ -51,14 +51,14 @@ def _change(which, image, strength, sign):
 
 
 def autocontrast(image: Float[Array, "b h w c"]) -> Array:
-  """Each channel stretched so that its darkest value is 0 and its brightest 255."""
+  """Stretches each channel so that its darkest value is 0 and its brightest 255."""
   low, high = (jnp.expand_dims(f(image, (1, 2)), (1, 2)) for f in (jnp.min, jnp.max))
   span = jnp.where(high > low, high - low, 1.0)
   return jnp.where(high > low, (image - low) * (255.0 / span), image)
 
 
 def equalize(image: Float[Array, "b h w c"]) -> Array:
-  """Each channel's grey values, rounded, spread so that all are equally frequent."""
+  """Equalizes each channel's histogram of rounded grey values."""
   return jax.vmap(jax.vmap(_equalized, in_axes=-1, out_axes=-1))(image)
 
 
@@ -73,18 +73,18 @@ def _equalized(channel: Float[Array, "h w"]) -> Array:
 
 
 def posterize(image: Float[Array, "b h w c"], bits: Float[Array, "b"]) -> Array:
-  """Only the highest `bits` of each value are kept."""
+  """Keeps only the highest `bits` of each value."""
   step = jnp.exp2(8.0 - bits)[:, None, None, None]
   return jnp.floor(jnp.round(image) / step) * step
 
 
 def solarize_add(image: Float[Array, "b h w c"], more: Float[Array, "b"]) -> Array:
-  """Values below 128 are raised by `more`, cut off."""
+  """Raises values below 128 by `more`, clipped."""
   return jnp.where(image < 128.0, jnp.clip(image + more[:, None, None, None], 0.0, 255.0), image)
 
 
 def sharpness(image: Float[Array, "b h w c"], factor: Float[Array, "b 1 1 1"]) -> Array:
-  """Away from a smoothed image by a factor, cut off; pixels at the border stay."""
+  """Scales values away from a smoothed image by a factor, clipped; pixels at the border stay."""
   h, w = image.shape[1:3]
   near = sum(
     (image[:, i : h - 2 + i, j : w - 2 + j] for i in range(3) for j in range(3)),
@@ -96,27 +96,33 @@ def sharpness(image: Float[Array, "b h w c"], factor: Float[Array, "b 1 1 1"]) -
 
 
 def rotated(image: Float[Array, "b h w c"], degrees: Float[Array, "b"]) -> Array:
-  """Turned counter-clockwise about the middle."""
+  """Rotates counter-clockwise about the middle."""
   turn = jnp.deg2rad(degrees)
   cos, sin = jnp.cos(turn), jnp.sin(turn)
   return _moved(image, jnp.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2))
 
 
 def sheared(image: Float[Array, "b h w c"], along_x: Array, along_y: Array) -> Array:
-  """Pixel (x, y) comes from (x + along_x y, y + along_y x), from the upper left corner on; [b]."""
+  """Shears: pixel (x, y) comes from (x + along_x y, y + along_y x), from the upper left corner on.
+
+  [b].
+  """
   one = jnp.ones_like(along_x)
   return _moved(image, jnp.stack([one, along_x, along_y, one], -1).reshape(-1, 2, 2), middle=False)
 
 
 def translated(image: Float[Array, "b h w c"], along_x: Array, along_y: Array) -> Array:
-  """Pixel (x, y) comes from (x + along_x w, y + along_y h); shares of the sides, [b]."""
+  """Translates: pixel (x, y) comes from (x + along_x w, y + along_y h).
+
+  Fractions of the sides, [b].
+  """
   shift = jnp.stack([along_x * image.shape[2], along_y * image.shape[1]], -1)
   whole = jnp.broadcast_to(jnp.eye(2), (image.shape[0], 2, 2))
   return _moved(image, whole, shift, middle=False)
 
 
 def _moved(image, matrix, shift=None, middle=True):
-  """Bilinear values at matrix [b 2 2] (x, y) + shift [b 2], FILL where that lies outside."""
+  """Samples bilinearly at matrix [b 2 2] (x, y) + shift [b 2], FILL where that lies outside."""
   h, w = image.shape[1:3]
   rows, columns = (jnp.arange(n, dtype=jnp.float32) + 0.5 for n in (h, w))
   y, x = jnp.meshgrid(rows, columns, indexing="ij")

@@ -1,4 +1,4 @@
-"""What can be trained on: digits, arrays, folders of images, tar shards, packed stores, TFDS sets.
+"""Sources of images: digits, arrays, folders of images, tar shards, packed stores, TFDS sets.
 
 Each is a config node: a function with settings only, which returns a Source.
 """
@@ -23,24 +23,24 @@ _IMAGES = re.compile(r"(?:(\w+)_)?images?")
 
 @runtime_checkable
 class Source(Protocol):
-  """Images with random access, read a batch at a time; any object that has these is a Source.
+  """Gives random access to images, a batch at a time; any object that has these is a Source.
 
   Attributes:
     classes: names of the labels, () when unlabelled.
     fingerprint: short hash of the content; it differs when the data has changed.
 
-  Those whose labels are known without reading images also have `label`, int32 [n]; see stream for
-  what else a source may have.
+  Those whose labels are known without reading images also have `label`, int32 [n]; see sample_order
+  for what else a source may have.
   """
 
   classes: tuple[str, ...]
   fingerprint: str
 
   def __len__(self) -> int:
-    """Images."""
+    """Counts the images."""
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """The batch at integer indices [b], of the same H W c each time.
+    """Reads the batch at integer indices [b], of the same H W c each time.
 
     image: uint8 [b H W c]; an image smaller than H W lies top-left.
     size: int32 [b 2], height and width of each image inside H W.
@@ -48,11 +48,11 @@ class Source(Protocol):
     """
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """What to call these images in messages."""
+    """Names these images for messages."""
 
 
 class Arrays:
-  """A Source in memory.
+  """Holds images in memory: a Source.
 
   Attributes:
     label: int32 [n], -1 where there is none.
@@ -70,8 +70,8 @@ class Arrays:
   ):
     """Takes images uint8 [n h w] or [n h w c], labels int [n], sizes int [n 2].
 
-    classes: names of the labels; their numbers where none are given. name: for messages.
-    InputError when the arrays disagree.
+    classes: names of the labels; their numbers where none are given. name: for messages. InputError
+    when the arrays disagree.
     """
     image = image[..., None] if image.ndim == 3 else image
     if image.ndim != 4 or image.dtype != np.uint8 or not image.size:
@@ -93,25 +93,22 @@ class Arrays:
     self.classes = classes or tuple(str(i) for i in range(int(label.max()) + 1))
 
   def __len__(self) -> int:
-    """Images."""
     return len(self._batch["image"])
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """See Source."""
     return {key: np.asarray(value[indices]) for key, value in self._batch.items()}
 
   def take(self, rows: np.ndarray, name: str) -> "Arrays":
-    """The Source of these rows, with the same classes."""
+    """Selects these rows as a Source with the same classes."""
     batch = self[rows]
     return Arrays(batch["image"], batch["label"], self.classes, size=batch["size"], name=name)
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """See Source."""
     return [f"{self.name} {index}" for index in indices]
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of the arrays."""
+    """Hashes the arrays."""
     digest = hashlib.blake2b(digest_size=8)
     for value in self._batch.values():
       digest.update(str(value.shape).encode())
@@ -120,7 +117,7 @@ class Arrays:
 
 
 def digits(*, split: str = "train") -> Arrays:
-  """The 1797 handwritten digits of scikit-learn, 8 x 8 x 1, which need no download.
+  """Loads the 1797 handwritten digits of scikit-learn, 8 x 8 x 1, which need no download.
 
   A fixed fifth of each class is "test", the rest "train"; "all" is both. The grey values 0..16
   become 0..255 by integer rounding.
@@ -133,7 +130,7 @@ def digits(*, split: str = "train") -> Arrays:
 
 
 def arrays(*, path: str, split: str = "train", holdout: float = 0.1) -> Arrays:
-  """Images in a .npy file, or in a .npz file with the keys image(s) and, if labelled, label(s).
+  """Opens images in a .npy file, or in a .npz file with keys image(s) and, if labelled, label(s).
 
   Keys such as train_images, train_labels, test_images give the splits. Without such a prefix a
   fixed draw of `holdout` of each class is "test", the rest "train", and "all" is both. Nothing is
@@ -160,7 +157,7 @@ def arrays(*, path: str, split: str = "train", holdout: float = 0.1) -> Arrays:
 
 
 def _part(whole: Arrays, split: str, holdout: float) -> Arrays:
-  """The entries of `split`, where a fixed draw of `holdout` of each class is the test split."""
+  """Selects `split`, where a fixed draw of `holdout` of each class is the test split."""
   every = np.arange(len(whole))
   test = splits.held_out(whole.label, holdout)
   rows = {"train": every[~test], "test": every[test], "all": every}

@@ -1,4 +1,4 @@
-"""Tar files of images (WebDataset's layout) as a Source, read where they lie.
+"""Tar shards of images (WebDataset's layout) as a Source, read where they lie.
 
 The files of an image have one name up to the first dot: 0017.jpg and, for its label, 0017.cls (a
 number as text) or 0017.json (with the key "label"). Nothing is ever extracted.
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shards(encoded.Encoded):
-  """Images inside of tar files.
+  """Reads images inside of tar files.
 
   Attributes:
     root: the folder of the tar files.
@@ -49,16 +49,15 @@ class Shards(encoded.Encoded):
   decoder: decode.Decoder
 
   def fetch(self, indices: np.ndarray) -> tuple[list[bytes | np.ndarray], np.ndarray]:
-    """See encoded.Encoded."""
     return [self._bytes(int(index)) for index in indices], self.label[indices]
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """The tar file and the name in it."""
+    """Names the tar file and the file in it."""
     return [self.files[index] for index in indices]
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of names, places and labels."""
+    """Hashes names, places and labels."""
     digest = hashlib.blake2b("\n".join(self.files).encode("utf-8", "surrogateescape"))
     digest.update(self.place.tobytes() + self.label.tobytes())
     return digest.hexdigest()[:16]
@@ -87,11 +86,11 @@ def shards(
   holdout: float = 0.1,
   limits: tuple[int, int] = decode.LIMITS,
 ) -> Shards:
-  """A folder of .tar files with JPEG, PNG or WebP images in WebDataset's layout.
+  """Opens a folder of .tar files with JPEG, PNG or WebP images in WebDataset's layout.
 
   A file or sub-folder whose name has the word train, and one with test, val or validation, are the
-  splits; without them see `folder`. The index is written into the folder the first time, if it
-  can be. canvas, channels, limits: see decode.Decoder. InputError where there are no images.
+  splits; without them see `folder`. The index is written into the folder the first time, if it can
+  be. canvas, channels, limits: see decode.Decoder. InputError where there are no images.
   """
   root = os.path.expanduser(path)
   tars = folders.scan(root, (".tar",), "tar files (.tar, not compressed)")
@@ -112,7 +111,7 @@ def shards(
 
 
 def _by_split(tars: list[str], tar: np.ndarray, files: list[str], holdout: float) -> dict:
-  """{split: which of the files}, where file i lies in the tar file number tar[i]."""
+  """Groups files by split, {split: which of them}, where file i lies in tar file number tar[i]."""
   parts = [_split_of(name) for name in tars]
   named = [f"{parts[t]}/{file}" for t, file in zip(tar, files, strict=True)]
   groups = folders.group(named if any(parts) else files, holdout)
@@ -125,7 +124,10 @@ def _by_split(tars: list[str], tar: np.ndarray, files: list[str], holdout: float
 
 
 def _split_of(tar: str) -> str:
-  """The split, train or test, as the words of a tar file's path say; "" where they say neither."""
+  """Finds the split, train or test, in the words of a tar file's path.
+
+  "" where they say neither.
+  """
   words = re.findall("[a-z]+", tar.lower())
   return next(
     (
@@ -138,7 +140,7 @@ def _split_of(tar: str) -> str:
 
 
 def _indexed(root: str, tars: list[str]) -> dict:
-  """Of all images: number of the tar file, name, start, size, label; kept in the folder."""
+  """Indexes all images: number of the tar file, name, start, size, label; kept in the folder."""
   stamps = []
   for tar in tars:
     status = os.stat(os.path.join(root, tar))
@@ -169,7 +171,7 @@ def _indexed(root: str, tars: list[str]) -> dict:
 
 
 def _members(path: str) -> list[tuple[str, int, int, int]]:
-  """(name, first byte, bytes, label) of the images in a tar file, in their order."""
+  """Lists (name, first byte, bytes, label) of the images in a tar file, in their order."""
   images: dict[str, tuple[str, int, int]] = {}
   labels: dict[str, int] = {}
   whole = os.path.getsize(path)
@@ -191,7 +193,7 @@ def _members(path: str) -> list[tuple[str, int, int, int]]:
 
 
 def _parted(name: str) -> tuple[str, str, str]:
-  """(key, ".", ending) of a member's name, parted at the first dot of its last part."""
+  """Parts a member's name at the first dot of its last part: (key, ".", ending)."""
   place, slash, last = name.rpartition("/")
   key, dot, ending = last.partition(".")
   return place + slash + key, dot, ending

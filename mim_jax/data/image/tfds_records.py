@@ -1,4 +1,4 @@
-"""A prepared TFDS data set as a Source, without TensorFlow."""
+"""Prepared TFDS data sets as a Source, without TensorFlow."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from mim_jax.data.image import decode, encoded
 
 @dataclasses.dataclass(frozen=True)
 class Records(encoded.Encoded):
-  """Records with the features `image` and, optionally, `label`.
+  """Reads records with the features `image` and, optionally, `label`.
 
   Attributes:
     records: a data source of tfds whose images are still encoded.
@@ -34,18 +34,16 @@ class Records(encoded.Encoded):
   decoder: decode.Decoder
 
   def __len__(self) -> int:
-    """Images."""
     return self.stop - self.start
 
   def fetch(self, indices: np.ndarray) -> tuple[list[bytes | np.ndarray], np.ndarray]:
-    """See encoded.Encoded."""
     rows = self.records.__getitems__([self.start + int(index) for index in indices])
     label = np.array([row["label"] if self.labelled else -1 for row in rows], np.int32)
     return [row["image"] for row in rows], label
 
   @functools.cached_property
   def label(self) -> np.ndarray:  # type: ignore[override]
-    """Labels of all records, int32 [n]; read from all of them, the first time."""
+    """Reads the labels of all records, int32 [n], the first time."""
     whole = np.arange(len(self))
     if not self.labelled:
       return np.full(len(self), -1, np.int32)
@@ -53,12 +51,12 @@ class Records(encoded.Encoded):
     return np.concatenate(pieces)
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """Data set, version, split and number of each record."""
+    """Names data set, version, split and number of each record."""
     return [f"{self.name} {self.start + int(index)}" for index in indices]
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of the data set's name, version, split and size, which TFDS promises to identify it."""
+    """Hashes the data set's name, version, split and size, which TFDS promises to identify it."""
     told = f"{self.name} {len(self.records)} {self.start} {self.stop} {self.classes}"
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
 
@@ -72,7 +70,7 @@ def tfds(
   data_dir: str | None = None,
   limits: tuple[int, int] = decode.LIMITS,
 ) -> Records:
-  """A data set of tensorflow_datasets that was prepared as array_record, such as "cifar10".
+  """Opens a data set of tensorflow_datasets that was prepared as array_record, such as "cifar10".
 
   data_dir: where it was prepared; None is TFDS' own default. canvas, channels, limits: see
   decode.Decoder. A part such as "train[:10%]" is the first tenth, as in TFDS, whose records are

@@ -1,4 +1,4 @@
-"""Images with the maps that belong to them: sources, and views on the device."""
+"""Images with dense maps (depth, classes): sources, and views on the device."""
 
 from mim_jax.data.pool.map_views import center_crop as center_crop
 from mim_jax.data.pool.map_views import crop_and_flip as crop_and_flip

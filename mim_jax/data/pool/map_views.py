@@ -1,6 +1,6 @@
 """Views of images with depth and class maps. Letters: b batch, H W canvas, h w view.
 
-All signals of an image share one box and one flip. Images are resampled as in augment; maps take
+All modalities of an image share one box and one flip. Images are resampled as in augment; maps take
 the nearest value. What the batch lacks the view lacks, so images alone can be encoded too.
 """
 
@@ -26,7 +26,10 @@ def crop_and_flip(
   std: tuple[float, ...],
   coarser: int = 4,
 ) -> dict[str, Any]:
-  """The training view: one random box and flip for all signals; see augment.crop_and_flip.
+  """Crops one random box of all modalities and flips half of the images (training view).
+
+  size, scale, aspect, flip, mean, std: see augment.crop_and_flip.
+  coarser: pixels of the view along the side of one value of the semantic map.
 
   Returns image float32 [b h w c], depth float32 [b h w 1] standardised over each image, and
   semantic int32 [b h/coarser w/coarser]. Source: MultiMAE, section 4.1 and its reference.
@@ -48,7 +51,10 @@ def center_crop(
   std: tuple[float, ...],
   coarser: int = 4,
 ) -> dict[str, Any]:
-  """The evaluation view of all signals that are there: augment.center_crop, and maps to match."""
+  """Crops the centre of all modalities that are there (evaluation view).
+
+  See augment.center_crop.
+  """
   view = augment.center_crop(batch, size=size, resize=resize, mean=mean, std=std)
   box = augment.center_boxes(batch["size"], size, resize)
   mirrored = jnp.zeros(box.shape[:1], bool)
@@ -62,7 +68,7 @@ def nearest(
   view: tuple[int, int],
   mirrored: Bool[Array, "b"],
 ) -> UInt16[Array, "b h w"]:
-  """What lies in the middle of each of h x w cells of the boxes (top, left, height, width)."""
+  """Samples the middle of each of h x w cells of the boxes (top, left, height, width)."""
   rows, columns = (_middles(box[:, i], box[:, i + 2], size[:, i], view[i]) for i in (0, 1))
   columns = jnp.where(mirrored[:, None], columns[:, ::-1], columns)
   return values[jnp.arange(len(values))[:, None, None], rows[:, :, None], columns[:, None]]
@@ -71,9 +77,10 @@ def nearest(
 def standardize(
   depth: Float[Array, "b h w"], trim: tuple[float, float] = (0.1, 0.9)
 ) -> Float[Array, "b h w"]:
-  """(depth - mean) / sqrt(variance + 1e-6), over the values of an image that rank within `trim`.
+  """Standardizes depth over the values of an image that rank within `trim`.
 
-  The variance is unbiased, as in MultiMAE's reference: outliers do not set the scale.
+  (depth - mean) / sqrt(variance + 1e-6). The variance is unbiased, as in MultiMAE's reference:
+  outliers do not set the scale.
   """
   ranked = jnp.sort(depth.reshape(len(depth), -1), axis=1)
   n = ranked.shape[1]
@@ -84,7 +91,7 @@ def standardize(
 
 
 def _maps(batch, box, size, mirrored, coarser) -> dict[str, Array]:
-  """The views of the maps that the batch has."""
+  """Makes the views of the maps that the batch has."""
   found = {}
   if "depth" in batch:
     depth = nearest(batch["depth"], batch["size"], box, size, mirrored)
@@ -97,7 +104,7 @@ def _maps(batch, box, size, mirrored, coarser) -> dict[str, Array]:
 
 
 def _middles(start: Array, extent: Array, limit: Array, view: int) -> Int[Array, "b n"]:
-  """Pixels under the middles of `view` cells between start and start + extent."""
+  """Finds the pixels under the middles of `view` cells between start and start + extent."""
   step = (extent / view)[:, None]
   middle = start[:, None] + (jnp.arange(view, dtype=jnp.float32)[None] + 0.5) * step
   return jnp.clip(jnp.floor(middle).astype(jnp.int32), 0, limit[:, None] - 1)

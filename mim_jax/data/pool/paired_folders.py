@@ -18,14 +18,14 @@ class MapDecoder(decode.Decoder):
   """Reads a map, one whole number in 0..65535 a pixel, as uint16 [h w] of its own size.
 
   Grey images of 8 or 16 bits, palette images (the index counts, not the colour), .npy of uint8 or
-  uint16. Values are never blended, so a map of classes stays one.
+  uint16. Values are never blended, so a map of classes remains one.
   """
 
   def plain(self, data: bytes) -> None:
-    """None: of a map nothing may be converted."""
+    """Returns None: of a map nothing may be converted."""
 
   def pixels(self, image: Image.Image, name: str) -> np.ndarray:
-    """An opened image of allowed size."""
+    """Converts an opened image of allowed size."""
     image.load()
     if image.mode not in _ONE_NUMBER:
       raise errors.UnreadableError(
@@ -35,7 +35,7 @@ class MapDecoder(decode.Decoder):
     return self._checked(np.asarray(image), name)
 
   def array(self, path: str) -> np.ndarray:
-    """A .npy file of whole numbers [h w] or [h w 1]."""
+    """Reads a .npy file of whole numbers [h w] or [h w 1]."""
     self.check_bytes(os.path.getsize(path), path)
     try:
       values = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -58,11 +58,11 @@ class MapDecoder(decode.Decoder):
 
 @dataclasses.dataclass(frozen=True)
 class Paired:
-  """Images and, beside each, maps of other signals, read when they are asked for.
+  """Reads images and, beside each, maps of other modalities, when they are asked for.
 
   Attributes:
     images: the Source of the images.
-    maps: {signal: path of the map of each image}.
+    maps: {modality: path of the map of each image}.
     decoder: how the file of a map becomes an array.
     ids: numbers in the map "semantic" must be below this.
   """
@@ -73,11 +73,10 @@ class Paired:
   ids: int
 
   def __len__(self) -> int:
-    """Images."""
     return len(self.images)
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """The batch of the images (sources.Source) and a uint16 [b H W] for each map, scaled alike."""
+    """Reads the batch of the images (sources.Source), and a uint16 [b H W] for each map."""
     batch = self.images[indices]
     canvas = batch["image"].shape[1:3]
     for signal, files in self.maps.items():
@@ -88,22 +87,20 @@ class Paired:
     return batch
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """The images' relative names."""
+    """Lists the images' relative names."""
     return self.images.names(indices)
 
   @property
   def label(self) -> np.ndarray:
-    """Labels of the images, int32 [n]."""
     return self.images.label
 
   @property
   def classes(self) -> tuple[str, ...]:
-    """Names of the labels of the images."""
     return self.images.classes
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of the names and file sizes of images and maps."""
+    """Hashes the names and file sizes of images and maps."""
     digest = hashlib.blake2b(self.images.fingerprint.encode(), digest_size=8)
     for signal, files in self.maps.items():
       for file in files:
@@ -115,7 +112,7 @@ class Paired:
     return digest.hexdigest()
 
   def _read(self, signal: str, file: str, size: np.ndarray) -> np.ndarray:
-    """One map, [h w] as the image has it, by nearest neighbour."""
+    """Reads one map, [h w] as the image has it, by nearest neighbour."""
     values = folders.read(file, self.decoder)
     if signal == "semantic" and values.max() >= self.ids:
       raise errors.InputError(
@@ -145,11 +142,17 @@ def paired(
   holdout: float = 0.1,
   limits: tuple[int, int] = decode.LIMITS,
 ) -> Paired:
-  """A folder with a sub-folder `image`, and one a map, in which files have the same names.
+  """Opens a folder with a sub-folder `image`, and one a map, in which files have the same names.
 
   Inside each, folders are as in `folder`; endings may differ: image/train/cat/1.jpg belongs to
-  depth/train/cat/1.png. ids: the number of classes in `semantic`. InputError where an image has
-  no map, and for maps that are none.
+  depth/train/cat/1.png.
+
+  path, split, holdout: see folders.folder.
+  canvas, channels, limits: see decode.Decoder.
+  maps: names of the maps' sub-folders.
+  ids: the number of classes in `semantic`.
+
+  InputError where an image has no map, and for maps that are none.
   """
   root = os.path.expanduser(path)
   images = folders.folder(
@@ -165,7 +168,7 @@ def paired(
 
 
 def _matched(root: str, images: tuple[str, ...]) -> tuple[str, ...]:
-  """The paths of the maps under `root` that are called like the images."""
+  """Matches the maps under `root` to the images by name; returns their paths."""
   files = {os.path.splitext(n)[0]: n for n in folders.scan(root, decode.EXTENSIONS, "maps")}
   for image in images:
     if os.path.splitext(image)[0] not in files:

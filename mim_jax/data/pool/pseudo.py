@@ -20,41 +20,37 @@ _RANGE = (-2.0, 10.0)  # of soft distances in the digits; what is farther is as 
 
 @dataclasses.dataclass(frozen=True)
 class WithMaps:
-  """A Source with further arrays beside each image.
+  """Adds further arrays beside each image of a Source.
 
   Attributes:
     source: the images.
-    maps: {signal: array [n ...]}.
+    maps: {modality: array [n ...]}.
   """
 
   source: sources.Arrays
   maps: dict[str, np.ndarray]
 
   def __len__(self) -> int:
-    """Images."""
     return len(self.source)
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """See sources.Source; a map has the dtype and the shape [b ...] of its array."""
+    """Reads images and maps; a map has the dtype and the shape [b ...] of its array."""
     return {**self.source[indices], **{key: value[indices] for key, value in self.maps.items()}}
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """See sources.Source."""
     return self.source.names(indices)
 
   @property
   def label(self) -> np.ndarray:
-    """Labels of the images, int32 [n]."""
     return self.source.label
 
   @property
   def classes(self) -> tuple[str, ...]:
-    """Names of the labels."""
     return self.source.classes
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of images and maps."""
+    """Hashes images and maps."""
     digest = hashlib.blake2b(self.source.fingerprint.encode(), digest_size=8)
     for key, value in self.maps.items():
       digest.update(key.encode())
@@ -63,17 +59,23 @@ class WithMaps:
 
 
 def digits_with_maps(*, split: str = "train") -> WithMaps:
-  """The embedded digits with depth and semantic, see `with_maps`; splits as sources.digits."""
+  """Loads the embedded digits with depth and semantic, see `with_maps`.
+
+  Splits as sources.digits.
+  """
   return with_maps(sources.digits(split=split))
 
 
 def arrays_with_maps(*, path: str, split: str = "train") -> WithMaps:
-  """The same of the images of a .npz or .npy file, see sources.arrays."""
+  """Opens the images of a .npz or .npy file with depth and semantic.
+
+  See sources.arrays, `with_maps`.
+  """
   return with_maps(sources.arrays(path=path, split=split))
 
 
 def with_maps(source: sources.Arrays) -> WithMaps:
-  """Images with depth and semantic, both uint16 [n h w], made from the brightness of their pixels.
+  """Makes depth and semantic, both uint16 [n h w], from the brightness of the images' pixels.
 
   depth: soft distance from the ink. semantic: ids below CLASSES, by brightness and border.
   InputError for images of more than SIDE pixels a side.
@@ -86,13 +88,13 @@ def with_maps(source: sources.Arrays) -> WithMaps:
     )
   ink = image.mean(-1) / 255.0
   low, high = _RANGE
-  share = np.clip((soft_distance(ink) - low) / (high - low), 0.0, 1.0)
-  depth = np.round(share * 65_535).astype(np.uint16)
+  fraction = np.clip((soft_distance(ink) - low) / (high - low), 0.0, 1.0)
+  depth = np.round(fraction * 65_535).astype(np.uint16)
   return WithMaps(source, {"depth": depth, "semantic": stroke_classes(ink)})
 
 
 def soft_distance(ink: np.ndarray) -> np.ndarray:
-  """Smooth distance transform of images [n h w] in 0..1: pixels from where there is ink, [n h w].
+  """Computes a smooth distance transform of images [n h w] in 0..1: pixels from ink, [n h w].
 
   -log sum_q ink_q exp(-|p - q|), which is below 0 in the middle of a stroke. All pairs of pixels
   are compared.
@@ -105,7 +107,7 @@ def soft_distance(ink: np.ndarray) -> np.ndarray:
 
 
 def stroke_classes(ink: np.ndarray) -> np.ndarray:
-  """Classes of the pixels of images [n h w] in 0..1: uint16 [n h w].
+  """Classifies the pixels of images [n h w] in 0..1: uint16 [n h w].
 
   0 below 1/4, 1 up to 3/4, 2 above; 3 for a pixel below 1/4 beside one above 3/4.
   """

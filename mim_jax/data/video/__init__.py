@@ -1,4 +1,4 @@
-"""Clips: sources, the frames of a clip that are seen, and views on the device."""
+"""Clips: sources, the sampling of frames, and views on the device."""
 
 from mim_jax.data.video.clip_files import clips as clips
 from mim_jax.data.video.clip_views import center as center

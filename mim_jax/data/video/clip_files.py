@@ -1,4 +1,4 @@
-"""Clips as a Source: what all kinds of clips share, and clips in files.
+"""Clips as a Source: the base of all kinds of clips, and clips in files.
 
 Letters: b batch, t frames, H W canvas, h w true size, c channels.
 """
@@ -24,7 +24,7 @@ Choice = Callable[[int], np.ndarray]
 
 
 class Clips(abc.ABC):
-  """A Source whose images are clips, uint8 [b t H W c], of t frames chosen by `sample`.
+  """Reads clips, uint8 [b t H W c], of t frames chosen by `sample`: a Source.
 
   `source[indices]` takes the frames that `sample` takes without chance, so that evaluations are
   repeatable; training draws others each time it comes by (`draw`).
@@ -42,22 +42,20 @@ class Clips(abc.ABC):
   @property
   @abc.abstractmethod
   def canvas(self) -> int:
-    """H and W."""
+    """Returns the side of the canvas, H and W."""
 
   @abc.abstractmethod
   def frames(self, index: int, choice: Choice) -> np.ndarray:
-    """The chosen frames of one clip, uint8 [t h w c] with h, w up to the canvas."""
+    """Reads the chosen frames of one clip, uint8 [t h w c] with h, w up to the canvas."""
 
   def __len__(self) -> int:
-    """Clips."""
     return len(self.label)
 
   def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """See sources.Source."""
     return self._batch(indices, [None] * len(indices))
 
   def draw(self, indices: np.ndarray, positions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """A training batch: which frames is a function of (seed, position in the stream of clips)."""
+    """Reads a training batch, whose frames are a function of (seed, position in the stream)."""
     return self._batch(
       indices, [tuple(row) for row in sample_order.uniform(seed, positions, 2).tolist()]
     )
@@ -75,7 +73,7 @@ class Clips(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Files(Clips):
-  """Clips in files: each a video file, or a folder of images.
+  """Reads clips in files: each a video file, or a folder of images.
 
   Attributes:
     root: the folder of all.
@@ -92,16 +90,15 @@ class Files(Clips):
 
   @property
   def canvas(self) -> int:
-    """H and W."""
     return self.decoder.canvas
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """Relative names of the files or folders."""
+    """Lists relative names of the files or folders."""
     return [self.clip[index] for index in indices]
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of the names, of file sizes or of numbers of frames, and of the labels."""
+    """Hashes the names, file sizes or numbers of frames, and labels."""
     digest = hashlib.blake2b(digest_size=8)
     for name, label in zip(self.clip, self.label, strict=True):
       path = os.path.join(self.root, name)
@@ -110,7 +107,7 @@ class Files(Clips):
     return digest.hexdigest()
 
   def frames(self, index: int, choice: Choice) -> np.ndarray:
-    """See Clips. InputError names a file that cannot be read."""
+    """Reads the frames. InputError names a file that cannot be read."""
     path = os.path.join(self.root, self.clip[index])
     if decoding.is_video(path):
       return decoding.read(path, choice, self.decoder)
@@ -135,7 +132,7 @@ def clips(
   channels: int = 3,
   holdout: float = 0.1,
 ) -> Files:
-  """A folder of clips: every video file in it is one, and every folder that holds images.
+  """Opens a folder of clips: every video file in it is one, and every folder that holds images.
 
   The frames of a folder go by name, numbers by value. Splits and classes are those of
   folder.folder, with clips in place of images. Video files need PyAV. sample: which frames, see
@@ -148,7 +145,7 @@ def clips(
 
 
 def _scan(root: str) -> list[str]:
-  """Relative names of all clips under `root`, sorted."""
+  """Lists relative names of all clips under `root`, sorted."""
   extensions = decode.EXTENSIONS + decoding.EXTENSIONS
   files = folder_lib.scan(root, extensions, "videos or folders of images")
   found = {name if decoding.is_video(name) else os.path.dirname(name) for name in files}
@@ -161,7 +158,7 @@ def _scan(root: str) -> list[str]:
 
 
 def _images(path: str) -> list[str]:
-  """Names of the images in the folder of a clip, in the order of the numbers in them."""
+  """Lists the images in the folder of a clip, in the order of the numbers in their names."""
   try:
     names = os.listdir(path)
   except OSError as error:

@@ -26,7 +26,10 @@ def multi_scale_crop(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The training view of clips: a box out of few sizes and places, resized to `size`.
+  """Crops a box out of few sizes and places from each clip, resized to `size` (training view).
+
+  size, flip, mean, std: see augment.crop_and_flip.
+  scales: of the box's sides, see `multi_scale_boxes`.
 
   Returns the batch with image float32 [b t h w c], normalised, and without `size`. Source:
   VideoMAE's reference (transforms.py), whose boxes are those of TSN; resampled as in `augment`.
@@ -48,7 +51,7 @@ def center(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The evaluation view of clips: augment.center_crop of every frame, image [b t h w c]."""
+  """Crops the centre of every frame (evaluation view): augment.center_crop, image [b t h w c]."""
   t = _times(batch)
   folded = dict(batch, image=_folded(batch["image"]))
   view = augment.center_crop(folded, size=size, resize=resize, mean=mean * t, std=std * t)
@@ -65,9 +68,12 @@ def pair_crop(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The training views of two frames: context the first, image the second, float32 [b h w c].
+  """Crops two frames, context the first, image the second, float32 [b h w c] (training view).
 
-  Both get the same box, `scale` of the area, and the same flip. Source: SiamMAE, appendix A.
+  size, flip, mean, std: see augment.crop_and_flip.
+  scale: range of the box's area as a fraction of the frame's.
+
+  Both frames get the same box and the same flip. Source: SiamMAE, appendix A.
   """
   settings: Any = dict(size=size, scale=scale, flip=flip, mean=mean * 2, std=std * 2)
   return _separated(augment.crop_and_flip(key, _folded_pair(batch), **settings))
@@ -81,7 +87,10 @@ def pair_center(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> dict[str, Any]:
-  """The evaluation views of two frames: context the first, image the second, [b h w c]."""
+  """Crops the centre of two frames (evaluation view).
+
+  Returns context, the first, and image, the second, [b h w c].
+  """
   settings: Any = dict(size=size, resize=resize, mean=mean * 2, std=std * 2)
   return _separated(augment.center_crop(_folded_pair(batch), **settings))
 
@@ -89,7 +98,7 @@ def pair_center(
 def multi_scale_boxes(
   key: Array, size: Int[Array, "b 2"], view: tuple[int, int], scales: tuple[float, ...]
 ) -> Float[Array, "b 4"]:
-  """Boxes (top, left, height, width) in whole pixels: a size and one of 13 places, uniformly.
+  """Draws boxes (top, left, height, width) in whole pixels: a size and one of 13 places, uniformly.
 
   Sides are int(scale x the shorter side), the view's own where that is nearer than 3 pixels;
   heights and widths whose scales lie next to each other or are equal go together. Places are the
@@ -120,7 +129,7 @@ def _times(batch) -> int:
 
 
 def _folded(image: Shaped[Array, "b t H W c"]) -> Shaped[Array, "b H W tc"]:
-  """Frames as channels, frame by frame."""
+  """Folds frames into channels, frame by frame."""
   b, _, height, width, _ = image.shape
   return jnp.moveaxis(image, 1, 3).reshape(b, height, width, -1)
 
@@ -140,6 +149,6 @@ def _folded_pair(batch) -> dict[str, Any]:
 
 
 def _separated(view: dict[str, Any]) -> dict[str, Any]:
-  """Two folded frames as context and image."""
+  """Separates two folded frames as context and image."""
   context, image = jnp.split(view["image"], 2, axis=-1)
   return dict(view, context=context, image=image)

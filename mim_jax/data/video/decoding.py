@@ -1,4 +1,4 @@
-"""Video files to frames, with PyAV, which is brought in only when a video is read.
+"""Decoding of video files with PyAV, which is imported only when a video is read.
 
 Letters: t frames, h w size, c channels.
 """
@@ -17,15 +17,16 @@ _USUAL_RATE = 25
 
 
 def is_video(name: str) -> bool:
-  """Whether the name ends as a video's does."""
+  """Tells whether the name ends as a video's does."""
   return name.lower().endswith(EXTENSIONS)
 
 
 def read(path: str, choice: Callable[[int], np.ndarray], decoder: decode.Decoder) -> np.ndarray:
-  """The chosen frames of a video, uint8 [t h w c]; choice(number of frames) -> int [t], ascending.
+  """Reads the chosen frames of a video, uint8 [t h w c].
 
-  The video is entered at the key frame before the first of them. InputError without PyAV, and for
-  files that cannot be decoded or whose frames are larger than the decoder allows.
+  `choice`: (number of frames) -> int [t], ascending. The video is entered at the key frame before
+  the first of them. InputError without PyAV, and for files that cannot be decoded or whose frames
+  are larger than the decoder allows.
   """
   av = _library()
   try:
@@ -55,7 +56,7 @@ def _library():
 
 
 def _count(container, stream) -> int:
-  """Frames of the stream, as the file says, from its length, or by counting."""
+  """Counts the frames of the stream, as the file says, from its length, or by decoding."""
   if stream.frames:
     return stream.frames
   if stream.duration:
@@ -70,7 +71,7 @@ def _rate(stream):
 
 
 def _at(container, stream, wanted):
-  """The frames with these numbers; what lies behind the end is the last frame."""
+  """Decodes the frames with these numbers; what lies beyond the end is the last frame."""
   start = stream.start_time or 0
   scale = stream.time_base * _rate(stream)  # frames a unit of time
   container.seek(start + int(wanted[0] / scale), stream=stream)

@@ -1,4 +1,4 @@
-"""Which frames of a clip are seen: sample(count, chance, *, ...) -> int [t], ascending.
+"""Sampling of frames: sample(count, chance, *, ...) -> int [t], ascending.
 
 `count` frames are there; `chance` is two uniform draws from [0, 1), or None for the one choice that
 evaluations see.
@@ -12,7 +12,7 @@ Chance = tuple[float, float] | None
 
 
 def dense(count: int, chance: Chance, *, frames: int = 16, stride: int = 4) -> np.ndarray:
-  """`frames` frames, `stride` apart, from a uniformly drawn start (without chance: in the middle).
+  """Samples `frames` frames, `stride` apart, from a uniform start (without chance: in the middle).
 
   A clip shorter than frames x stride starts at its first frame and repeats the last that it
   reaches, as in VideoMAE's reference (kinetics.py). InputError for numbers below 1.
@@ -30,10 +30,10 @@ def dense(count: int, chance: Chance, *, frames: int = 16, stride: int = 4) -> n
 
 
 def pair(count: int, chance: Chance, *, low: int = 4, high: int = 47) -> np.ndarray:
-  """Two frames whose distance is uniform in low..high (without chance: both from the middle).
+  """Samples two frames at a uniform distance in low..high (without chance: both from the middle).
 
-  In a short clip the distance is at most what it has. InputError unless 0 <= low <= high.
-  Source: SiamMAE, section 3.1 (arXiv 2305.14344), distances as in CropMAE's re-implementation.
+  In a short clip the distance is at most what it has. InputError unless 0 <= low <= high. Source:
+  SiamMAE, section 3.1 (arXiv 2305.14344), distances as in CropMAE's re-implementation.
   """
   if not 0 <= low <= high:
     raise errors.InputError(
@@ -48,5 +48,5 @@ def pair(count: int, chance: Chance, *, low: int = 4, high: int = 47) -> np.ndar
 
 
 def _one_of(n: int, draw: float | None) -> int:
-  """One of 0..n-1."""
+  """Picks one of 0..n-1."""
   return (n - 1) // 2 if draw is None else int(n * draw)

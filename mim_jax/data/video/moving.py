@@ -1,4 +1,4 @@
-"""Pictures that move: clips made of stills. Letters: n clips, t frames, o pictures in a clip."""
+"""Moving images: clips made of stills. Letters: n clips, t frames, o pictures in a clip."""
 
 import functools
 import hashlib
@@ -15,13 +15,10 @@ LENGTH = 64  # frames of a clip
 
 
 class MovingClips(clip_files.Clips):
-  """One clip a picture, uint8 [t H W c]: something starts somewhere, moves and bounces.
+  """Makes one clip a picture, uint8 [t H W c]: it starts somewhere, moves and bounces.
 
   It goes one pixel a frame along either axis, within half a picture's side. A clip of 64 frames is
-  drawn when it is asked for.
-
-  Attributes:
-    see clip_files.Clips.
+  drawn when it is asked for. Attributes: see clip_files.Clips.
   """
 
   def __init__(self, pictures: sources.Arrays, sample: Callable):
@@ -42,17 +39,16 @@ class MovingClips(clip_files.Clips):
     self._second = np.where(stream.rand(n) < 0.5, _partners(self.label, stream), -1)
 
   def places(self, index: int, o: int, times: np.ndarray) -> list:
-    """(row, column) in 0..room of what moves, at every time [t] of a clip."""
+    """Computes (row, column) in 0..room of picture `o`, at every time [t] of a clip."""
     free = self._place[index, o] + self._speed[index, o] * times[:, None]
     return bounced(free, self._room).tolist()
 
   def names(self, indices: np.ndarray) -> list[str]:
-    """See sources.Source."""
     return [f"moving {self._name} {index}" for index in indices]
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of everything the clips are drawn from."""
+    """Hashes everything the clips are drawn from."""
     digest = hashlib.blake2b(digest_size=8)
     for value in (self._picture, self.label, self._place, self._speed, self._second):
       digest.update(np.ascontiguousarray(value).data)
@@ -60,7 +56,7 @@ class MovingClips(clip_files.Clips):
 
 
 class BouncingClips(MovingClips):
-  """Pictures that move over a black canvas, half as wide again.
+  """Moves pictures over a black canvas, half as wide again.
 
   Clip i shows picture i and, in every other clip, a second one of its class; the brighter of two
   pixels is seen.
@@ -68,11 +64,9 @@ class BouncingClips(MovingClips):
 
   @property
   def canvas(self) -> int:
-    """See clip_files.Clips."""
     return self._side + self._room
 
   def frames(self, index: int, choice: clip_files.Choice) -> np.ndarray:
-    """See clip_files.Clips."""
     times = choice(LENGTH)
     seen = np.zeros((len(times), self.canvas, self.canvas, self._picture.shape[-1]), np.uint8)
     for o, picture in enumerate((index, self._second[index])):
@@ -85,30 +79,28 @@ class BouncingClips(MovingClips):
 
 
 class PanningClips(MovingClips):
-  """Pictures that a camera pans over: it sees as much as one picture, which is mirrored beyond its
-  borders. Of photos a black canvas would leave little to predict but where they end.
+  """Pans a camera over pictures: it sees as much as one picture, mirrored beyond its borders.
+
+  Of photos a black canvas would leave little to predict but where they end.
   """
 
   def __init__(self, pictures: sources.Arrays, sample: Callable):
-    """See MovingClips."""
     super().__init__(pictures, sample)
     around = (self._room // 2, self._room - self._room // 2)
     self._mirror = np.pad(np.arange(self._side), around, mode="reflect")
 
   @property
   def canvas(self) -> int:
-    """See clip_files.Clips."""
     return self._side
 
   def frames(self, index: int, choice: clip_files.Choice) -> np.ndarray:
-    """See clip_files.Clips."""
     whole = self._picture[index].take(self._mirror, 0).take(self._mirror, 1)
     places = self.places(index, 0, choice(LENGTH))
     return np.stack([whole[y : y + self._side, x : x + self._side] for y, x in places])
 
 
 def moving_digits(*, split: str = "train", sample: Callable) -> BouncingClips:
-  """Clips of the digits of scikit-learn moving over 12 x 12 pixels; they need no download.
+  """Makes clips of scikit-learn's digits moving over 12 x 12 pixels; they need no download.
 
   The label is the digit's class, the split that of sources.digits. sample: which of the 64 frames
   of a clip are seen, see frames.
@@ -117,20 +109,20 @@ def moving_digits(*, split: str = "train", sample: Callable) -> BouncingClips:
 
 
 def moving_arrays(*, path: str, split: str = "train", sample: Callable) -> PanningClips:
-  """Clips that pan over the pictures of a .npz or .npy file, see sources.arrays; as large as they.
+  """Makes clips that pan over the pictures of a .npz or .npy file, as large as they.
 
-  The label is the picture's class. sample: see moving_digits.
+  See sources.arrays. The label is the picture's class. sample: see moving_digits.
   """
   return PanningClips(sources.arrays(path=path, split=split), sample)
 
 
 def bounced(place: np.ndarray, room: int) -> np.ndarray:
-  """Where something is that would be at `place` if it did not turn at 0 and at `room`."""
+  """Reflects `place` at 0 and at `room`."""
   return room - np.abs(place % (2 * room) - room)
 
 
 def _partners(label: np.ndarray, stream: np.random.RandomState) -> np.ndarray:
-  """For each image another (or the same, where it is alone) of its class."""
+  """Draws for each image another of its class (or itself, where it is alone)."""
   partner = np.arange(len(label))
   for value in np.unique(label):
     members = np.flatnonzero(label == value)

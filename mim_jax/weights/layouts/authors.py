@@ -124,12 +124,15 @@ def _mae_like(parts) -> bool:
 
 
 def _resizing(has) -> dict:
-  """How DINOv2 resizes positions: otherwise since it has registers."""
+  """Tells how DINOv2 resizes positions: otherwise since it has registers."""
   return dict(antialias=True) if "encoder/register_token" in has else dict(grid_offset=0.1)
 
 
 def _beit(layout: base.Layout, source: base.Source):
-  """Our parts; InputError for a linear classifier, whose norm without arrays no head here has."""
+  """Reads our parts.
+
+  InputError for a linear classifier, whose norm without arrays no head here has.
+  """
   names = source.arrays.keys()
   if "head.weight" in names and not {"norm.weight", "fc_norm.weight"} & names:
     raise InputError(
@@ -140,10 +143,11 @@ def _beit(layout: base.Layout, source: base.Source):
 
 
 def _data2vec(has) -> bool:
-  """Whether a file with BEiT's names is data2vec's: one table of relative positions for all blocks,
-  also of fine-tuned networks, and a head as wide as the network, not of codes, before that.
+  """Tells whether a file with BEiT's names is data2vec's.
 
-  facebookresearch/data2vec_vision at af9a363, beit/modeling_cyclical.py, run_class_finetuning.py.
+  It has one table of relative positions for all blocks, also of fine-tuned networks, and a head as
+  wide as the network, not of codes, before that. Source: facebookresearch/data2vec_vision at
+  af9a363, beit/modeling_cyclical.py, run_class_finetuning.py.
   """
   rows, width = has.get("predictor/head/kernel", (0, 1))
   return "encoder/relative_table" in has and (rows == width or "head/norm/scale" in has)

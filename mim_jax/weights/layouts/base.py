@@ -1,4 +1,4 @@
-"""What a layout is, and the parts of ours that its arrays make."""
+"""Layouts, and the parts of ours that their arrays make."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu")
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A published file.
+  """Holds a published file.
 
   Attributes:
     arrays: by the layout's names.
@@ -36,13 +36,13 @@ class Source:
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
   def shapes(self) -> dict[str, tuple[int, ...]]:
-    """The shape of each array."""
+    """Lists the shape of each array."""
     return {name: x.shape for name, x in self.arrays.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """How others write a network down.
+  """Describes how others store a network.
 
   Attributes:
     format: what `--format` calls it.
@@ -61,7 +61,7 @@ class Layout:
     first, last: what becomes of its arrays, by its names, when they have been read, and before they
       are written.
     head: the class of ours that its head rows are for; None where it holds none.
-    pool: what a head of scores sees; "any" where the arrays say it.
+    pool: what a classification head sees; "any" where the arrays say it.
     labelled: name of its class for the encoder and a head.
     fused: whether queries, keys and values have one bias there.
     wrappers: prefixes that training scripts put before all names.
@@ -99,17 +99,20 @@ class Layout:
 
   @property
   def name(self) -> str:
-    """Format and kind."""
+    """Joins format and kind."""
     return f"{self.format}:{self.kind}"
 
 
 def blocks(text: str, ours: str, theirs: str) -> str:
-  """The rows of a block, with our and their names of a block in place of @ and %."""
+  """Makes the rows of a block, with our and their names of a block in place of @ and %."""
   return text.replace("@", ours).replace("%", theirs)
 
 
 def heads_of(source: Source, width: int, option: str = "heads", *, known=HEADS) -> int:
-  """Attention heads: what the user or timm says, or `known` of that width; InputError otherwise."""
+  """Finds the attention heads: what the user or timm says, or `known` of that width.
+
+  Else InputError.
+  """
   stated = source.config.get("model_args", {}).get("num_heads") if option == "heads" else None
   heads = source.options.get(option) or stated or known.get(width)
   if heads is None:
@@ -121,7 +124,7 @@ def heads_of(source: Source, width: int, option: str = "heads", *, known=HEADS) 
 
 
 def activation_of(source: Source, stated: str) -> str:
-  """The activation that the user says, or the one `stated`; InputError for an unknown one."""
+  """Chooses the user's activation, or the one `stated`; InputError for an unknown one."""
   said = source.options.get("activation", stated)
   if said not in ACTIVATIONS:
     raise unknown("--activation", said, ACTIVATIONS)
@@ -129,7 +132,7 @@ def activation_of(source: Source, stated: str) -> str:
 
 
 def vit(layout: Layout, source: Source, facts: dict[str, Any]) -> ml_collections.ConfigDict:
-  """Our parts for a ViT: what the arrays show, and `facts` that no array shows."""
+  """Makes our parts for a ViT: what the arrays show, and `facts` that no array shows."""
   has = table.look(layout.table, source.shapes())
   kernel = has["tokenizer/embed/kernel"]
   width, channels, *cube = kernel
@@ -160,7 +163,10 @@ def vit(layout: Layout, source: Source, facts: dict[str, Any]) -> ml_collections
 
 
 def head_of(layout: Layout, has, epsilon: float):
-  """The head that a file holds, None without one. A norm alone is the encoder's if it has none."""
+  """Finds the head that a file holds, None without one.
+
+  A norm alone is the encoder's if it has none.
+  """
   if layout.head == "ProjectionHead":
     return _projection(has)
   norm, kernel = "head/norm/scale" in has, has.get("head/classifier/kernel")
@@ -193,7 +199,7 @@ def _relative(has):
 
 
 def stack(has: dict, prefix: str, width: int, facts: dict) -> dict[str, Any]:
-  """Settings of the blocks whose names begin with `prefix`."""
+  """Reads the settings of the blocks whose names begin with `prefix`."""
   first = f"{prefix}00/"
   up, down = (has[f"{first}mlp/{name}/kernel"] for name in ("up", "down"))
   gated = up[0] == 2 * down[1]
@@ -211,7 +217,7 @@ def stack(has: dict, prefix: str, width: int, facts: dict) -> dict[str, Any]:
 
 
 def _positions(layout: Layout, source: Source, has, facts):
-  """The node of absolute positions: what the array of them shows, or else the layout implies."""
+  """Makes the node of absolute positions: what their array shows, or else the layout implies."""
   width, _, *cube = has["tokenizer/embed/kernel"]
   name = table.name_of(layout.table, "encoder/positions_table")
   if name is None or name not in source.arrays:
@@ -228,7 +234,7 @@ def _positions(layout: Layout, source: Source, has, facts):
 
 
 def square(count: int, name: str) -> tuple[int, int]:
-  """The sides of a square grid of `count` cells; InputError where there is none."""
+  """Finds the sides of a square grid of `count` cells; InputError where there is none."""
   side = math.isqrt(count)
   if side * side != count:
     raise InputError(f"weights: {name!r} has {count} positions, which is no square grid.")
@@ -236,7 +242,7 @@ def square(count: int, name: str) -> tuple[int, int]:
 
 
 def _predictor(layout: Layout, has, facts, values: int):
-  """MAE's decoder, or a linear head, whichever the layout holds."""
+  """Makes MAE's decoder, or a linear head, whichever the layout holds."""
   head = has["predictor/head/kernel"]
   if layout.predictor == "Linear":
     return part(predictors.Linear, target_width=head[0], cell=1)

@@ -55,7 +55,7 @@ HEAD_WIDTH, EPSILON = 64, 1e-5  # where open_clip_config.json says no other
 
 
 def read(layout: base.Layout, source: base.Source):
-  """Our parts, the activation and heads as open_clip_config.json says.
+  """Reads our parts, with activation and heads as open_clip_config.json says.
 
   Without that file the mlp has quick GELU, as CLIP's authors have it, unless the user says another.
   InputError for CLIP's residual networks, and for an embedding that is not the class token's.
@@ -87,7 +87,7 @@ def read(layout: base.Layout, source: base.Source):
 
 
 def _stated(model: dict[str, Any]) -> str:
-  """The activation that open_clip_config.json states; that of CLIP's authors without one."""
+  """Reads the activation of open_clip_config.json; that of CLIP's authors without one."""
   if not model or model.get("quick_gelu"):
     return "quick_gelu"
   tanh = model.get("vision_cfg", {}).get("act_kwargs", {}).get("approximate") == "tanh"
@@ -95,7 +95,7 @@ def _stated(model: dict[str, Any]) -> str:
 
 
 def write(config) -> dict[str, Any]:
-  """What open_clip_config.json says of the image side, so that ours is read back as it was."""
+  """Makes what open_clip_config.json says of the image side, so that ours reads back unchanged."""
   parts, head = config.parts, config.parts.get("head")
   ours = parts_lib.settings(parts.encoder)
   width = parts.tokenizer.width

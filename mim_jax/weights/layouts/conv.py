@@ -13,14 +13,14 @@ from mim_jax.weights.layouts import base
 
 
 def depths(has: dict[str, Any]) -> tuple[int, ...]:
-  """Blocks of each stage."""
+  """Counts the blocks of each stage."""
   found = {m.groups() for name in has if (m := re.search(r"stage_(\d+)_block_(\d+)/", name))}
   stages = 1 + max(int(stage) for stage, _ in found)
   return tuple(sum(int(stage) == i for stage, _ in found) for i in range(stages))
 
 
 def swin(layout: base.Layout, source: base.Source) -> ml_collections.ConfigDict:
-  """Our parts for a Swin transformer; heads and window stand in its tables of positions."""
+  """Makes our parts for a Swin transformer; heads and window come from its tables of positions."""
   has = table.look(layout.table, source.shapes())
   width, channels, patch, _ = has["tokenizer/embed/kernel"]
   deep = depths(has)
@@ -47,7 +47,7 @@ def swin(layout: base.Layout, source: base.Source) -> ml_collections.ConfigDict:
 
 
 def resnet(layout: base.Layout, source: base.Source) -> ml_collections.ConfigDict:
-  """Our parts for a ResNet of bottleneck blocks."""
+  """Makes our parts for a ResNet of bottleneck blocks."""
   has = table.look(layout.table, source.shapes())
   deep, patch = depths(has), 4
   patch <<= len(deep) - 1
@@ -57,7 +57,7 @@ def resnet(layout: base.Layout, source: base.Source) -> ml_collections.ConfigDic
 
 
 def convnext(layout: base.Layout, source: base.Source) -> ml_collections.ConfigDict:
-  """Our parts for a ConvNeXt."""
+  """Makes our parts for a ConvNeXt."""
   has = table.look(layout.table, source.shapes())
   deep = depths(has)
   patch = has["encoder/stem/kernel"][-1] << (len(deep) - 1)
@@ -72,5 +72,5 @@ def _cells(patch: int, encoder, head) -> ml_collections.ConfigDict:
 
 
 def is_a(name: str):
-  """A Layout's `fits`: whether the encoder is of this class."""
+  """Makes a Layout's `fits`: whether the encoder is of this class."""
   return lambda parts: parts.encoder.part.endswith(f".{name}")

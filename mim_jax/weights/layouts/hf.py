@@ -18,13 +18,13 @@ CLIP_VIEW = dict(  # openai/CLIP, clip/clip.py: resize to the side of the crop
 
 
 def read(layout: base.Layout, source: base.Source):
-  """Our parts, heads and so on as config.json says them."""
+  """Reads our parts, heads and so on as config.json says them."""
   config = source.config.get("vision_config", source.config)
   return base.vit(layout, source, hf_configs.facts(config, source))
 
 
 def is_vit(parts, *, tokenizer="ImagePatches", **wanted) -> bool:
-  """Whether the encoder is a ViT with these settings; a callable is asked about one."""
+  """Tells whether the encoder is a ViT with these settings; a callable is asked about one."""
   encoder = parts.encoder
   known = vars(parts_lib.settings(encoder))
   if not (encoder.part.endswith(".ViT") and parts.tokenizer.part.endswith(f".{tokenizer}")):
@@ -49,18 +49,21 @@ ANY = lambda x: True  # noqa: E731
 
 
 def fits(**wanted):
-  """A Layout's `fits`, see is_vit."""
+  """Makes a Layout's `fits`, see is_vit."""
   return functools.partial(is_vit, **wanted)
 
 
 def is_mae(parts) -> bool:
-  """MAE with its decoder; positions are arrays there, whatever they hold."""
+  """Tells whether it is MAE with its decoder; positions are arrays there, whatever they hold."""
   decoder = "predictor" in parts and parts.predictor.part.endswith(".Transformer")
   return decoder and is_vit(parts, masking="drop", positions=lambda x: x != "none")
 
 
 def _layout(kind: str, classes: str, table: str, fits, write, **more) -> base.Layout:
-  """`classes`: "Encoder WithPredictor"; `labelled`: with a head, of what `pool` says."""
+  """Makes a Layout of `classes`, "Encoder WithPredictor".
+
+  `labelled`: with a head, of what `pool` says.
+  """
   names = classes.split()
   more.setdefault("left", POOLER)
   if "labelled" in more:
@@ -74,7 +77,7 @@ BEIT_LIKE = dict(
 
 
 def dinov2(kind: str, name: str, **wanted) -> list[base.Layout]:
-  """DINOv2 with the usual and with the gated mlp (the giant)."""
+  """Makes DINOv2's layouts, with the usual and with the gated mlp (the giant)."""
   wanted["layer_scale"] = lambda x: x is not None
   gated = hf_configs.SWIGLU
   tables = {kind: hf_vit.DINOV2, f"{kind} {gated}": hf_vit.DINOV2_GATED}

@@ -1,4 +1,4 @@
-"""config.json of Hugging Face transformers: what it says of our parts, and what ours say in it."""
+"""config.json of Hugging Face transformers: read for our parts, and written from them."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ LAST_EPSILON = {
 
 
 def facts(config: dict[str, Any], source: base.Source) -> dict[str, Any]:
-  """What no array shows: heads, epsilon, activation."""
+  """Reads what no array shows: heads, epsilon, activation."""
   act = config.get("hidden_act", "gelu")
   if act not in ACTIVATIONS:
     raise unknown("config.json: hidden_act", act, ACTIVATIONS)
@@ -38,7 +38,7 @@ def facts(config: dict[str, Any], source: base.Source) -> dict[str, Any]:
 
 
 def encoder(config) -> dict[str, Any]:
-  """The settings that all vision transformers share there."""
+  """Makes the settings that all vision transformers share there."""
   parts, size, channels = config.parts, config.data.view.size, len(config.data.view.mean)
   ours, width = parts_lib.settings(parts.encoder), parts.tokenizer.width
   activation = "gelu" if ours.activation == SWIGLU else ours.activation
@@ -61,7 +61,7 @@ def encoder(config) -> dict[str, Any]:
 
 
 def decoder(config) -> dict[str, Any]:
-  """The settings of MAE's and VideoMAE's decoders; {} without one."""
+  """Makes the settings of MAE's and VideoMAE's decoders; {} without one."""
   if "predictor" not in config.parts:
     return {}
   ours, target = config.parts.predictor, config.get("objective", {}).get("target", {})
@@ -75,17 +75,17 @@ def decoder(config) -> dict[str, Any]:
 
 
 def vit_mae(config) -> dict[str, Any]:
-  """Of ViTMAE."""
+  """Makes config.json of ViTMAE."""
   return encoder(config) | decoder(config)
 
 
 def vit(config) -> dict[str, Any]:
-  """Of ViT and I-JEPA."""
+  """Makes config.json of ViT and I-JEPA."""
   return encoder(config) | dict(encoder_stride=config.parts.tokenizer.patch)
 
 
 def beit(config) -> dict[str, Any]:
-  """Of BEiT and data2vec-vision."""
+  """Makes config.json of BEiT and data2vec-vision."""
   parts, ours = config.parts, parts_lib.settings(config.parts.encoder)
   scale = ours.layer_scale
   head = dict(vocab_size=parts.predictor.target_width) if "predictor" in parts else {}
@@ -102,7 +102,7 @@ def beit(config) -> dict[str, Any]:
 
 
 def videomae(config) -> dict[str, Any]:
-  """Of VideoMAE; frames of a clip as in the config's data, or 16."""
+  """Makes config.json of VideoMAE; frames of a clip as in the config's data, or 16."""
   sample = config.data.get("train", {}).get("sample", config.data)
   cube = dict(tubelet_size=config.parts.tokenizer.tubelet, num_frames=sample.get("frames", 16))
   pooled = dict(use_mean_pooling=config.parts.encoder.norm == "none")
@@ -110,7 +110,7 @@ def videomae(config) -> dict[str, Any]:
 
 
 def dinov2(config) -> dict[str, Any]:
-  """Of DINOv2, with and without registers."""
+  """Makes config.json of DINOv2, with and without registers."""
   ours = parts_lib.settings(config.parts.encoder)
   made = encoder(config) | dict(
     mlp_ratio=int(ours.mlp_ratio),
@@ -123,6 +123,6 @@ def dinov2(config) -> dict[str, Any]:
 
 
 def clip(config) -> dict[str, Any]:
-  """Of CLIP's image side."""
+  """Makes config.json of CLIP's image side."""
   head = config.parts.get("head")
   return encoder(config) | (dict(projection_dim=head.count) if head else {})

@@ -85,7 +85,7 @@ head/classifier/bias      | classifier.1.bias
 
 
 def write_swin(config) -> dict[str, Any]:
-  """config.json of a Swin transformer."""
+  """Makes config.json of a Swin transformer."""
   ours, view = config.parts.encoder, config.data.view
   return dict(
     image_size=view.size[0],
@@ -103,7 +103,7 @@ def write_swin(config) -> dict[str, Any]:
 
 
 def write_resnet(config) -> dict[str, Any]:
-  """config.json of a ResNet."""
+  """Makes config.json of a ResNet."""
   ours, view = config.parts.encoder, config.data.view
   return dict(
     num_channels=len(view.mean),
@@ -118,7 +118,7 @@ def write_resnet(config) -> dict[str, Any]:
 
 
 def write_convnext(config) -> dict[str, Any]:
-  """config.json of a ConvNeXt."""
+  """Makes config.json of a ConvNeXt."""
   ours, view = config.parts.encoder, config.data.view
   return dict(
     num_channels=len(view.mean),
@@ -134,7 +134,7 @@ def write_convnext(config) -> dict[str, Any]:
 
 
 def last_norm(config) -> dict[str, np.ndarray]:
-  """The norm behind the pooling of ConvNeXt, which ours does not have: without effect."""
+  """Makes the norm after the pooling of ConvNeXt, which ours does not have: without effect."""
   width = config.parts.encoder.widths[-1]
   one, zero = np.ones(width, np.float32), np.zeros(width, np.float32)
   return {"convnext.layernorm.weight": one, "convnext.layernorm.bias": zero}

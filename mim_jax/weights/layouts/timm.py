@@ -48,7 +48,7 @@ STEM = PATCHES + POSITIONS + NORM
 
 
 def encoder(block: str, rest: str, prefix: str = "", path: str = "blocks.#") -> str:
-  """The rows of a ViT whose names begin with `prefix`."""
+  """Makes the rows of a ViT whose names begin with `prefix`."""
   rows = base.blocks(block, "encoder/stack/block_#", f"{prefix}{path}")
   return rows + rest.replace("%", prefix)
 
@@ -88,7 +88,7 @@ STAGES = 4  # of every published Swin
 
 
 def swin(prefix: str, before: int) -> str:
-  """The rows of a Swin transformer, whose merges belong to the stage so many before ours."""
+  """Makes the rows of a Swin transformer, whose merges belong to the stage so many before ours."""
   rows = base.blocks(SWIN_BLOCK, "encoder/stage_#_block_#", f"{prefix}layers.#.blocks.#")
   for i in range(1, STAGES):
     rows += base.blocks(MERGE, f"encoder/merge_{i}", f"{prefix}layers.{i - before}")
@@ -105,7 +105,7 @@ batch_stats/@/NORM/variance | BATCH.running_var
 
 
 def _step(ours: str, names: str) -> str:
-  """`names`: ours and theirs of a convolution, ours and theirs of its norm."""
+  """Makes the rows of a convolution and its norm; `names`: ours and theirs of each."""
   conv_name, kernel, norm_name, batch = names.split()
   rows = CONV_NORM.replace("@", ours).replace("CONV", conv_name).replace("NORM", norm_name)
   return rows.replace("KERNEL", kernel).replace("BATCH", batch)
@@ -152,7 +152,7 @@ head/norm/bias           | head.norm.bias
 
 
 def read(layout: base.Layout, source: base.Source):
-  """Our parts for a ViT; its name in config.json says whether its GELU is CLIP's."""
+  """Makes our parts for a ViT; its name in config.json says whether its GELU is CLIP's."""
   has = table.look(layout.table, source.shapes())
   width = has["tokenizer/embed/kernel"][0]
   quick = "quickgelu" in source.config.get("architecture", "")
@@ -168,7 +168,7 @@ def read(layout: base.Layout, source: base.Source):
 
 
 def add_class_row(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Positions of patches alone, as of networks with registers, get a zero for the class token."""
+  """Adds a zero for the class token to positions of patches alone (networks with registers)."""
   found = arrays.get("pos_embed")
   if found is None or "cls_token" not in arrays or math.isqrt(found.shape[1]) ** 2 != len(found[0]):
     return arrays
@@ -176,7 +176,7 @@ def add_class_row(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def fold_class_row(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """The way back: with registers a class token holds its position in itself."""
+  """Undoes `add_class_row`: with registers a class token holds its position in itself."""
   row = arrays.get("pos_embed")
   if row is None or "cls_token" not in arrays or "reg_token" not in arrays:
     return arrays
@@ -184,7 +184,7 @@ def fold_class_row(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def last_norm(config) -> dict[str, np.ndarray]:
-  """ConvNeXt's norm behind the pooling, which ours does not have, as it starts."""
+  """Makes ConvNeXt's norm after the pooling, which ours does not have, as it starts."""
   width = config.parts.encoder.widths[-1]
   one, zero = np.ones(width, np.float32), np.zeros(width, np.float32)
   return {"head.norm.weight": one, "head.norm.bias": zero}

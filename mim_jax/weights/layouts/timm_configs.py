@@ -9,7 +9,7 @@ from mim_jax.weights import parts as parts_lib
 
 
 def described(name: str, args: dict[str, Any], config) -> dict[str, Any]:
-  """config.json of the model `name` with `args`, for images as the config's view cuts them."""
+  """Makes config.json of the model `name` with `args`, for images as the config's view cuts."""
   view, head = config.data.view, config.parts.get("head")
   classes = head.count if head else 0
   seen = dict(mean=list(view.mean), std=list(view.std), input_size=[len(view.mean), *view.size])
@@ -23,7 +23,7 @@ def described(name: str, args: dict[str, Any], config) -> dict[str, Any]:
 
 
 def vit(config) -> dict[str, Any]:
-  """Of a ViT; its name says what no argument does: CLIP's norms and its GELU."""
+  """Makes config.json of a ViT; its name says what no argument does: CLIP's norms and its GELU."""
   parts, ours = config.parts, parts_lib.settings(config.parts.encoder)
   head = parts.get("head", dict(pool="class" if ours.class_tokens else "mean", norm=False))
   name = "vit_base_patch16_224"
@@ -50,7 +50,7 @@ def vit(config) -> dict[str, Any]:
 
 
 def swin(config) -> dict[str, Any]:
-  """Of a Swin transformer."""
+  """Makes config.json of a Swin transformer."""
   ours = config.parts.encoder
   args = dict(
     img_size=list(config.data.view.size),
@@ -65,14 +65,14 @@ def swin(config) -> dict[str, Any]:
 
 
 def resnet(config) -> dict[str, Any]:
-  """Of a ResNet of bottleneck blocks."""
+  """Makes config.json of a ResNet of bottleneck blocks."""
   ours = config.parts.encoder
   channels = [ours.width << i for i in range(len(ours.depths))]
   return described("resnet50", dict(layers=list(ours.depths), channels=channels), config)
 
 
 def convnext(config) -> dict[str, Any]:
-  """Of a ConvNeXt."""
+  """Makes config.json of a ConvNeXt."""
   ours = config.parts.encoder
   patch = ours.patch >> (len(ours.depths) - 1)
   args = dict(depths=list(ours.depths), dims=list(ours.widths), patch_size=patch)
