@@ -1,20 +1,19 @@
 """Runs evaluations on encoders, over seeds, and puts the numbers together."""
 
-import math
 import statistics
 
 from absl import logging
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features, network
+from mim_jax.evaluate import features, network, numbers
 
 
 def run(evaluations: dict, encoders: dict, data, seeds, folder=None) -> dict:
   """Every evaluation on every encoder with every seed, as JSON-able numbers.
 
   evaluations: {name: (function, protocol)}; encoders: {name: one encode per seed, repeated where
-  the seed changes nothing}; function(encode, data, seed) -> {name: number}. Returns {evaluation:
-  {"protocol", "results": {encoder: {number: {"mean", "spread", "values"}}}}}, spread being the
+  the seed changes nothing}; function(encode, data, seed) -> {name: Number}. Returns {evaluation:
+  {"protocol", "results": {encoder: {number: {"mean", "spread", "values", "unit"}}}}}, spread being the
   sample standard deviation over seeds (None with one seed). What needs labels that do not exist
   gets "skipped", what raised gets "failed", each with the reason; neither stops the others. What
   trains a network leaves the row of an encoder without one empty. folder: where features are kept.
@@ -77,16 +76,16 @@ def _note(entry, name, encoder, error):
 
 
 def _over_seeds(scores: list[dict]) -> dict:
-  """{number: {"mean", "spread", "values"}} from one {number: value} a seed."""
-  values = {key: [float(score[key]) for score in scores] for key in scores[0]}
-  return {
-    key: {
-      "mean": statistics.fmean(numbers),
-      "spread": statistics.stdev(numbers) if len(numbers) > 1 else None,
-      "values": numbers,
-    }
-    for key, numbers in values.items()
-  }
+  """{number: {"mean", "spread", "values", "unit"}} from one {number: value} a seed."""
+  return {key: _summary([score[key] for score in scores]) for key in scores[0]}
+
+
+def _summary(found: list) -> dict:
+  """The mean, spread and values of one number; its unit where the evaluation says one."""
+  values = [float(x) for x in found]
+  spread = statistics.stdev(values) if len(values) > 1 else None
+  unit = dict(unit=found[0].unit) if isinstance(found[0], numbers.Number) else {}
+  return dict(mean=statistics.fmean(values), spread=spread, values=values, **unit)
 
 
 def table(evaluations: dict) -> str:
@@ -98,25 +97,11 @@ def table(evaluations: dict) -> str:
   rows = [["", *(f"{evaluation} {key}" for evaluation, key in columns)]] if columns else []
   for name in names:
     cells = (evaluations[e]["results"].get(name, {}).get(key) for e, key in columns)
-    rows.append([name, *map(in_words, cells)])
+    rows.append([name, *map(numbers.in_words, cells)])
   lines = aligned(rows)
   for evaluation, entry in evaluations.items():
     lines += [f"{evaluation} {why}: {entry[why]}" for why in ("skipped", "failed") if why in entry]
   return "\n".join(lines)
-
-
-def in_words(number: dict | None) -> str:
-  """'93.1 ± 0.4 %' for a share with its spread, '12.5' for what is no share, '' for None."""
-  if number is None:
-    return ""
-  mean, spread = number["mean"], number.get("spread")
-  if not math.isfinite(mean):
-    return "not finite"
-  share = abs(mean) <= 1
-  text = f"{100 * mean:.1f}" if share else f"{mean:.4g}"
-  if spread is not None:
-    text += f" ± {100 * spread:.1f}" if share else f" ± {spread:.2g}"
-  return text + (" %" if share else "")
 
 
 def aligned(rows: list[list[str]]) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mim_jax.data.image import noise
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import linear, neighbours
 
 KINDS = tuple(noise.SEVERITIES)
@@ -54,7 +54,7 @@ def robustness(
       shares.append(np.mean(predict(values[known]) == label[known]))
     found[kind] = float(np.mean(shares))
   found["corrupted"] = float(np.mean([found[kind] for kind in kinds]))
-  return found
+  return numbers.fractions(found)
 
 
 def outliers(
@@ -100,7 +100,7 @@ def outliers(
     away = distances(bank[~np.isin(labels, out)], test[truth >= 0], k)
     apart = np.isin(truth[truth >= 0], out)
     found["classes"] = auroc(away[~apart], away[apart])
-  return found
+  return numbers.fractions(found)
 
 
 class Rotated(noise.Corrupted):

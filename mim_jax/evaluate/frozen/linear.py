@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mim_jax.errors import InputError, unknown
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import neighbours
 
 FEW = (
@@ -49,7 +49,7 @@ def linear_probe(
 
   with threadpoolctl.threadpool_limits(1 if train.size < SMALL else None):
     strength = choose(train, labels, seed, strengths, validation)
-    return {"accuracy": float(_classifier(strength).fit(train, labels).score(test, truth))}
+    return {"accuracy": numbers.Number(_classifier(strength).fit(train, labels).score(test, truth))}
 
 
 def standardised(train: np.ndarray) -> Callable:

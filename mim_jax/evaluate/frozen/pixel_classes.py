@@ -10,7 +10,7 @@ from mim_jax.data import mixing, pipeline
 from mim_jax.data.image import augment
 from mim_jax.data.pool import map_views
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import linear
 
 IGNORED = (255, 65_535)  # ids that mean "no class" in published maps
@@ -125,4 +125,4 @@ def scores(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
   for value in np.unique(truth):
     union = np.sum((found == value) | (truth == value))
     shares.append(np.sum((found == value) & (truth == value)) / union)
-  return {"miou": float(np.mean(shares)), "pixel_accuracy": float(np.mean(found == truth))}
+  return numbers.fractions({"miou": np.mean(shares), "pixel_accuracy": np.mean(found == truth)})

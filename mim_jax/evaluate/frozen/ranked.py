@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import neighbours
 
 CHUNK = 2**26  # numbers: similarities of so many pairs at a time
@@ -38,10 +38,8 @@ def retrieval(
     known = right.any(1)
     precision.append(average_precision(right[known]))
     first.append(right[:, 0])
-  return {
-    "map": float(np.mean(np.concatenate(precision))),
-    "precision_at_1": float(np.mean(np.concatenate(first))),
-  }
+  precision, first = (np.mean(np.concatenate(x)) for x in (precision, first))
+  return numbers.fractions({"map": precision, "precision_at_1": first})
 
 
 def average_precision(right: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.ops import collapse
 
 
@@ -35,15 +35,16 @@ def meters(
     raise InputError(f"meters: clusters = {k}, but it must lie in 2 to {len(values)}, the images.")
   drawn = np.random.default_rng(seed).permutation(len(values))[: collapse.ENOUGH]
   found = dict(
-    rank_me=float(jax.jit(collapse.rank_me)(values[drawn])),
-    deviation=float(jax.jit(collapse.deviation)(values)),
+    rank_me=numbers.Number(jax.jit(collapse.rank_me)(values[drawn]), ""),
+    deviation=numbers.Number(jax.jit(collapse.deviation)(values), ""),
   )
   cluster = clustered(values, k, seed, restarts)
   shares = np.bincount(cluster, minlength=k) / len(cluster)
-  found["entropy"] = float(collapse.entropy(jax.numpy.asarray(shares, "float32")) / np.log(k))
+  entropy = collapse.entropy(jax.numpy.asarray(shares, "float32")) / np.log(k)
+  found["entropy"] = numbers.Number(entropy, "")
   known = labels >= 0
   if known.any():
-    found |= agreement(cluster[known], labels[known])
+    found |= numbers.fractions(agreement(cluster[known], labels[known]))
   return found
 
 

@@ -1,0 +1,103 @@
+"""How well hidden tokens of held-out samples are predicted. Letters: b batch, n tokens, k ids."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mim_jax.errors import InputError
+from mim_jax.evaluate import features, network
+from mim_jax.evaluate.numbers import Number
+
+
+@features.drawless
+def masked_tokens(
+  encode,
+  data,
+  seed,
+  *,
+  entry: str,
+  masked_id: int,
+  vocabulary: int,
+  every: int = 8,
+  samples: int = 512,
+  batch_size: int = 128,
+) -> dict[str, Number]:
+  """Accuracy and pseudo-perplexity of a network that predicts hidden ids [b n] of test samples.
+
+  Each of `every` passes hides every so manieth token behind `masked_id`, so that each is hidden
+  once: `accuracy` is the share of all tokens whose likeliest id is the true one, in [0, 1], and
+  `pseudo_perplexity` the exponential of the mean cross-entropy of the true id, in ids, of at most
+  `samples` test samples, evenly spread. With every = n it is that of Salazar et al. (arXiv
+  1910.14659), which hides one token at a time. Without a network ids are predicted by how often
+  they come in the training samples, alike everywhere. Nothing is drawn.
+  """
+  if every < 2:
+    raise InputError(
+      f"masked_tokens: every = {every} would hide all tokens at once. Give 2 or more."
+    )
+  rows = np.linspace(0, len(data.test) - 1, min(samples, len(data.test))).astype(int)
+  try:
+    net = network.of(encode)
+  except network.NoNetwork:
+    return in_numbers(*by_frequency(data, rows, entry, vocabulary))
+  if "head" not in net.variables["params"]:
+    raise network.NoNetwork("predicts ids, and this network has no head")
+  key = ("masked_tokens", entry, masked_id, every)
+  one = net.body.compiled.setdefault(key, jax.jit(functools.partial(one_batch, net.body, *key[1:])))
+  totals = np.zeros(3)
+  for start in range(0, len(rows), batch_size):
+    batch = data.test[np.resize(rows[start : start + batch_size], min(batch_size, len(rows)))]
+    real = np.arange(len(batch[entry])) < len(rows) - start
+    totals += np.asarray(one(net.variables, batch, real), np.float64)
+  return in_numbers(*totals)
+
+
+def in_numbers(right: float, error: float, count: float) -> dict[str, Number]:
+  """Makes the numbers of sums over all tokens."""
+  if not count:
+    raise InputError("masked_tokens: the test samples have no token. Give others.")
+  perplexity = Number(float(np.exp(error / count)), "perplexity")
+  return {"accuracy": Number(right / count), "pseudo_perplexity": perplexity}
+
+
+def one_batch(body, entry: str, masked_id: int, every: int, variables, batch, real):
+  """Sums over the real tokens of real samples: predicted rightly, cross-entropy, how many."""
+  batch = body.view(batch)
+  ids = batch[entry]
+  exists = (ids >= 0) & jnp.asarray(real)[:, None]
+  place = jnp.arange(ids.shape[1], dtype=jnp.int32)[None] % every
+
+  def run(parts, given):
+    latents = body.encode(parts, {**batch, entry: given})
+    return parts.head(latents.values, getattr(parts.tokenizer, "table", None))
+
+  def hide(turn):
+    hidden = (place == turn) & exists
+    given = jnp.where(hidden, jnp.asarray(masked_id, ids.dtype), ids)
+    logits = body.parts.apply(variables, method=lambda parts: run(parts, given))
+    true = jnp.take_along_axis(logits, jnp.maximum(ids, 0)[..., None], -1)[..., 0]
+    error = jax.nn.logsumexp(logits, -1) - true
+    right = (jnp.argmax(logits, -1) == ids) & hidden
+    return jnp.stack(
+      [
+        jnp.sum(right, dtype=jnp.float32),
+        jnp.sum(jnp.where(hidden, error, 0.0)),
+        jnp.sum(hidden, dtype=jnp.float32),
+      ]
+    )
+
+  return jnp.sum(jax.lax.map(hide, jnp.arange(every, dtype=jnp.int32)), 0)
+
+
+def by_frequency(data, rows, entry: str, vocabulary: int) -> tuple[float, float, int]:
+  """Makes the sums of predicting every id by its frequency in training, each counted once more."""
+  counts = np.ones(vocabulary)
+  for start in range(0, len(data.train), 1024):
+    ids = np.asarray(data.train[np.arange(start, min(start + 1024, len(data.train)))][entry])
+    counts += np.bincount(ids[ids >= 0].ravel(), minlength=vocabulary)
+  ids = np.asarray(data.test[rows][entry])
+  ids = ids[ids >= 0]
+  error = -np.log(counts / counts.sum())[ids].sum()
+  return float((ids == counts.argmax()).sum()), float(error), ids.size
