@@ -13,7 +13,7 @@ def run(evaluations: dict, encoders: dict, data, seeds, folder=None) -> dict:
 
   evaluations: {name: (function, protocol)}; encoders: {name: one encode per seed, repeated where
   the seed changes nothing}; function(encode, data, seed) -> {name: Number}. Returns {evaluation:
-  {"protocol", "results": {encoder: {number: {"mean", "spread", "values", "unit"}}}}}, spread being the
+  {"protocol", "results": {encoder: {number: {"mean", "spread", "values", "unit"}}}}}, spread the
   sample standard deviation over seeds (None with one seed). What needs labels that do not exist
   gets "skipped", what raised gets "failed", each with the reason; neither stops the others. What
   trains a network leaves the row of an encoder without one empty. folder: where features are kept.

@@ -32,7 +32,7 @@ def propagation(
   tolerance: float = 0.008,
   layer: int | None = None,
   size: int = 0,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """J (region), F (boundary) and their mean, of masks propagated by likeness of patches.
 
   The protocol of DAVIS as in DINO (appendix A; its eval_video_segmentation.py): a patch takes the

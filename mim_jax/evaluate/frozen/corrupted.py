@@ -34,7 +34,7 @@ def robustness(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Top-1 accuracy in [0, 1] on corrupted test images of a classifier that learnt from clean ones.
 
   classifier: "knn" (k, temperature) or "linear" (logistic regression, inverse penalty `strength`).
@@ -72,7 +72,7 @@ def outliers(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """AUROC in [0, 1], 0.5 by chance, of telling strange from usual test images by their distance.
 
   The distance is that to the k-th nearest training image, of unit vectors (Sun et al., arXiv

@@ -30,7 +30,7 @@ def linear_probe(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Top-1 accuracy in [0, 1] of a linear classifier on features standardised over training images.
 
   The inverse penalty is chosen among `strengths` on a share `validation` of the training labels (by

@@ -23,7 +23,7 @@ def knn(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Top-1 accuracy in [0, 1] of k cosine neighbours voting with exp(similarity / temperature).
 
   DINO's protocol (eval_knn.py of its reference). Nothing is drawn, so `seed` changes nothing.

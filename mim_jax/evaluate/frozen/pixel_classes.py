@@ -33,7 +33,7 @@ def segmentation(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Mean IoU over classes, and share of pixels found, of a classifier of single patches.
 
   Each patch learns the class that most of its pixels have; test patches give theirs to all their
@@ -117,7 +117,7 @@ def enlarged(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   return grid.repeat(size[0] // rows, 1).repeat(size[1] // columns, 2)
 
 
-def scores(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def scores(found: np.ndarray, truth: np.ndarray) -> dict[str, numbers.Number]:
   """Mean IoU over the classes in truth, and pixel accuracy; [n h w], IGNORED ones left out."""
   known = ~np.isin(truth, IGNORED)
   found, truth = found[known], truth[known]

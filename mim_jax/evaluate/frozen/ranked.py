@@ -20,7 +20,7 @@ def retrieval(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Mean average precision, and precision of the nearest, when test images ask for training images.
 
   All training images are ranked by cosine similarity; those of the query's class are right.

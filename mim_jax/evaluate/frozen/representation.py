@@ -34,7 +34,7 @@ def meters(
   if not 1 < k <= len(values):
     raise InputError(f"meters: clusters = {k}, but it must lie in 2 to {len(values)}, the images.")
   drawn = np.random.default_rng(seed).permutation(len(values))[: collapse.ENOUGH]
-  found = dict(
+  found: dict[str, numbers.Number] = dict(
     rank_me=numbers.Number(jax.jit(collapse.rank_me)(values[drawn]), ""),
     deviation=numbers.Number(jax.jit(collapse.deviation)(values), ""),
   )

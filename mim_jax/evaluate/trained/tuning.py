@@ -8,7 +8,7 @@ import functools
 import jax
 
 from mim_jax.data.image import mixup
-from mim_jax.evaluate import features, network
+from mim_jax.evaluate import features, network, numbers
 from mim_jax.evaluate.trained import probes, recipes, supervised
 from mim_jax.weights import parts
 
@@ -39,7 +39,7 @@ def finetune(
   pool: str = "mean",
   per_class: int | None = None,
   share: float = 1.0,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Top-1 accuracy in [0, 1] after training all of the encoder, or its last blocks, on labels.
 
   MAE's recipe for ViT-B (FINETUNE.md of its reference, arXiv 2111.06377, table 9); for L rate 1e-3,
@@ -152,7 +152,7 @@ def linear_lars(
   size: int = 0,
   per_class: int | None = None,
   share: float = 1.0,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Top-1 accuracy in [0, 1] of MAE's linear probe: LARS on batch-normed features of crops.
 
   arXiv 2111.06377, appendix A.1, and main_linprobe.py of the reference: class token, random resized
@@ -219,7 +219,7 @@ def attentive(
   size: int = 0,
   per_class: int | None = None,
   share: float = 1.0,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Top-1 accuracy in [0, 1] of a probe whose learned query attends to the patches of crops.
 
   The encoder stays as it is. rate: of AdamW, for 256 images. attention_heads: 0 takes one for 64
