@@ -25,8 +25,8 @@ def sincos(positions: Float[Array, "*n p"], width: int) -> Float[Array, "*n d"]:
   p = positions.shape[-1]
   if not p or width < 2 * p:
     raise InputError(
-      f"sincos positions: width {width} has no sine and cosine for each of {p} coordinates. It must "
-      f"be at least {2 * p}; tokens without coordinates take layers.NoPositions."
+      f"sincos positions: width {width} has no sine and cosine for each of {p} coordinates. It "
+      f"must be at least {2 * p}; tokens without coordinates take layers.NoPositions."
     )
   half = width // p // 2
   rates = jnp.asarray(10000.0 ** (-np.arange(half) / half), jnp.float32)

@@ -51,7 +51,7 @@ class UNet(nn.Module):
     return core.take(patches.patchify(image, self.patch), mask.masked)
 
   def _densify(self, x, seen, real, i):
-    """Map number i, coarsest first, with all real sites filled: [b h w c] -> [b h w width / 2^i]."""
+    """Map number i, coarsest first, real sites all filled: [b h w c] -> [b h w width / 2^i]."""
     c, width, kernel = x.shape[-1], self.width >> i, 3 if i else 1
     x = NORMS[self.norm](dtype=self.dtype, name=f"densify_{i}_norm")(x, seen)
     token = self.param(f"densify_{i}_token", init.token("trunc_normal"), (1, 1, 1, c))

@@ -27,13 +27,13 @@ def data():
 
 
 def test_patches_are_classified_and_pixels_compared(body, data):
-  linear = pixel_classes.segmentation(body.pixels, data, 0, strength=10.0, patches=4000)
-  near = pixel_classes.segmentation(body.pixels, data, 0, classifier="knn", patches=4000)
+  linear = pixel_classes.segmentation(body.plain, data, 0, strength=10.0, patches=4000)
+  near = pixel_classes.segmentation(body.plain, data, 0, classifier="knn", patches=4000)
   best = oracle(body, data.test)
   assert 0.5 * best["miou"] < linear["miou"] <= best["miou"]
   assert 0.7 * best["miou"] < near["miou"] <= best["miou"]
   given = pixel_classes.segmentation(
-    body.pixels,
+    body.plain,
     types.SimpleNamespace(train=None, test=None),
     0,
     classifier="knn",
@@ -46,7 +46,7 @@ def test_patches_are_classified_and_pixels_compared(body, data):
 
 def oracle(body, source):
   """The scores of who knows the class that most pixels of a patch have."""
-  _, truth = pixel_classes.read(body.pixels, source, "semantic", 256)
+  _, truth = pixel_classes.read(body.plain, source, "semantic", 256)
   t = 64 // body.config.parts.tokenizer.patch**2
   return pixel_classes.scores(
     pixel_classes.enlarged(pixel_classes.majority(truth, t), (8, 8)), truth
@@ -57,7 +57,7 @@ def test_images_without_maps_are_skipped(body):
   plain = types.SimpleNamespace(train=sources.digits(split="train"), test=None)
   plain.test = plain.train
   with pytest.raises(features.NoLabels, match="needs maps 'semantic'"):
-    pixel_classes.segmentation(body.pixels, plain, 0)
+    pixel_classes.segmentation(body.plain, plain, 0)
 
 
 def test_majority_and_its_way_back():
@@ -109,7 +109,7 @@ def test_j_and_f():
 def test_refuses(body):
   pair = lambda: sources.Arrays(np.zeros((2, 8, 8), np.uint8))
   with pytest.raises(errors.InputError, match="three frames or more"):
-    carried.propagation(body.pixels, None, 0, clips=pair)
+    carried.propagation(body.plain, None, 0, clips=pair)
   with pytest.raises(errors.InputError, match="does not say which part of an image"):
     pixel_classes.view_of(lambda batch: batch)
 

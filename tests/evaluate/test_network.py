@@ -119,7 +119,7 @@ def test_what_needs_a_network_leaves_the_row_of_pixels_empty(net):
   def deep(encode, data, seed):
     return {"depth": float(network.of(encode).body.config.parts.encoder.stack.depth)}
 
-  encoders = {"pretrained": [net], "pixels": [net.body.pixels]}
+  encoders = {"pretrained": [net], "pixels": [net.body.plain]}
   found = runner.run({"deep": (deep, {})}, encoders, types.SimpleNamespace(), [0])
   assert found["deep"]["results"]["pretrained"]["depth"]["mean"] == 2
   assert "pixels" not in found["deep"]["results"]
@@ -127,7 +127,7 @@ def test_what_needs_a_network_leaves_the_row_of_pixels_empty(net):
 
 
 def test_pixels_have_patches_too(net, batch):
-  assert net.body.pixels(batch).shape == (4, 64)
-  assert net.body.pixels(batch, size=12).shape == (4, 144)
+  assert net.body.plain(batch).shape == (4, 64)
+  assert net.body.plain(batch, size=12).shape == (4, 144)
   patch = net.body.config.parts.tokenizer.patch
-  assert net.body.pixels(batch, pool="tokens").shape == (4, 64 // patch**2, patch**2)
+  assert net.body.plain(batch, pool="tokens").shape == (4, 64 // patch**2, patch**2)

@@ -103,4 +103,4 @@ def test_images_without_label_are_no_lesson(data, net):
 
 def test_what_has_no_network_is_told_so(net, data):
   with pytest.raises(network.NoNetwork, match="needs a network"):
-    tuning.attentive(net.body.pixels, data, 0)
+    tuning.attentive(net.body.plain, data, 0)

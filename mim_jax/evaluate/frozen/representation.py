@@ -20,7 +20,7 @@ def meters(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """RankMe, deviation, and k-means of the test features: its even use, agreement with the labels.
 
   rank_me: 1 to min(n, e), arXiv 2210.02885, on up to 256 images drawn by `seed`. deviation: of unit

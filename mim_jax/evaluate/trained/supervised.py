@@ -49,7 +49,9 @@ class Recipe:
   ema: float = 0.0
 
 
-def accuracy(net: network.Network, data, seed: int, recipe: Recipe, **few) -> dict[str, numbers.Number]:
+def accuracy(
+  net: network.Network, data, seed: int, recipe: Recipe, **few
+) -> dict[str, numbers.Number]:
   """Top-1 accuracy on the test images after training on the training images.
 
   few: `per_class`, `share` of the labels, see linear.few.
