@@ -6,6 +6,7 @@ it. The rule of the star: in a function's signature, what stands before the star
 time; what stands after it is a setting. All fields of a class are settings.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -216,7 +217,8 @@ def get_config(name: str, arg: str = "") -> ml_collections.ConfigDict:
   True
   """
   path = _path(name)
-  made = _module(path).get_config(arg)
+  with _explained(path):
+    made = _module(path).get_config(arg)
   made.method = path.stem  # a label for people; no objective, part or loop asks for it
   return made
 
@@ -242,11 +244,17 @@ def _module(path: pathlib.Path):
   if spec is None or spec.loader is None:
     raise errors.InputError(f"{path} can't be read as a Python file.")
   module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@contextlib.contextmanager
+def _explained(path: pathlib.Path):
+  """Says of a config that asks for what is not there where to read what has changed."""
   try:
-    spec.loader.exec_module(module)
-  except (ImportError, AttributeError) as error:
+    yield
+  except (ImportError, AttributeError, KeyError) as error:
     raise errors.InputError(
       f"{path}: {error}. If this config was written for mim_jax 0.1: names have moved, and "
       "docs/second_edition.md says what changed and how to follow."
     ) from error
-  return module

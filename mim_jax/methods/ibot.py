@@ -59,23 +59,20 @@ def distill_views(
   the teacher's. Temperatures, the teacher's, are schedules; the student's is the loss's.
   """
   keys = jax.random.split(step.key, len(views))
-  masks, large = zip(
-    *(
-      _seen(parts, teachers.ema, batch[name], functools.partial(mask, key), step)
-      for name, key in zip(views, keys, strict=True)
-    ),
-    strict=True,
-  )
-  seen = jax.tree.map(lambda *of: jnp.stack(of, 1), *large)  # [b q ...]; means [k q]
+  found = [
+    _seen(parts, teachers.ema, batch[name], functools.partial(mask, key), step)
+    for name, key in zip(views, keys, strict=True)
+  ]
+  seen = jax.tree.map(lambda *of: jnp.stack(of, 1), *(x for _, x in found))  # [b q ...]; [k q]
   classes = jnp.concatenate([seen.classes, _local(parts, batch[local])], 1)  # [b q+l k]
-  logits = seen.teacher_classes  # [b q k]
-  truth = parts.class_targets(logits, temperature(step.progress), jnp.mean(logits, (0, 1)), None)
+  logits, now = seen.teacher_classes, temperature(step.progress)  # [b q k]
+  truth = parts.class_targets(logits, now, jnp.mean(logits, (0, 1)), None)
   codes = _codes(parts, seen, patch_temperature(step.progress))  # [b q m k]
   across = _across(loss, classes, truth)
   within = _of_the_masked(loss(seen.patches[:, :, 0], codes), seen.weight[:, :, 0])
   metrics = dict(class_loss=across, patch_loss=within, **_meters(truth, seen.features))
   total = across + patch_weight * within
-  return Outcome(total, metrics, masks[0], seen.patches[:, 0], codes[:, :1])
+  return Outcome(total, metrics, found[0][0], seen.patches[:, 0], codes[:, :1])
 
 
 def _seen(parts, teacher, image, draw, step: Step) -> tuple[Mask, Seen]:

@@ -28,4 +28,5 @@ def predict_masked(
   predictions = parts.predictor(latents, drawn)  # [b g m e]
   targets = repeated(target(batch, teachers, drawn), drawn.copies)  # [b n e]
   targets = take(targets, drawn.masked)  # [b g m e]
-  return averaged(loss(predictions, targets), drawn, predictions, targets)
+  more = {} if scores is None else {"scores": order}
+  return averaged(loss(predictions, targets), drawn, predictions, targets, **more)
