@@ -26,7 +26,7 @@ from mim_jax.modalities import text
 
 # Kernels of std 0.02 are BERT's at width 768; narrow layers would all but vanish with them.
 LAPTOP = {"optimizer.learning_rate.warmup": 0.1, "parts.*.kernel_init": "xavier"}
-EMBEDDED = {"optimizer.learning_rate.peak": recipe.per_batch(2e-3, per=32)}
+EMBEDDED = {"optimizer.learning_rate.peak": recipe.per_batch(3e-3, per=16)}
 DECAY = ((r"(bias|scale)$", 0.0), (".*", 1.0))
 
 

@@ -13,11 +13,11 @@ from mim_jax.config import part
 from mim_jax.data import text
 from mim_jax.data.text.chunks import FILL
 from mim_jax.evaluate import frozen
-from mim_jax.pictures.text import characters
+from mim_jax.pictures.glyphs import characters
 
 ENTRY, UNIT = "text", "texts"
 EMBEDDED, DATASET = "topics", "folder"
-SHAPE = dict(length=128, batch_size=32, steps=800)  # of the embedded data; length: in bytes
+SHAPE = dict(length=128, batch_size=16, steps=2000)  # of the embedded data; length: in bytes
 BYTES = 256
 MASK_ID = BYTES  # the id of [MASK], behind those of bytes
 

@@ -7,7 +7,7 @@ import pytest
 from mim_jax import core, pictures
 from mim_jax.errors import InputError
 from mim_jax.pictures import text as painter  # the function
-from mim_jax.pictures.text import (
+from mim_jax.pictures.glyphs import (
   CELL,
   COLOURS,
   HIDDEN,

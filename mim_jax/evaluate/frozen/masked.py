@@ -44,8 +44,9 @@ def masked_tokens(
     return in_numbers(*by_frequency(data, rows, entry, vocabulary))
   if "head" not in net.variables["params"]:
     raise network.NoNetwork("predicts ids, and this network has no head")
-  key = ("masked_tokens", entry, masked_id, every)
-  one = net.body.compiled.setdefault(key, jax.jit(functools.partial(one_batch, net.body, *key[1:])))
+  how = dict(entry=entry, masked_id=masked_id, every=every)
+  compiled = jax.jit(functools.partial(one_batch, net.body, **how))
+  one = net.body.compiled.setdefault(("masked_tokens", *how.values()), compiled)
   totals = np.zeros(3)
   for start in range(0, len(rows), batch_size):
     batch = data.test[np.resize(rows[start : start + batch_size], min(batch_size, len(rows)))]
@@ -62,7 +63,7 @@ def in_numbers(right: float, error: float, count: float) -> dict[str, Number]:
   return {"accuracy": Number(right / count), "pseudo_perplexity": perplexity}
 
 
-def one_batch(body, entry: str, masked_id: int, every: int, variables, batch, real):
+def one_batch(body, variables, batch, real, *, entry: str, masked_id: int, every: int):
   """Sums over the real tokens of real samples: predicted rightly, cross-entropy, how many."""
   batch = body.view(batch)
   ids = batch[entry]
