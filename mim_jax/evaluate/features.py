@@ -18,13 +18,13 @@ class NoLabels(InputError):
   """An evaluation needs labels and there are none: the runner calls it skipped, not failed."""
 
 
-def drawless(evaluation):
+def deterministic(evaluation):
   """Says of an evaluation that it draws nothing: with the same encoder one seed is enough."""
   evaluation.draws = False
   return evaluation
 
 
-def passing(encode):
+def uncached(encode):
   """The encode without a memory, for sources that come by once."""
   return encode.encode if isinstance(encode, Cached) else encode
 
@@ -61,7 +61,7 @@ class Cached:
 
   def _file(self, source, layer, pool, settings) -> pathlib.Path | None:
     """Where these features lie; None without a folder, or weights to tell them by."""
-    known = isinstance(self.encode, network.Network) and pool not in ("tokens", None)
+    known = isinstance(self.encode, network.Encoder) and pool not in ("tokens", None)
     if self.folder is None or not known:
       return None
     told = dict(settings, layer=layer, pool=pool, source=source.fingerprint, images=len(source))
@@ -94,7 +94,7 @@ def features(
 ) -> tuple[np.ndarray, np.ndarray]:
   """(features [n e], or [n t e] of all tokens, float32; labels [n] int32, -1 = unlabelled).
 
-  In the order of the source. settings: `last`, `size`, see network.Network. InputError where a
+  In the order of the source. settings: `last`, `size`, see network.Encoder. InputError where a
   feature is not finite.
   """
   settings = {k: v for k, v in settings.items() if v != USUAL[k]}

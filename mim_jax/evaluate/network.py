@@ -21,7 +21,7 @@ POOLS = ("mean", "class", "both", "tokens")
 PLACED = ("sincos", "learned")  # positions that belong to the grid of the training images
 
 
-class Body:
+class EncoderProgram:
   """The parts that a config names and its view of images, without weights; compiled once.
 
   Attributes:
@@ -66,7 +66,7 @@ class Body:
     found = found if layers else [found]
     return jnp.concatenate([pooled(latents, pool) for latents in found], -1)
 
-  def start(self, key, view: dict) -> dict:
+  def init(self, key, view: dict) -> dict:
     """Variables of the parts that encoding meets, as they are before any training."""
     return dict(
       self.parts.init(
@@ -96,7 +96,7 @@ class Body:
     return jax.device_put(batch, NamedSharding(self.mesh, split))
 
 
-class Network:
+class Encoder:
   """encode(batch, layer=None, pool="mean", last=1, size=0) -> numpy features [b e] or [b n e].
 
   layer: 1 = after the first block, -1 or None = the last. pool: "mean" over patches, "class" token,
@@ -104,68 +104,70 @@ class Network:
   of the view, 0 for that of the config; positions are interpolated (see weights/adapt.py).
 
   Attributes:
-    body: all but the weights.
+    program: all but the weights.
     variables: {"params": ..., other collections}.
   """
 
-  def __init__(self, body: Body, variables: dict):
+  def __init__(self, program: EncoderProgram, variables: dict):
     """Takes what the attributes say."""
-    self.body, self.variables = body, variables
-    self._sizes: dict[int, Network] = {}
+    self.program, self.variables = program, variables
+    self._sizes: dict[int, Encoder] = {}
 
   def __call__(self, batch, layer=None, pool="mean", last=1, size=0) -> np.ndarray:
     """See the class."""
-    there = self.at(size)
-    batch = there.body.placed(batch)
-    found = there.body.read(there.variables, batch, layer=layer, pool=pool, last=last)
+    there = self.at_resolution(size)
+    batch = there.program.placed(batch)
+    found = there.program.read(there.variables, batch, layer=layer, pool=pool, last=last)
     return jax.device_get(found)
 
-  def like(self, variables: dict) -> "Network":
+  def with_variables(self, variables: dict) -> "Encoder":
     """The same network with other weights; nothing is compiled anew."""
-    return Network(self.body, variables)
+    return Encoder(self.program, variables)
 
-  def at(self, size: int) -> "Network":
+  def at_resolution(self, size: int) -> "Encoder":
     """The same network for views of another side in pixels; 0 is this one.
 
     Errors: InputError where the side is no whole number of patches.
     """
-    if not size or (size, size) == tuple(self.body.config.data.view.size):
+    if not size or (size, size) == tuple(self.program.config.data.view.size):
       return self
     if size not in self._sizes:
-      config, variables = resized(self.body.config, self.variables, size)
-      body = self.body.compiled.setdefault(("at", size), Body(config, self.body.mesh))
-      self._sizes[size] = Network(body, variables)
+      config, variables = resized(self.program.config, self.variables, size)
+      program = self.program.compiled.setdefault(
+        ("at", size), EncoderProgram(config, self.program.mesh)
+      )
+      self._sizes[size] = Encoder(program, variables)
     return self._sizes[size]
 
-  def changed(self, **settings) -> "Network":
+  def with_settings(self, **settings) -> "Encoder":
     """The same network with other settings of the encoder and its stack, those that it has."""
-    encoder = vars(settings_of(self.body.config.parts.encoder))
+    encoder = vars(settings_of(self.program.config.parts.encoder))
     known = {k: v for k, v in settings.items() if k in encoder and encoder[k] != v}
     if not known:
       return self
     key = ("changed", *sorted(known.items()))
-    if key not in self.body.compiled:
-      config = unlocked(self.body.config)
+    if key not in self.program.compiled:
+      config = unlocked(self.program.config)
       for name, value in known.items():
         node = config.parts.encoder
         (node if name in node else node.stack)[name] = value
-      self.body.compiled[key] = Body(config, self.body.mesh)
-    return Network(self.body.compiled[key], self.variables)
+      self.program.compiled[key] = EncoderProgram(config, self.program.mesh)
+    return Encoder(self.program.compiled[key], self.variables)
 
-  def learning_positions(self) -> "Network":
+  def with_learned_positions(self) -> "Encoder":
     """The same network with its fixed positions as parameters, of the grid they are on."""
-    key = ("learning_positions",)
-    config, patch = self.body.config, self.body.config.parts.tokenizer.patch
+    key = ("with_learned_positions",)
+    config, patch = self.program.config, self.program.config.parts.tokenizer.patch
     grid = tuple(side // patch for side in config.data.view.size)
     variables, config = adapt.adapted(self.variables, unlocked(config), grid=grid)
-    body = self.body.compiled.setdefault(key, Body(config, self.body.mesh))
-    return Network(body, variables)
+    program = self.program.compiled.setdefault(key, EncoderProgram(config, self.program.mesh))
+    return Encoder(program, variables)
 
   @functools.cached_property
   def fingerprint(self) -> str:
     """Hash of the weights, of the parts and of the view."""
     digest = hashlib.blake2b(digest_size=16)
-    config = self.body.config
+    config = self.program.config
     told = [config_lib.to_json(node) for node in (config.parts, config.encode, config.data.view)]
     for text in (*told, jax.__version__, jax.default_backend()):
       digest.update(text.encode())
@@ -175,10 +177,10 @@ class Network:
     return digest.hexdigest()
 
 
-def of(encode) -> Network:
+def unwrap(encode) -> Encoder:
   """The network behind an encode; NoNetwork where there is none."""
   inner = getattr(encode, "encode", encode)
-  if not isinstance(inner, Network):
+  if not isinstance(inner, Encoder):
     raise NoNetwork("needs a network, and this encoder has none")
   return inner
 

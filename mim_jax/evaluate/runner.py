@@ -25,20 +25,20 @@ def run(evaluations: dict, encoders: dict, data, seeds, folder=None) -> dict:
   }
   for encoder, encodes in encoders.items():
     scores: dict = {name: [] for name in evaluations}
-    closed, last = set(), None
+    stopped, last = set(), None
     for encode, seed in zip(_cached(encodes, folder), seeds, strict=True):
       for name, (function, _) in evaluations.items():
-        if name not in closed and "skipped" not in table[name]:
-          again = last is encode and not _draws(function)
-          found = scores[name][-1] if again else _attempt(function, encode, data, seed)
+        if name not in stopped and "skipped" not in table[name]:
+          reuse = last is encode and not _draws(function)
+          found = scores[name][-1] if reuse else _attempt(function, encode, data, seed)
           if isinstance(found, Exception):
-            closed.add(name)
+            stopped.add(name)
             _note(table[name], name, encoder, found)
           else:
             scores[name].append(found)
       last = encode
     for name in evaluations:
-      if name not in closed and scores[name]:
+      if name not in stopped and scores[name]:
         table[name]["results"][encoder] = _over_seeds(scores[name])
   return table
 
@@ -53,7 +53,7 @@ def _cached(encodes, folder):
 
 
 def _draws(function) -> bool:
-  """Whether another seed may give another number; see features.drawless."""
+  """Whether another seed may give another number; see features.deterministic."""
   return getattr(getattr(function, "func", function), "draws", True)
 
 

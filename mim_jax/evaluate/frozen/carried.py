@@ -16,7 +16,7 @@ from mim_jax.evaluate import features
 from mim_jax.evaluate.frozen import pixel_classes
 
 
-@features.drawless
+@features.deterministic
 def propagation(
   encode,
   data,

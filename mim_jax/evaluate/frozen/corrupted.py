@@ -17,7 +17,7 @@ from mim_jax.evaluate.frozen import linear, neighbours
 KINDS = tuple(noise.SEVERITIES)
 
 
-@features.drawless
+@features.deterministic
 def robustness(
   encode,
   data,
@@ -49,7 +49,7 @@ def robustness(
     shares = []
     for severity in severities:
       changed = noise.Corrupted(data.test, kind, severity)
-      values, label = features.features(features.passing(encode), changed, batch_size, **where)
+      values, label = features.features(features.uncached(encode), changed, batch_size, **where)
       known = label >= 0
       shares.append(np.mean(predict(values[known]) == label[known]))
     found[kind] = float(np.mean(shares))
@@ -90,7 +90,7 @@ def outliers(
     strange["other"] = other()
   usual = distances(bank, test, k)
   found = {
-    name: auroc(usual, distances(bank, read(features.passing(encode), source)[0], k))
+    name: auroc(usual, distances(bank, read(features.uncached(encode), source)[0], k))
     for name, source in strange.items()
   }
   present = np.unique(labels[labels >= 0])

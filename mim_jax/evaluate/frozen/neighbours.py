@@ -10,7 +10,7 @@ from mim_jax.errors import InputError
 from mim_jax.evaluate import features
 
 
-@features.drawless
+@features.deterministic
 def knn(
   encode,
   data,

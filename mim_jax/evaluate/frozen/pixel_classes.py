@@ -67,7 +67,7 @@ def segmentation(
 
 def read(encode, source, signal: str, batch_size: int, size: int = 0, **where):
   """(features of patches [n t e], classes of the pixels of the view [n h w]) of a source."""
-  encode = features.passing(encode)
+  encode = features.uncached(encode)
   values, _ = features.features(encode, source, batch_size, pool="tokens", size=size, **where)
   view = view_of(encode)
   pixels = (size, size) if size else tuple(view.size)
@@ -79,10 +79,10 @@ def read(encode, source, signal: str, batch_size: int, size: int = 0, **where):
 def view_of(encode):
   """The node of the view of an encode: of a network, or of the pixels of one."""
   inner = getattr(encode, "encode", encode)
-  body = getattr(inner, "body", getattr(inner, "__self__", None))
-  if body is None:
+  program = getattr(inner, "program", getattr(inner, "__self__", None))
+  if program is None:
     raise InputError("segmentation: this encode does not say which part of an image it sees.")
-  return body.config.data.view
+  return program.config.data.view
 
 
 def seen(batch: dict, signal: str, size: tuple[int, int], resize: float):

@@ -9,7 +9,7 @@ from mim_jax.evaluate.frozen import neighbours
 CHUNK = 2**26  # numbers: similarities of so many pairs at a time
 
 
-@features.drawless
+@features.deterministic
 def retrieval(
   encode,
   data,

@@ -33,7 +33,7 @@ class Recipe:
     augment: augment(key, batch) -> view with `target` [b k]; see data/mixes.py.
     key: tells this recipe from others, so that nothing is compiled twice.
     epochs, batch_size: of the labelled training images; batches are no larger than what there is.
-    pool, layer, last: what the head sees, see network.Network.
+    pool, layer, last: what the head sees, see network.Encoder.
     ema: of the weights that are evaluated, 0 for the last ones.
   """
 
@@ -49,7 +49,7 @@ class Recipe:
   ema: float = 0.0
 
 
-def accuracy(net: network.Network, data, seed: int, recipe: Recipe, **few) -> dict[str, float]:
+def accuracy(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> dict[str, float]:
   """Top-1 accuracy on the test images after training on the training images.
 
   few: `per_class`, `share` of the labels, see linear.few.
@@ -58,7 +58,7 @@ def accuracy(net: network.Network, data, seed: int, recipe: Recipe, **few) -> di
   return {"accuracy": score(fitted, data.test, recipe)}
 
 
-def fit(net: network.Network, data, seed: int, recipe: Recipe, **few) -> types.SimpleNamespace:
+def fit(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> types.SimpleNamespace:
   """Trains; returns the network with its new weights as `net`, and the head's `head` variables.
 
   NoLabels where images have none.
@@ -69,9 +69,9 @@ def fit(net: network.Network, data, seed: int, recipe: Recipe, **few) -> types.S
   per_epoch = len(source) // batch_size
   steps = max(1, round(recipe.epochs * per_epoch))
   keys = jax.random.split(jax.random.fold_in(jax.random.key(77), seed), 3)
-  body = net.body
-  view = body.view(two(source, seed))
-  seen = body.pooled(net.variables, view, recipe.layer, recipe.pool, recipe.last)
+  program = net.program
+  view = program.view(two(source, seed))
+  seen = program.pooled(net.variables, view, recipe.layer, recipe.pool, recipe.last)
   head = dict(recipe.head.init(keys[0], seen))
   params = flat(met(net, keys[1], view)) | flat({"head": head.pop("params")})
   transform, rates = recipe.optimizer(params, steps, per_epoch, batch_size)
@@ -80,13 +80,13 @@ def fit(net: network.Network, data, seed: int, recipe: Recipe, **few) -> types.S
   fixed = {name: jnp.asarray(value) for name, value in params.items() if name not in learns}
   others = {k: v for k, v in net.variables.items() if k != "params"}
   state = dict(params=trained, average=trained, head=head, optimizer=transform.init(trained))
-  made = jax.jit(functools.partial(step, body, recipe, transform))
-  update = body.compiled.setdefault((recipe.key, steps, batch_size, source.classes), made)
+  made = jax.jit(functools.partial(step, program, recipe, transform))
+  update = program.compiled.setdefault((recipe.key, steps, batch_size, source.classes), made)
   batches = pipeline.batches(source, batch_size, seed)
   try:
     for index in range(steps):
       key = jax.random.fold_in(keys[2], index)
-      state = update(state, fixed, others, body.placed(next(batches)), key)
+      state = update(state, fixed, others, program.placed(next(batches)), key)
       value = state.pop("loss")
   finally:
     batches.close()
@@ -94,10 +94,10 @@ def fit(net: network.Network, data, seed: int, recipe: Recipe, **few) -> types.S
     raise InputError("training on labels diverged: its loss is not finite. Lower the rate.")
   tree = unflat((state["average"] if recipe.ema else state["params"]) | fixed)
   head = {"params": tree.pop("head"), **state["head"]}
-  return types.SimpleNamespace(net=net.like({"params": tree, **others}), head=head)
+  return types.SimpleNamespace(net=net.with_variables({"params": tree, **others}), head=head)
 
 
-def step(body, recipe: Recipe, transform, state: dict, fixed, others, batch, key) -> dict:
+def step(program, recipe: Recipe, transform, state: dict, fixed, others, batch, key) -> dict:
   """Pure: the state after one step."""
   drawn, dropped = jax.random.split(key)
   view = recipe.augment(drawn, batch)
@@ -106,7 +106,7 @@ def step(body, recipe: Recipe, transform, state: dict, fixed, others, batch, key
     tree = unflat(trained | fixed)
     head = {"params": tree.pop("head"), **state["head"]}
     variables = {"params": tree, **others}
-    found = body.pooled(variables, view, recipe.layer, recipe.pool, recipe.last, dropped)
+    found = program.pooled(variables, view, recipe.layer, recipe.pool, recipe.last, dropped)
     logits, changed = recipe.head.apply(head, found, True, mutable=list(state["head"]))
     return cross_entropy(logits, view["target"]), dict(changed)
 
@@ -126,17 +126,17 @@ def cross_entropy(logits, target):
 
 def score(fitted, source, recipe: Recipe, batch_size: int = 256) -> float:
   """Share of the labelled images of a source whose class is found."""
-  body = fitted.net.body
+  program = fitted.net.program
 
   def classes(variables, head, batch):
-    found = body.pooled(variables, body.view(batch), recipe.layer, recipe.pool, recipe.last)
+    found = program.pooled(variables, program.view(batch), recipe.layer, recipe.pool, recipe.last)
     logits: Any = recipe.head.apply(head, found)
     return jnp.argmax(logits, -1)
 
-  classes = body.compiled.setdefault((recipe.key, source.classes), jax.jit(classes))
+  classes = program.compiled.setdefault((recipe.key, source.classes), jax.jit(classes))
   right = total = 0
   for batch, count in pipeline.in_order(source, batch_size):
-    found = np.asarray(classes(fitted.net.variables, fitted.head, body.placed(batch)))[:count]
+    found = np.asarray(classes(fitted.net.variables, fitted.head, program.placed(batch)))[:count]
     label = batch["label"][:count]
     right += int(np.sum((found == label) & (label >= 0)))
     total += int(np.sum(label >= 0))
@@ -168,9 +168,9 @@ def two(source, seed: int) -> dict:
   return pipeline.first(skipping.SkipUnreadable(source), 2, seed)
 
 
-def met(net: network.Network, key, view) -> dict:
+def met(net: network.Encoder, key, view) -> dict:
   """The network's parameters that encoding meets."""
-  wanted: Any = jax.eval_shape(net.body.start, key, view)
+  wanted: Any = jax.eval_shape(net.program.init, key, view)
   whole = flat(net.variables["params"])
   return unflat({name: whole[name] for name in flat(wanted["params"])})
 

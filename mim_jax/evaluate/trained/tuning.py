@@ -52,7 +52,7 @@ def finetune(
   settings = dict(locals())
   for name in ("encode", "data", "seed", "per_class", "share"):
     del settings[name]
-  net = network.of(encode)
+  net = network.unwrap(encode)
   features.check_classes(data)
   net, recipe = tuned(net, data, **settings)
   return supervised.accuracy(net, data, seed, recipe, per_class=per_class, share=share)
@@ -76,7 +76,7 @@ def from_scratch(
   cutmix: float = 1.0,
   scale: tuple[float, float] = (0.08, 1.0),
   flip: bool = True,
-) -> network.Network:
+) -> network.Encoder:
   """The network trained on labels from random weights: a baseline for all other evaluations.
 
   MAE's recipe for ViT from scratch (arXiv 2111.06377, table 11).
@@ -85,16 +85,16 @@ def from_scratch(
   for name in ("net", "data", "seed"):
     del settings[name]
   features.check_classes(data)
-  view = net.body.view(supervised.two(data.train, seed))
-  fresh = net.like(net.body.start(jax.random.key(20_000 + seed), view))
+  view = net.program.view(supervised.two(data.train, seed))
+  fresh = net.with_variables(net.program.init(jax.random.key(20_000 + seed), view))
   tuning = dict(layer_decay=1.0, magnitude=9.0, erase=0.0, smoothing=0.1, blocks=None, pool="mean")
   ready, recipe = tuned(fresh, data, **settings, **tuning, norm="affine")
-  return net.like(supervised.fit(ready, data, seed, recipe).net.variables)
+  return net.with_variables(supervised.fit(ready, data, seed, recipe).net.variables)
 
 
-def tuned(net: network.Network, data, *, rate, warmup, layer_decay, norm="none", **s):
+def tuned(net: network.Encoder, data, *, rate, warmup, layer_decay, norm="none", **s):
   """(the network as it is trained, the Recipe) of `finetune`'s settings."""
-  encoder = net.body.config.parts.encoder
+  encoder = net.program.config.parts.encoder
   vit = encoder.part.endswith(".ViT") and s["pool"] == "mean"
   changed = dict(drop_path=s["drop_path"]) | (dict(norm=norm) if vit else {})
 
@@ -115,15 +115,15 @@ def tuned(net: network.Network, data, *, rate, warmup, layer_decay, norm="none",
     ema=s["ema"],
   )
   if parts.settings(encoder).positions == "sincos" and norm == "none":
-    net = net.learning_positions()  # the reference trains them from the sine-cosine code on
-  return net.changed(**changed), recipe
+    net = net.with_learned_positions()  # the reference trains them from the sine-cosine code on
+  return net.with_settings(**changed), recipe
 
 
 def augmentation(net, data, **settings):
   """mixes.crop_and_augment at the network's size and normalisation, with these of its settings."""
   names = "scale flip changes magnitude erase mixup cutmix smoothing"
   chosen = {name: settings[name] for name in names.split() if name in settings}
-  view = net.body.config.data.view
+  view = net.program.config.data.view
   same: dict = dict(size=tuple(view.size), mean=tuple(view.mean), std=tuple(view.std))
   return functools.partial(
     mixup.crop_and_augment, classes=len(data.train.classes), **same, **chosen
@@ -159,7 +159,7 @@ def linear_lars(
   crop and flip, batch norm without scale and bias, then a linear map. rate: for 256 images. Batches
   are of all images where there are fewer than batch_size. NoNetwork where there is none.
   """
-  net = network.of(encode).at(size)
+  net = network.unwrap(encode).at_resolution(size)
   features.check_classes(data)
   recipe = lars_recipe(
     net,
@@ -226,7 +226,7 @@ def attentive(
   numbers of width. NoNetwork where there is none.
   """
   key = (epochs, rate, warmup, weight_decay, attention_heads, scale, flip, layer)
-  net = network.of(encode).at(size)
+  net = network.unwrap(encode).at_resolution(size)
   features.check_classes(data)
 
   def optimizer(params, steps, per_epoch, batch):
