@@ -225,7 +225,9 @@ def teacher_view(c, network, same_grid: bool = False) -> ml_collections.ConfigDi
 
   InputError where the teacher cannot see another grid than its own (`same_grid`), and ours is one.
   """
-  ours, theirs = (tuple(s // x.patch for s in x.data.view.size) for x in (c, network))
+  known = network.parts.tokenizer.patch  # published weights say no more
+  sides = ((c, c.patch), (network, known))
+  ours, theirs = (tuple(s // p for s in x.data.view.size) for x, p in sides)
   if same_grid and ours != theirs:
     raise errors.InputError(
       f"config argument teacher: its codes lie on a grid of {theirs}, the student's patches on one "
@@ -233,7 +235,6 @@ def teacher_view(c, network, same_grid: bool = False) -> ml_collections.ConfigDi
     )
   seen, wanted = ((tuple(x.mean), tuple(x.std)) for x in (c.data.view, network.data.view))
   node = next(iter(c.teachers.values()))
-  known = network.parts.tokenizer.patch
   patch = c.get_ref("patch") if "config" in node else config_dict.FieldReference(known)
   size = follow(lambda cells, p: tuple(n * p for n in cells), grid(c), patch)
   return part(ops.teacher_view, size=size, seen=seen, wanted=wanted)

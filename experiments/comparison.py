@@ -37,8 +37,8 @@ class Budget:
     """The config of a method at this budget."""
     made = config.get_config(method, self.argument + more)
     made.seed = seed
-    budget = dict(steps=None, epochs=None, batch_size=self.batch_size, log_every=20)
-    made.train.update(budget | self.settings)
+    budget = dict(steps=None, epochs=None, batch_size=self.batch_size, fit_batch=False)
+    made.train.update(budget | dict(log_every=20) | self.settings)
     made.data.train.split = self.split
     made.evaluations.update(self.evaluations)
     return made
@@ -86,7 +86,7 @@ def trained(method: str, seed: int, budget: Budget, folder: pathlib.Path) -> dic
 
 
 def table(found: list[dict], seconds: bool = True) -> str:
-  """Accuracy on held-out images in per cent, mean ± deviation over seeds, best first.
+  """Accuracy on held-out images in per cent, mean ± std over seeds, best first.
 
   seconds: whether to show those of the processor.
   """

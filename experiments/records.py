@@ -88,8 +88,8 @@ def of_run(facts: dict, results: dict, **more) -> dict:
     seed=results["seed"],
     step=results["step"],
     scores=scores,
-    images_per_second=results["cost"]["images_per_second"],
-    flops_per_image=results["cost"]["flops_per_image"],
+    images_per_second=results["cost"]["samples_per_second"],
+    flops_per_image=results["cost"]["flops_per_sample"],
     seconds=dict(train=seconds["train"], compile=seconds["compile"], evaluate=seconds["evaluate"]),
     versions=results["versions"],
   )

@@ -17,7 +17,7 @@ class Step:
   Attributes:
     experiment: what was built.
     program: the compiled update.
-    flops: floating-point operations of a step, by XLA's count.
+    flops: floating-point operations of a step, as traced and counted by XLA.
     compile_seconds: what tracing and compiling took.
   """
 
@@ -33,8 +33,8 @@ class Step:
     """Traces and compiles, or loads from the compilation cache."""
     began = time.perf_counter()
     abstract = self.experiment.trainable.abstract_state()
-    lowered = program_lib.lower_update(self.experiment, abstract, self.batch)
-    self.program = program_lib.compiled(self.experiment, lowered)
+    lowered = program_lib.lower_update(self.experiment.trainable, abstract, self.batch)
+    self.program = program_lib.compiled(self.experiment.trainable, lowered)
     self.compile_seconds = time.perf_counter() - began
     self.flops = program_lib.flops(lowered)
 

@@ -39,7 +39,10 @@ CHECKED = [
   "targets",
   "losses",
   "objectives",
+  "corruptions",
   "data",
+  "heads",
+  "methods",
 ]
 install_import_hook([f"mim_jax.{room}" for room in CHECKED], "beartype.beartype")
 

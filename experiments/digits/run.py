@@ -26,7 +26,7 @@ def main():
   """Trains seeds 0, 1, 2 and writes what came out."""
   FILE.unlink(missing_ok=True)
   for seed in range(3):
-    made = config.get_config("mae", "dataset=digits")
+    made = config.get_config("mae", "dataset=embedded")
     made.seed = seed
     with tempfile.TemporaryDirectory() as folder:
       facts = run.run(made, folder)

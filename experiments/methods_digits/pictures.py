@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 from experiments import comparison, records  # noqa: E402
 from experiments.methods_digits.run import ARGUMENT, BATCH  # noqa: E402
 from mim_jax import assess, config, experiment, run  # noqa: E402
+from mim_jax.train import loop  # noqa: E402
 
 FILE = HERE / "pictures.jsonl"
 FOLDER = HERE.parents[1] / "docs" / "pictures"
@@ -45,7 +46,7 @@ def drawn(method: str, budget: comparison.Budget, folder: pathlib.Path) -> dict:
     more = f",teacher={folder / 'first'}"
   built = experiment.build(budget.config(method, 0, more))
   path, results = folder / "run", {}
-  state, _ = built.train(path)
+  state, _ = loop.train(built.trainable, path)
   assess.draw_reconstructions(built, state, path, results)
   kind = "reconstructions" if "reconstruction" in results else "features"
   if kind == "features":

@@ -21,7 +21,7 @@ FILE = HERE / "results.jsonl"
 TIMES = HERE / "step_times.jsonl"
 ROUNDS, STEPS = 15, 10
 BATCH = 256
-ARGUMENT = "dataset=digits,size=nano"
+ARGUMENT = "dataset=embedded,size=nano"
 
 
 def main():

@@ -134,12 +134,12 @@ def ours(name: str, kind: str, size: str, batch: int, backend: str, folder: path
 def theirs(name: str, kind: str, size: str, batch: int, backend: str, folder: pathlib.Path):
   """PyTorch's step; `folder` is not needed."""
   from experiments.throughput import torch_steps
-  from mim_jax.configs import common, mae
+  from mim_jax.configs import recipe
 
   attention, compiled = PEERS[name]
-  known = dict(**common.SIZES[size], image=IMAGE, patch=PATCH, attention=attention)
+  known = dict(**recipe.SIZES[size], image=IMAGE, patch=PATCH, attention=attention)
   if kind == "MAE":
-    decoder = mae.DECODERS.get(size, dict(width=512, depth=8, heads=16))
+    decoder = recipe.DECODERS.get(size, dict(width=512, depth=8, heads=16))
     made = torch_steps.mae(**known, decoder=decoder)
   else:
     made = torch_steps.classifier(**known)

@@ -80,14 +80,14 @@ def fed(step, steps: int) -> float:
   return (time.perf_counter() - began) / steps
 
 
-def saved(step, options, store: str) -> dict[str, list[float]]:
+def saved(step, options, folder: str) -> dict[str, list[float]]:
   """Seconds for which a save holds the loop up, and those of a step while it is written."""
   import jax
 
   from mim_jax.checkpoint import store
 
   held, meanwhile = [], []
-  with store.Checkpoints(pathlib.Path(store) / "checkpoints", keep=1) as saves:
+  with store.Checkpoints(pathlib.Path(folder) / "checkpoints", keep=1) as saves:
     for number in range(options.rounds + 1):  # the first compiles the digests
       saves.wait()
       jax.block_until_ready(step.state)

@@ -8,7 +8,7 @@ import collections
 import functools
 import time
 
-# Of one linear map: output, gradient of its input, gradient of its kernel.
+# Of one linear layer: output, gradient of its input, gradient of its kernel.
 LINEAR = ("ti,io->to", "to,io->ti", "ti,to->io")
 # Of one attention: logits and values' sum, each forward and twice as much backward.
 ATTENTION = ("bqe,bne->bqn", "bqn,bne->bqe", "bqn,bqe->bne")
@@ -16,11 +16,11 @@ ATTENTION = ("bqe,bne->bqn", "bqn,bne->bqe", "bqn,bqe->bne")
 
 def of_step(kind: str, size: str, batch: int, image: int, patch: int) -> collections.Counter:
   """How often each (equation, shape, shape) occurs in a step of MAE, or of a ViT on all tokens."""
-  from mim_jax.configs import common, mae
+  from mim_jax.configs import recipe
   from mim_jax.masks import uniform
 
   n, e = (image // patch) ** 2, patch**2 * 3
-  body, found = common.SIZES[size], collections.Counter()
+  body, found = recipe.SIZES[size], collections.Counter()
   d = body["width"]
   linear(found, batch * n, e, d)
   del found[LINEAR[1], (batch * n, d), (e, d)]  # images need no gradient
@@ -28,7 +28,7 @@ def of_step(kind: str, size: str, batch: int, image: int, patch: int) -> collect
     stack(found, batch, 1 + n, **body)
     linear(found, batch, d, 1000)
     return found
-  decoder = mae.DECODERS.get(size, dict(width=512, depth=8, heads=16))
+  decoder = recipe.DECODERS.get(size, dict(width=512, depth=8, heads=16))
   v = uniform.visible_count(n, 0.75)
   stack(found, batch, 1 + v, **body)
   linear(found, batch * (1 + v), d, decoder["width"])
@@ -38,7 +38,7 @@ def of_step(kind: str, size: str, batch: int, image: int, patch: int) -> collect
 
 
 def linear(found, t: int, i: int, o: int, times: int = 1) -> None:
-  """Adds the products of a linear map."""
+  """Adds the products of a linear layer."""
   sizes = dict(t=t, i=i, o=o)
   for equation in LINEAR:
     found[equation, *shapes(equation, sizes)] += times

@@ -11,11 +11,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 
+def flops(row: dict) -> float:
+  """Finds the FLOPs an image: as traced, in older records by the config's formula."""
+  return row["flops"] if "flops" in row else row["flops_formula"]
+
+
 def draw(rows: list[dict], file: pathlib.Path) -> None:
   """FLOP/s of each step over its FLOPs a byte, under the two ceilings measured in the same run.
 
-  FLOPs are the config's; bytes are XLA's count of what its operations read and write, caches or
-  not, so a step can lie above the slope of the memory.
+  FLOPs and bytes are XLA's counts, bytes of what its operations read and write, caches or not, so a
+  step can lie above the slope of the memory.
   """
   peak = statistics.median(rate for row in rows for rate in row["matmul_flops"])
   stream = max(row["bandwidth"] for row in rows)
@@ -25,8 +30,8 @@ def draw(rows: list[dict], file: pathlib.Path) -> None:
   axes.text(1000, peak / 1e9, f"matrix product {peak / 1e9:,.0f} GFLOP/s", ha="right", va="bottom")
   axes.text(1.1, 1.2 * stream / 1e9, f"memory {stream / 1e9:,.0f} GB/s", ha="left", va="bottom")
   for row, marker in zip(rows, itertools.cycle("osD^v<>PX*"), strict=False):
-    intensity = row["flops_formula"] / row["bytes_xla"]
-    rate = row["batch"] * row["flops_formula"] / statistics.median(row["seconds"]) / 1e9
+    intensity = flops(row) / row["bytes_xla"]
+    rate = row["batch"] * flops(row) / statistics.median(row["seconds"]) / 1e9
     axes.plot(intensity, rate, marker, label=f"{row['name']} {row.get('flags', '')}".strip())
   axes.legend(loc="lower right")
   axes.set_xlabel("FLOP a byte that operations read and write")

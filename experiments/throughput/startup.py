@@ -33,13 +33,13 @@ from mim_jax import config, experiment
 from mim_jax.devices import compilation_cache
 from mim_jax.devices import program
 assert compilation_cache.start()
-c = config.get_config("mae", f"dataset=digits,size={sys.argv[1]},image=224")
+c = config.get_config("mae", f"dataset=embedded,size={sys.argv[1]},image=224")
 c.train.update(dict(steps=10, epochs=None, batch_size=16))
 c.parts.encoder.stack.scan = c.parts.predictor.stack.scan = True
 one = experiment.build(c)
-batch, abstract = next(one.batches()), one.abstract_state()
+batch, abstract = next(one.spec.batches()), one.trainable.abstract_state()
 began = time.perf_counter()
-program.compile_update(one, abstract, batch)
+program.compile_update(one.trainable, abstract, batch)
 print(time.perf_counter() - began)
 """
 

@@ -83,7 +83,6 @@ def measured(name: str, backend: str, rounds: int) -> dict:
   import jax
 
   from experiments import turns
-  from mim_jax import config as config_lib
   from mim_jax.devices import program
 
   on_cpu = backend == "cpu"
@@ -111,8 +110,7 @@ def measured(name: str, backend: str, rounds: int) -> dict:
     dtype=made.train.dtype,
     seconds=times,
     matmul_flops=rates,
-    flops_formula=config_lib.flops(made),
-    flops_xla=step.flops / batch,
+    flops=step.flops / batch,
     bytes_xla=step.program.cost_analysis()["bytes accessed"] / batch,
     bandwidth=stream,
     peak_bytes=peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -213,7 +211,7 @@ def write() -> None:
 
 def table(rows: list[dict]) -> str:
   """A row a case."""
-  header = ["step", "batch", "ms, median (quartiles)", "images/s", "GFLOP an image (XLA's count)"]
+  header = ["step", "batch", "ms, median (quartiles)", "images/s", "GFLOP an image"]
   header += ["GFLOP/s", "of the matmul rate", "peak memory", "compile, s (cached)", "data wait"]
   return records.markdown(header, [cells(row) for row in rows])
 
@@ -222,14 +220,14 @@ def cells(row: dict) -> list[str]:
   """The texts of a row."""
   low, middle, high = statistics.quantiles(row["seconds"], n=4)
   rate = row["batch"] / middle
-  reached, possible = rate * row["flops_formula"], statistics.median(row["matmul_flops"])
+  reached, possible = rate * roofline.flops(row), statistics.median(row["matmul_flops"])
   compile_seconds = row["compile_seconds"]
   return [
     ", ".join(filter(None, (row["name"], row["dtype"], row.get("flags")))),
     f"{row['batch']}",
     f"{1e3 * middle:,.0f} ({1e3 * low:,.0f} to {1e3 * high:,.0f})",
     f"{rate:,.1f}",
-    f"{row['flops_formula'] / 1e9:.1f} ({row['flops_xla'] / 1e9:.1f})",
+    f"{roofline.flops(row) / 1e9:.1f}",
     f"{reached / 1e9:,.0f}",
     f"{100 * reached / possible:.0f} %",
     f"{row['peak_bytes'] / 2**30:.1f} GiB",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from mim_jax import encoders, heads, layers, tokenizers
-from mim_jax.configs import common
+from mim_jax.configs import recipe
 
 
 class Classifier(nn.Module):
@@ -33,7 +33,7 @@ class Step:
   """A training step on a batch of noise, compiled and warm; called as turns.Step."""
 
   def __init__(self, size: str, batch: int, image: int, patch: int, dtype: str):
-    model = Classifier(**common.SIZES[size], patch=patch, dtype=dtype)
+    model = Classifier(**recipe.SIZES[size], patch=patch, dtype=dtype)
     optimizer = optax.adamw(1e-4, b2=0.95, weight_decay=0.05)
     self.images = jax.random.normal(jax.random.key(0), (batch, image, image, 3))
 

@@ -3,7 +3,7 @@
 Run: python experiments/throughput/switches.py [--size=B] [--backend=cpu|gpu] [--only=CASE,...]
 
 Each case and plain MAE (mask ratio 0.75) make their steps in turns, in one process; a row is the
-median of the ratios of a round, beside the ratio of FLOPs by the configs' formulas. Appends to
+median of the ratios of a round, beside the ratio of FLOPs as traced. Appends to
 switches.jsonl and writes the table of README.md.
 """
 
@@ -67,7 +67,6 @@ def measured(options, folder: pathlib.Path) -> Iterator[dict]:
   import jax
 
   from experiments import turns
-  from mim_jax import config as config_lib
 
   some = 1 if options.backend == "cpu" else 10
   plain = prepared(*BASE, options, folder)
@@ -78,7 +77,7 @@ def measured(options, folder: pathlib.Path) -> Iterator[dict]:
     calls = {"base": functools.partial(base, some), name: functools.partial(step, some)}
     seconds = turns.alternate(calls, options.rounds)
     quartiles = turns.ratios(seconds, "base")[name]
-    flops = config_lib.flops(made) / config_lib.flops(plain)
+    flops = step.flops / base.flops
     print(f"{name}: time {quartiles[1]:.2f}, FLOPs {flops:.2f}", flush=True)
     yield dict(size=options.size, name=name, seconds=seconds, ratio=quartiles, flops=flops)
     del step, calls

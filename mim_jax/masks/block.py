@@ -66,7 +66,7 @@ def block_wise_by_chance(
   ratio: tuple[float, float] = (0.1, 0.5),
   aspect: float = 0.3,
 ) -> core.Mask:
-  """With this chance hides blocks, at most a uniformly drawn share of the tokens; else nothing.
+  """Hides blocks with this chance, at most a uniformly drawn fraction of the tokens; else nothing.
 
   Every image has its own coin and its own share. Blocks as in BEiT (block_wise), but of an
   area from (side // 3)^2 on, and what they do not reach stays visible (iBOT, section 3.3 and its
@@ -155,7 +155,7 @@ def grown(
 
 
 def hidden_count(grid: tuple[int, ...], ratio: float) -> int:
-  """round(ratio n), refused where it leaves no visible or no masked token."""
+  """Computes round(ratio n); InputError where it leaves no visible or no masked token."""
   n = math.prod(grid)
   count = round(ratio * n)
   if len(grid) != 2 or not 0 < count < n:
@@ -171,7 +171,8 @@ def _rectangles(
 ) -> Bool[Array, "b t h w"]:
   """Draws blocks of an area between `low` and the budget; empty where one would span the grid.
 
-  box: as of padded.box, of which a block may lie in; None for all of the grid.
+  box: (first row and column, sides) of where blocks may lie, see padded.box; None: on all of the
+  grid.
   """
   h, w = grid if box is None else jnp.moveaxis(box[1][..., None].astype(jnp.float32), 1, 0)
   shape = (budget.shape[0], TRIES)
@@ -193,13 +194,13 @@ def _rectangles(
 
 
 def _place(key, extent: Array, side: int | Float[Array, "b 1"]) -> Array:
-  """Where a block begins, uniform over all places at which it fits: [b t 1]."""
+  """Draws where a block begins, uniform over all places at which it fits: [b t 1]."""
   room = side - extent + 1
   return jnp.minimum(jnp.floor(jax.random.uniform(key, extent.shape) * room), room - 1)[..., None]
 
 
 def _first(block: Bool[Array, "b t h w"], hidden: Bool[Array, "b h w"], budget: Array):
-  """(the first block that hides something new within the budget [b h w], whether there is one)."""
+  """Finds the first block that hides something new within the budget: (it [b h w], if any)."""
   new: Int[Array, "b t"] = jnp.sum(block & ~hidden[:, None], (2, 3))
   fit = (new > 0) & (new.astype(jnp.float32) <= budget[:, None])
   first = jnp.argmax(fit, 1)
@@ -218,7 +219,7 @@ def _check_range(grid: tuple[int, ...], ratio: tuple[float, float]) -> None:
 
 
 def hidden_squares(squares: int, ratio: float) -> int:
-  """ceil(ratio x squares), refused where it leaves no visible or no masked square."""
+  """Computes ceil(ratio x squares); InputError where it leaves no visible or no masked square."""
   hidden = rounded_up(squares, ratio)
   if not 0 < hidden < squares:
     raise InputError(
@@ -234,7 +235,7 @@ def rounded_up(n: int, ratio: float) -> int:
 
 
 def squares(grid: tuple[int, ...], unit: int) -> np.ndarray:
-  """The tokens of each square of unit x unit tokens, both row by row: int32 [u unit^2]."""
+  """Lists the tokens of each square of unit x unit tokens, both row by row: int32 [u unit^2]."""
   if len(grid) != 2 or unit < 1 or grid[0] % unit or grid[1] % unit:
     raise InputError(
       f"mask: squares of {unit} x {unit} tokens do not tile the grid {grid}. `objective.mask.unit` "

@@ -52,7 +52,7 @@ def attention_sampled(
 
 
 def _checked(scores, tokens, name):
-  """The scores in float32, without gradient, -inf for padding; InputError where none fit."""
+  """Casts scores to float32, without gradient, -inf for padding; InputError where none fit."""
   if scores is None:
     raise InputError(
       f"masks.{name} needs scores, and this objective gives none. Use it with an objective that "

@@ -73,7 +73,7 @@ def shares(key, b: int, concentration: tuple[float, ...]) -> Float[Array, "b s"]
 def _budget(
   valid: Bool[Array, "b n"], visible: int, concentration: tuple[float, ...]
 ) -> Int[Array, "b"]:
-  """How many real tokens of each sample are seen: their fraction is that of the whole pool."""
+  """Computes how many real tokens of each sample are seen: the fraction of the whole pool."""
   n = valid.shape[1]
   may = np.repeat(np.asarray(concentration) > 0, n // len(concentration))[None]
   allowed = padded.real_tokens(valid & may)
@@ -84,7 +84,7 @@ def _budget(
 def _modalities(
   grid: tuple[int, ...], n: int, visible: int, concentration: tuple[float, ...]
 ) -> int:
-  """s, checked."""
+  """Counts the modalities s; InputError where the settings do not fit them."""
   s = grid[0] if grid and math.prod(grid) == n else 0
   if len(concentration) != s:
     raise InputError(

@@ -24,7 +24,7 @@ def inverse_block(
   aspect: tuple[float, float] = (0.5, 2.0),
   roll: bool = True,
 ) -> core.Mask:
-  """Each sample sees one rectangle of its own; of what is masked a random share is to be predicted.
+  """Shows one rectangle of each sample, and asks for a random fraction of what is masked.
 
   v = n - int(n ratio) tokens are visible: a block of log-uniform `aspect` (height / width) that
   just holds v, of which the last cells, row by row, are cut off. With `roll` it lies anywhere on
@@ -56,7 +56,7 @@ def inverse_block(
 
 
 def counts(n: int, ratio: float, predicted: float) -> tuple[int, int]:
-  """How many of n tokens are visible and how many are predicted; InputError where none are."""
+  """Computes how many of n tokens are visible and predicted; InputError where none are."""
   hidden = int(n * ratio)
   if not 0 < hidden < n or not 0 < predicted <= 1:
     raise InputError(
@@ -68,7 +68,7 @@ def counts(n: int, ratio: float, predicted: float) -> tuple[int, int]:
 
 
 def _sides(key, b: int, v: int, grid: tuple[int, ...], aspect) -> tuple[Array, Array]:
-  """Heights and widths [b 1 1] of blocks that hold v cells and fit the grid."""
+  """Draws heights and widths [b 1 1] of blocks that hold v cells and fit the grid."""
   rows, columns = grid
   low = max(math.log(aspect[0]), math.log(v / columns**2))
   high = min(math.log(aspect[1]), math.log(rows**2 / v))
@@ -83,7 +83,7 @@ def _sides(key, b: int, v: int, grid: tuple[int, ...], aspect) -> tuple[Array, A
 
 
 def _inside(key, sides, grid: tuple[int, ...], v: int, roll: bool) -> Array:
-  """Which cells belong to each block, the first v of it row by row: bool [b n]."""
+  """Computes which cells belong to each block, the first v of it row by row: bool [b n]."""
   away = []
   for side, length, k in zip(sides, grid, jax.random.split(key), strict=True):
     last = length if roll else length - side + 1
@@ -97,7 +97,7 @@ def _inside(key, sides, grid: tuple[int, ...], v: int, roll: bool) -> Array:
 def _real_inside(
   shape_key, place_key, tokens: core.Tokens, count: Int[Array, "b"], aspect, roll: bool
 ) -> Bool[Array, "b n"]:
-  """Which `count` real tokens of each sample its block holds, in the box around all of them."""
+  """Draws which `count` real tokens each sample's block holds, in the box around all of them."""
   valid = padded.existing(tokens)
   first, sides = (x[..., None, None] for x in padded.box(valid, tokens.grid))
   rows, columns = sides[:, 0], sides[:, 1]  # [b 1 1]

@@ -26,7 +26,7 @@ def multi_block(
   least: float = 0.05,
   most: float = 1.0,
 ) -> core.Mask:
-  """`blocks` rectangles to predict, and a large one to see, less the others (I-JEPA, section 3).
+  """Asks for `blocks` rectangles and shows a large one, less the others (I-JEPA, section 3).
 
   scale, aspect: uniform ranges of a target's share of the grid and of its height / width, drawn
   for every rectangle on its own, as is its place. context: range of the share of the grid that the
@@ -75,7 +75,7 @@ def multi_block(
 def counts(
   grid: tuple[int, ...], scale: tuple[float, float], aspect: tuple[float, float], most: float
 ) -> tuple[int, int]:
-  """(v, m): how long the padded lists of what is seen and of each target are."""
+  """Computes (v, m), how long the padded lists of what is seen and of each target are."""
   areas = [h * w for h, w in shapes(grid, scale, aspect)]
   n = math.prod(grid)
   return min(math.ceil(most * n - 1e-6), n - min(areas)), max(areas)
@@ -84,7 +84,7 @@ def counts(
 def shapes(
   grid: tuple[int, ...], scale: tuple[float, float], aspect: tuple[float, float]
 ) -> list[tuple[int, int]]:
-  """All (height, width) in cells that a target can have, none that it cannot.
+  """Lists all (height, width) in cells that a target can have, none that it cannot.
 
   In logarithms a side is rounded from an interval, and area and aspect bound sum and difference of
   the two sides; a pair is possible where these four intervals leave some height.
@@ -125,7 +125,7 @@ def _check(grid, context, largest) -> None:
 
 
 def _draw(size_key, place_key, shape, grid, scale, aspect, box) -> Int[Array, "b g 4"]:
-  """Rectangles (top, left, height, width) in cells, at places as `_anywhere` draws them."""
+  """Draws rectangles (top, left, height, width) in cells, at places as `_anywhere` draws them."""
   scale_key, aspect_key = jax.random.split(size_key)
   cells = math.prod(grid) if box is None else jnp.prod(box[1].astype(jnp.float32), 1)[:, None]
   area = jax.random.uniform(scale_key, shape, minval=scale[0], maxval=scale[1]) * cells
@@ -143,7 +143,7 @@ def _draw_context(key, b: int, grid, context, box) -> Int[Array, "b 1 4"]:
 
 
 def _anywhere(key, sides: Float[Array, "b g 2"], grid, box) -> Int[Array, "b g 4"]:
-  """Sides rounded to whole cells that fit the grid, or the box in it, at a uniform place."""
+  """Rounds sides to whole cells that fit the grid, or the box in it, at a uniform place."""
   limit = jnp.asarray(grid, jnp.int32)[None, None] if box is None else box[1][:, None]
   sides = jnp.clip(jnp.round(sides).astype(jnp.int32), 1, limit)
   room = limit - sides + 1
@@ -153,7 +153,7 @@ def _anywhere(key, sides: Float[Array, "b g 2"], grid, box) -> Int[Array, "b g 4
 
 
 def _mended(key, target: Int[Array, "b g 4"], view: Int[Array, "b 1 4"], tokens: core.Tokens):
-  """(target, view), one token and the grid where the first target hides nothing or all real."""
+  """Replaces first target and view by a token and the grid where no real one is asked or seen."""
   valid, (rows, columns) = padded.existing(tokens), tokens.grid
   b, n = valid.shape
   first = _inside(target[:, :1], n, columns)[:, 0]
@@ -168,7 +168,7 @@ def _mended(key, target: Int[Array, "b g 4"], view: Int[Array, "b 1 4"], tokens:
 
 
 def _inside(rectangles: Int[Array, "b g 4"], n: int, columns: int) -> Bool[Array, "b g n"]:
-  """Which tokens lie in each rectangle."""
+  """Computes which tokens lie in each rectangle."""
   top, left, height, width = jnp.moveaxis(rectangles[..., None], 2, 0)  # [b g 1] each
   row, column = jnp.divmod(jnp.arange(n, dtype=jnp.int32)[None, None], columns)
   return (row >= top) & (row < top + height) & (column >= left) & (column < left + width)
@@ -177,7 +177,7 @@ def _inside(rectangles: Int[Array, "b g 4"], n: int, columns: int) -> Bool[Array
 def _cells(
   rectangles: Int[Array, "b g 4"], m: int, columns: int
 ) -> tuple[Int[Array, "b g m"], Float[Array, "b g m"]]:
-  """The tokens of each rectangle row by row, and weights, 0 where its first fills up the list."""
+  """Lists the tokens of rectangles row by row; the first, with weight 0, fills up the list."""
   top, left, height, width = jnp.moveaxis(rectangles[..., None], 2, 0)
   count = jnp.arange(m, dtype=jnp.int32)[None, None]
   real = count < height * width
@@ -188,7 +188,7 @@ def _cells(
 def _listed(
   key, member: Bool[Array, "b n"], v: int, room: Int[Array, "b"] | None
 ) -> tuple[Int[Array, "b v"], Bool[Array, "b v"]]:
-  """Up to v members in random order, and which entries are real; the others repeat the first.
+  """Lists up to v members in random order, and which entries are real; else the first again.
 
   So that no token which is not a member is ever looked at. room: how many of a sample at most.
   """

@@ -12,7 +12,7 @@ from mim_jax.masks import padded
 
 
 def tube(key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float) -> core.Mask:
-  """Every clip hides one uniformly drawn set of int(ratio x cells) cells, at all its times.
+  """Hides a uniformly drawn set of int(ratio x cells) cells of each clip, at all its times.
 
   Cells are the places of one time on the (time, row, column) grid; of a padded clip those count
   that are real at any time. Source: VideoMAE, section 3.2 (arXiv 2203.12602). InputError for tokens
@@ -38,7 +38,7 @@ def tube(key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float) 
 
 
 def hidden_cells(cells: int, ratio: float) -> int:
-  """int(ratio x cells), as in VideoMAE's reference; InputError where that hides all or none."""
+  """Computes int(ratio x cells), as VideoMAE does; InputError where that hides all or none."""
   hidden = int(ratio * cells)
   if not 0 < hidden < cells:
     raise InputError(

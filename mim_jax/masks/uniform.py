@@ -18,7 +18,7 @@ def random(
   ratio: float,
   rounding: Literal["down", "nearest"] = "down",
 ) -> core.Mask:
-  """Every sample hides its own uniformly drawn share of the tokens (MAE, section 3).
+  """Hides a uniformly drawn fraction of the tokens, of each sample its own (MAE, section 3).
 
   v = n (1 - ratio), rounded "down" as in MAE's reference or to the "nearest" (half to even) as in
   SparK's; n counts the real tokens of the sample. InputError if nothing would be visible or masked.
@@ -32,7 +32,7 @@ def random(
 def random_keep_few(
   key, tokens: core.Tokens, scores=None, progress=None, *, ratio: float
 ) -> core.Mask:
-  """Every sample shows int(n (1 - ratio)) uniformly drawn tokens, but at least one.
+  """Shows int(n (1 - ratio)) uniformly drawn tokens of each sample, but at least one.
 
   Source: CropMAE, section 3 (arXiv 2403.17823): 2 of 196 at a ratio of 0.985. InputError if the
   ratio is not in (0, 1) or nothing would be masked.
@@ -44,7 +44,7 @@ def random_keep_few(
 
 
 def visible_count(n: int, ratio: float, rounding: str = "down") -> int:
-  """How many of n tokens stay; refused where it leaves no visible or no masked token."""
+  """Computes how many of n tokens stay; InputError where none or all would be visible."""
   v = rounded(n, ratio, rounding)
   if not 0 < v < n:
     low, high = 1 / max(n, 1), 1 - 1 / max(n, 1)
@@ -61,7 +61,7 @@ def rounded(n: int, ratio: float, rounding: str = "down") -> int:
 
 
 def shown_tokens(n: int, ratio: float) -> int:
-  """int(n (1 - ratio)), at least 1; InputError where all n would be visible."""
+  """Computes int(n (1 - ratio)), at least 1; InputError where all n would be visible."""
   v = max(1, int(n * (1 - ratio)))
   if not 0 < ratio < 1 or v >= n:
     raise InputError(

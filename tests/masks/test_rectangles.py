@@ -200,7 +200,7 @@ def test_a_padded_image_is_drawn_as_one_of_the_size_of_what_is_real():
 
 def test_a_smaller_context_is_the_same_share_of_a_padded_sample():
   tokens, _ = corner((14, 14), (7, 7), 50)
-  mask = rectangles.multi_block(jax.random.key(0), tokens, most=0.3)
+  mask = jax.jit(functools.partial(rectangles.multi_block, most=0.3))(jax.random.key(0), tokens)
   assert mask.visible.shape == (50, 59)
   assert mask.valid.sum(1).max() == 15  # ceil(0.3 x 49)
 
