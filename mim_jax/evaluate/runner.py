@@ -1,4 +1,4 @@
-"""Runs evaluations on encoders, over seeds, and puts the numbers together."""
+"""Runs evaluations on encoders, over seeds, and aggregates the numbers."""
 
 import math
 import statistics
@@ -10,14 +10,15 @@ from mim_jax.evaluate import features, network
 
 
 def run(evaluations: dict, encoders: dict, data, seeds, folder=None) -> dict:
-  """Every evaluation on every encoder with every seed, as JSON-able numbers.
+  """Runs every evaluation on every encoder with every seed: numbers that JSON can hold.
 
   evaluations: {name: (function, protocol)}; encoders: {name: one encode per seed, repeated where
   the seed changes nothing}; function(encode, data, seed) -> {name: number}. Returns {evaluation:
   {"protocol", "results": {encoder: {number: {"mean", "spread", "values"}}}}}, spread being the
-  sample standard deviation over seeds (None with one seed). What needs labels that do not exist
-  gets "skipped", what raised gets "failed", each with the reason; neither stops the others. What
-  trains a network leaves the row of an encoder without one empty. folder: where features are kept.
+  sample standard deviation over seeds (None with one seed). An evaluation
+  that needs labels that do not exist gets "skipped", one that raised "failed", each with the
+  reason; neither stops the others. One that trains a network leaves the row of an encoder without
+  one empty. folder: where features are cached.
   """
   table = {
     name: {"protocol": {**protocol, "seeds": list(seeds)}, "results": {}}
@@ -44,7 +45,7 @@ def run(evaluations: dict, encoders: dict, data, seeds, folder=None) -> dict:
 
 
 def _cached(encodes, folder):
-  """Each encode with its memory; an encode that comes again keeps it, others let go of theirs."""
+  """Wraps each encode in a cache; a repeated encode keeps its cache, others drop theirs."""
   last = None
   for encode in encodes:
     if last is None or last.encode is not encode:
@@ -53,7 +54,7 @@ def _cached(encodes, folder):
 
 
 def _draws(function) -> bool:
-  """Whether another seed may give another number; see features.deterministic."""
+  """Tells whether another seed may give another number; see features.deterministic."""
   return getattr(getattr(function, "func", function), "draws", True)
 
 
@@ -65,7 +66,7 @@ def _attempt(function, encode, data, seed):
 
 
 def _note(entry, name, encoder, error):
-  """Writes why `entry` lacks numbers."""
+  """Records why `entry` lacks numbers."""
   if isinstance(error, network.NoNetwork):
     return
   if isinstance(error, features.NoLabels):
@@ -77,7 +78,7 @@ def _note(entry, name, encoder, error):
 
 
 def _over_seeds(scores: list[dict]) -> dict:
-  """{number: {"mean", "spread", "values"}} from one {number: value} a seed."""
+  """Aggregates one {number: value} a seed: {number: {"mean", "spread", "values"}}."""
   values = {key: [float(score[key]) for score in scores] for key in scores[0]}
   return {
     key: {
@@ -90,7 +91,7 @@ def _over_seeds(scores: list[dict]) -> dict:
 
 
 def table(evaluations: dict) -> str:
-  """What `run` returned as text: one line an encoder, one column a number, reasons below."""
+  """Formats the result of `run`: one line an encoder, one column a number, reasons below."""
   columns = sorted(
     {(e, key) for e, entry in evaluations.items() for r in entry["results"].values() for key in r}
   )
@@ -106,7 +107,7 @@ def table(evaluations: dict) -> str:
 
 
 def in_words(number: dict | None) -> str:
-  """'93.1 ± 0.4 %' for a share with its spread, '12.5' for what is no share, '' for None."""
+  """Formats a number: '93.1 ± 0.4 %' a fraction with its spread, '12.5' others, '' for None."""
   if number is None:
     return ""
   mean, spread = number["mean"], number.get("spread")
@@ -120,6 +121,6 @@ def in_words(number: dict | None) -> str:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-  """Rows of equally many cells as lines, in columns."""
+  """Aligns rows of equally many cells in columns: lines."""
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,6 +1,6 @@
-"""An encoder and a head trained on labels. Letters: b batch, k classes.
+"""Training of an encoder and a head on labels. Letters: b batch, k classes.
 
-The loop that probes and fine-tuning share; the recipes stand in finetune.py.
+The loop that probes and fine-tuning share; the recipes are in tuning.py.
 """
 
 import dataclasses
@@ -24,17 +24,17 @@ from mim_jax.evaluate.frozen import linear
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """How to train.
+  """A recipe of training on labels.
 
   Attributes:
     head: the module behind the encoder, head(features, train) -> logits [b k].
     optimizer: optimizer(params, steps, steps of an epoch, batch size) -> (Optax transformation of
-      flat {name: array}, the factors on the rates by name; what has 0 throughout stays frozen).
-    augment: augment(key, batch) -> view with `target` [b k]; see data/mixes.py.
-    key: tells this recipe from others, so that nothing is compiled twice.
+      flat {name: array}, learning rate scales by name; parameters with 0 throughout are frozen).
+    augment: augment(key, batch) -> view with `target` [b k]; see data/image/mixup.py.
+    key: identifies the recipe, so that nothing is compiled twice.
     epochs, batch_size: of the labelled training images; batches are no larger than what there is.
-    pool, layer, last: what the head sees, see network.Encoder.
-    ema: of the weights that are evaluated, 0 for the last ones.
+    pool, layer, last: the head's input, see network.Encoder.
+    ema: momentum of the averaged weights that are evaluated, 0 for the last weights.
   """
 
   head: nn.Module
@@ -50,7 +50,7 @@ class Recipe:
 
 
 def accuracy(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> dict[str, float]:
-  """Top-1 accuracy on the test images after training on the training images.
+  """Trains on the training images and measures top-1 accuracy on the test images.
 
   few: `per_class`, `share` of the labels, see linear.few.
   """
@@ -59,7 +59,7 @@ def accuracy(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> di
 
 
 def fit(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> types.SimpleNamespace:
-  """Trains; returns the network with its new weights as `net`, and the head's `head` variables.
+  """Trains by a recipe: the Encoder with its new weights, `net`, and the head's variables, `head`.
 
   NoLabels where images have none.
   """
@@ -98,7 +98,7 @@ def fit(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> types.S
 
 
 def step(program, recipe: Recipe, transform, state: dict, fixed, others, batch, key) -> dict:
-  """Pure: the state after one step."""
+  """Computes the state after one step (pure)."""
   drawn, dropped = jax.random.split(key)
   view = recipe.augment(drawn, batch)
 
@@ -120,12 +120,12 @@ def step(program, recipe: Recipe, transform, state: dict, fixed, others, batch, 
 
 
 def cross_entropy(logits, target):
-  """Mean of -sum target log softmax(logits), both [b k], float32; targets may be soft."""
+  """Computes the mean of -sum target log softmax(logits), both [b k], float32; soft targets too."""
   return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits.astype(jnp.float32)), -1))
 
 
 def score(fitted, source, recipe: Recipe, batch_size: int = 256) -> float:
-  """Share of the labelled images of a source whose class is found."""
+  """Measures top-1 accuracy in [0, 1] on the labelled images of a source."""
   program = fitted.net.program
 
   def classes(variables, head, batch):
@@ -146,7 +146,7 @@ def score(fitted, source, recipe: Recipe, batch_size: int = 256) -> float:
 
 
 def labelled(source, seed: int, per_class: int | None = None, share: float = 1.0):
-  """The images of a source that have a label, or a few of them."""
+  """Selects the images of a source that have a label, or a few of them, see linear.few."""
   label = labels(source)
   known = np.flatnonzero(label >= 0)
   if not len(known):
@@ -156,7 +156,7 @@ def labelled(source, seed: int, per_class: int | None = None, share: float = 1.0
 
 
 def labels(source) -> np.ndarray:
-  """Labels of all images of a source, int32 [n]; images are read where nothing else tells."""
+  """Collects labels of a source, int32 [n]; images are read where it has no list of labels."""
   try:
     return np.asarray(source.label)
   except AttributeError:
@@ -164,22 +164,22 @@ def labels(source) -> np.ndarray:
 
 
 def two(source, seed: int) -> dict:
-  """Two images of a source, as a raw batch."""
+  """Reads two images of a source, as a raw batch."""
   return pipeline.first(skipping.SkipUnreadable(source), 2, seed)
 
 
 def met(net: network.Encoder, key, view) -> dict:
-  """The network's parameters that encoding meets."""
+  """Selects the parameters that encoding uses."""
   wanted: Any = jax.eval_shape(net.program.init, key, view)
   whole = flat(net.variables["params"])
   return unflat({name: whole[name] for name in flat(wanted["params"])})
 
 
 def flat(tree) -> dict:
-  """{'a/b': x} of a nested dict."""
+  """Flattens a nested dict to {'a/b': x}."""
   return traverse_util.flatten_dict(tree, sep="/")
 
 
 def unflat(params: dict) -> dict:
-  """The nested dict again."""
+  """Undoes `flat`."""
   return traverse_util.unflatten_dict(params, sep="/")
