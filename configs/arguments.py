@@ -77,7 +77,7 @@ def _filled(a, given: dict, own: dict, steps: int) -> ml_collections.ConfigDict:
     default = (published | shape).get(name, 0)
     if name not in given and name != "size":
       a[name] = default(a) if callable(default) else default
-  a.patch = a.patch or kind.patch(a.size, a.image)
+  a.patch = a.patch or (kind.patch(a.size, a.image) if hasattr(kind, "patch") else 0)
   a.laptop = a.size in LAPTOP
   if a.laptop and "epochs" not in given:
     a.epochs = LAPTOP_EPOCHS

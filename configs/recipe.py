@@ -68,7 +68,8 @@ def base(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   kind = modalities.named(a.modality)
   c = ml_collections.ConfigDict()
   c.seed = 0  # of parameters, order of data, and all draws
-  c.patch = config_dict.FieldReference(a.patch)  # side in pixels; all parts follow it
+  if a.patch:
+    c.patch = config_dict.FieldReference(a.patch)  # side in pixels; all parts follow it
   c.modality = part(getattr(modalities, a.modality.capitalize()))
   c.data = kind.data(a)
   c.teachers = ml_collections.ConfigDict()
@@ -158,7 +159,8 @@ def network(c, kind, **settings) -> ml_collections.ConfigDict:
 def vit(c, a, tokenizer: dict | None = None, **encoder) -> ml_collections.ConfigDict:
   """Makes the tokenizer and the ViT of the size: {"tokenizer": ..., "encoder": ...}."""
   size, dtype = SIZES[a.size], c.train.get_ref("dtype")
-  settings = dict(width=size["width"], patch=c.get_ref("patch"), dtype=dtype) | (tokenizer or {})
+  cut = dict(patch=c.get_ref("patch")) if "patch" in c else {}
+  settings = dict(width=size["width"], dtype=dtype) | cut | (tokenizer or {})
   kind = settings.pop("part", tokenizers.ImagePatches)
   shape = dict(depth=size["depth"], heads=size["heads"])
   vit = network(c, encoders.ViT, **shape, **encoder)

@@ -51,6 +51,13 @@ class Step:
     return (time.perf_counter() - began) / steps
 
 
+def flops(config) -> float:
+  """Counts the floating-point operations of a step of a config, which is traced, not compiled."""
+  built = experiment_lib.build(config)
+  abstract, batch = built.trainable.abstract_state(), next(built.spec.batches())
+  return program_lib.flops(program_lib.lower_update(built.trainable, abstract, batch))
+
+
 def alternate(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
   """What each of `turns` returns, called one after the other in each of the rounds."""
   found: dict[str, list[float]] = {name: [] for name in turns}

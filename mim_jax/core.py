@@ -51,6 +51,8 @@ class Mask:
     present: [b n], bool, which of the tokens are real (`Tokens.valid`); None when all are.
     grid: as in Tokens. Static.
     copies: masks of one sample that lie one after the other along b. Static.
+    all_asked: whether no weight is 0, so that nothing that attends to masked tokens has to look.
+      Static; False where that is not known.
   """
 
   visible: Array
@@ -61,6 +63,7 @@ class Mask:
   present: Array | None = None
   grid: tuple[int, ...] = _static(())
   copies: int = _static(1)
+  all_asked: bool = _static(False)
 
 
 @jax.tree_util.register_dataclass
@@ -202,13 +205,15 @@ def make_mask(
   same set takes their place, with `valid` False or weight 0.
   """
   masked = masked[:, None] if masked.ndim == 2 else masked
+  every = weight is None and tokens.valid is None
   weight = jnp.ones(masked.shape, jnp.float32) if weight is None else weight
   if tokens.valid is not None:
     visible, valid = _real(tokens.valid[:, None], visible[:, None], visible, valid)
     visible, valid = visible[:, 0], valid[:, 0]
     masked, real = _real(tokens.valid[:, None], masked, visible, weight > 0)
     weight = jnp.where(real, weight, 0.0)
-  return Mask(visible, masked, weight, tokens.positions, valid, tokens.valid, tokens.grid)
+  present, grid = tokens.valid, tokens.grid
+  return Mask(visible, masked, weight, tokens.positions, valid, present, grid, all_asked=every)
 
 
 def _real(present: Array, index: Array, otherwise: Array, listed: Array | None):

@@ -58,11 +58,9 @@ def test_every_mask_has_settings_in_a_config():
   """Or see_the_masks would draw it at a ratio that nobody uses."""
   import inspect
 
-  from mim_jax import catalog, masks
+  from mim_jax import catalog, masks, rooms
   from mim_jax import config as config_lib
 
   used = set().union(*(catalog.named(catalog.config_of(name)) for name in config_lib.names()))
-  found = {
-    f"{f.__module__}.{f.__qualname__}" for _, f in inspect.getmembers(masks, inspect.isfunction)
-  }
+  found = {rooms.public_name(f) for _, f in inspect.getmembers(masks, inspect.isfunction)}
   assert found <= used

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from mim_jax import config, run
+from mim_jax import config
 
 
 def frames(path, count):
@@ -12,15 +12,19 @@ def frames(path, count):
     Image.fromarray(np.full((10, 12), i, np.uint8)).save(path / f"{i}.png")
 
 
+def own(method, arg, path):
+  """What the modality of a config opens of a user's files, as `reconstruct --images` does."""
+  made = config.get_config(method, arg)
+  modality = config.build(made.modality)
+  return modality.own(str(path), made.data), made.data
+
+
 def test_a_folder_is_read_as_the_run_s_own_kind_of_data(tmp_path):
   for clip in "ab":
     frames(tmp_path / "clips" / clip, 20)
   frames(tmp_path / "photos", 3)
-  data = config.get_config("videomae", "dataset=digits,size=nano").data
-  clips = run.source_like(data, str(tmp_path / "clips"))
+  clips, data = own("videomae", "dataset=digits,size=nano", tmp_path / "clips")
   assert len(clips) == 2
   assert clips[np.arange(2)]["image"].shape[:2] == (2, data.test.sample.frames)
-  photos = run.source_like(
-    config.get_config("mae", "dataset=digits").data, str(tmp_path / "photos")
-  )
+  photos, _ = own("mae", "dataset=digits", tmp_path / "photos")
   assert photos[np.arange(3)]["image"].shape == (3, 16, 16, 1)

@@ -77,11 +77,23 @@ def measured(options, folder: pathlib.Path) -> Iterator[dict]:
     calls = {"base": functools.partial(base, some), name: functools.partial(step, some)}
     seconds = turns.alternate(calls, options.rounds)
     quartiles = turns.ratios(seconds, "base")[name]
-    flops = step.flops / base.flops
+    flops = unrolled(made, step) / base.flops
     print(f"{name}: time {quartiles[1]:.2f}, FLOPs {flops:.2f}", flush=True)
     yield dict(size=options.size, name=name, seconds=seconds, ratio=quartiles, flops=flops)
     del step, calls
     jax.clear_caches()
+
+
+def unrolled(made, step) -> float:
+  """Counts FLOPs of a step with all its blocks: of a scan XLA counts one block alone."""
+  from experiments import turns
+
+  scans = {f"{part}.scan": False for part in BOTH}
+  if not any(made.parts[part.split(".")[1]].get("stack", {}).get("scan") for part in BOTH):
+    return step.flops
+  plain = made.copy_and_resolve_references()
+  plain.update_from_flattened_dict(scans)
+  return turns.flops(plain)
 
 
 def prepared(method: str, settings: dict, options, folder: pathlib.Path):

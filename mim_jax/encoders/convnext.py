@@ -43,7 +43,7 @@ class ConvNeXt(nn.Module):
         block = Block(self.layer_scale, self.dtype, name=f"stage_{stage}_block_{i:02d}")
         x = block(x, seen, None if rates is None else rates[sum(self.depths[:stage]) + i])
       maps.append(x)
-    return masked_conv.pyramid(maps, mask, layers)
+    return masked_conv.pyramid(maps, seen, mask, layers)
 
   def _stem(self, x, seen):
     stride = masked_conv.stem_stride(self.patch, len(self.depths))

@@ -49,7 +49,7 @@ class ResNet(nn.Module):
         )
         x = block(x, seen, None if rates is None else rates[sum(self.depths[:stage]) + i])
       maps.append(x)
-    return masked_conv.pyramid(maps, mask, layers)
+    return masked_conv.pyramid(maps, seen, mask, layers)
 
   def _stem(self, x, seen):
     stride = masked_conv.stem_stride(self.patch, len(self.depths))

@@ -17,7 +17,8 @@ class RopeViT(nn.Module):
 
   Attributes:
     stack: layers.RopeStack.
-    registers: learned tokens (a multiple of 4) that stand around the box of what is visible.
+    registers: learned tokens that stand around the box of what is visible, then a multiple of 4, or
+      on a line evenly from first to last.
   """
 
   stack: nn.Module
@@ -43,7 +44,7 @@ class RopeViT(nn.Module):
     x = jnp.concatenate([jnp.broadcast_to(learned, (b, k, d)).astype(x.dtype), x], 1)
     places = rope_blocks.Places(coordinates, valid).with_registers(k)
     angles = self.stack.angles(places, d)
-    turns = rope_blocks.Turns(angles, angles, places.valid)
+    turns = rope_blocks.Turns(angles, angles, places.valid, coordinates.shape[-1])
     x, outputs = self.stack(x, turns, keep=layers is not None)
     final = rope_blocks.norm(self.stack.dtype, "norm", use_scale=False)
     if layers is None:

@@ -19,7 +19,8 @@ class Swin(nn.Module):
   by a learned one, after the norm of the patches (SimMIM); all are kept. A grid that windows do not
   divide is padded; every stage but the last halves it. With `layers` (1 = after the first block,
   counted through all stages) a list of Latents on the grids they have there, un-normed but for the
-  last. There is no class token. `remat` as in `Stack`.
+  last. Padding is 0 where cells are merged, and one is real that holds a real token. There is no
+  class token. `remat` as in `Stack`.
   Source: arXiv 2103.14030, and 2111.09886 for the mask token. InputError where the tokens lie on no
   2-D grid, or it can't be halved often enough.
   """
@@ -43,17 +44,21 @@ class Swin(nn.Module):
     self._check(tokens)
     total = sum(self.depths)
     wanted = [check_layer(i, total) for i in (layers or (total,))]
-    x = self._hide(tokens, mask)
+    x, valid = self._hide(tokens, mask), tokens.valid
+    valid = None if valid is None else valid.reshape(-1, *tokens.grid)
     rates = jnp.linspace(0.0, self.drop_path, total) if self.drop_path else None
     outputs: list = []
     for stage, (depth, heads) in enumerate(zip(self.depths, self.heads, strict=True)):
-      x = shifted_windows.Merge(self.dtype, name=f"merge_{stage}")(x) if stage else x
+      if stage:
+        x = shifted_windows.blank(x, valid)
+        x = shifted_windows.Merge(self.dtype, name=f"merge_{stage}")(x)
+        valid = shifted_windows.merged(valid)
       for i in range(depth):
         block = self._block(heads, bool(i % 2), f"stage_{stage}_block_{i:02d}")
-        x = block(x, None if rates is None else rates[len(outputs)])
-        outputs.append(x)
-    outputs[-1] = basic.norm(self.dtype, "norm", epsilon=shifted_windows.EPSILON)(x)
-    found = [_latents(outputs[i - 1]) for i in wanted]
+        x = block(x, None if rates is None else rates[len(outputs)], valid)
+        outputs.append((x, valid))
+    outputs[-1] = basic.norm(self.dtype, "norm", epsilon=shifted_windows.EPSILON)(x), valid
+    found = [_latents(*outputs[i - 1]) for i in wanted]
     return found[0] if layers is None else found
 
   def _check(self, tokens):
@@ -63,7 +68,7 @@ class Swin(nn.Module):
       raise InputError(
         f"encoder: depths {self.depths} and heads {self.heads} must have one number for each stage."
       )
-    if len(tokens.grid) != 2 or tokens.valid is not None:
+    if len(tokens.grid) != 2:
       raise InputError(f"swin: all tokens must lie on a 2-D grid, not on {tokens.grid}.")
 
   def _hide(self, tokens, mask):
@@ -83,6 +88,7 @@ class Swin(nn.Module):
     return kind(heads, self.window, shifted, self.mlp_ratio, self.attention, self.dtype, name=name)
 
 
-def _latents(x) -> core.Latents:
+def _latents(x, valid) -> core.Latents:
   b, h, w, d = x.shape
-  return core.Latents(x.reshape(b, h * w, d), jnp.zeros((b, 0, d), x.dtype))
+  valid = None if valid is None else valid.reshape(b, h * w)
+  return core.Latents(x.reshape(b, h * w, d), jnp.zeros((b, 0, d), x.dtype), valid)

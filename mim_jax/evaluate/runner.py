@@ -1,24 +1,23 @@
 """Runs evaluations on encoders, over seeds, and aggregates the numbers."""
 
-import math
 import statistics
 
 from absl import logging
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features, network
+from mim_jax.evaluate import features, network, numbers
 
 
 def run(evaluations: dict, encoders: dict, data, seeds, folder=None) -> dict:
   """Runs every evaluation on every encoder with every seed: numbers that JSON can hold.
 
   evaluations: {name: (function, protocol)}; encoders: {name: one encode per seed, repeated where
-  the seed changes nothing}; function(encode, data, seed) -> {name: number}. Returns {evaluation:
-  {"protocol", "results": {encoder: {number: {"mean", "spread", "values"}}}}}, spread being the
-  sample standard deviation over seeds (None with one seed). An evaluation
-  that needs labels that do not exist gets "skipped", one that raised "failed", each with the
-  reason; neither stops the others. One that trains a network leaves the row of an encoder without
-  one empty. folder: where features are cached.
+  the seed changes nothing}; function(encode, data, seed) -> {name: Number}. Returns {evaluation:
+  {"protocol", "results": {encoder: {number: {"mean", "spread", "values", "unit"}}}}}, spread the
+  sample standard deviation over seeds (None with one seed). An evaluation that needs labels that do
+  not exist gets "skipped", one that raised "failed", each with the reason; neither stops the
+  others. One that trains a network leaves the row of an encoder without one empty. folder: where
+  features are cached.
   """
   table = {
     name: {"protocol": {**protocol, "seeds": list(seeds)}, "results": {}}
@@ -78,16 +77,16 @@ def _note(entry, name, encoder, error):
 
 
 def _over_seeds(scores: list[dict]) -> dict:
-  """Aggregates one {number: value} a seed: {number: {"mean", "spread", "values"}}."""
-  values = {key: [float(score[key]) for score in scores] for key in scores[0]}
-  return {
-    key: {
-      "mean": statistics.fmean(numbers),
-      "spread": statistics.stdev(numbers) if len(numbers) > 1 else None,
-      "values": numbers,
-    }
-    for key, numbers in values.items()
-  }
+  """Aggregates {number: value} a seed: {number: {"mean", "spread", "values", "unit"}}."""
+  return {key: _summary([score[key] for score in scores]) for key in scores[0]}
+
+
+def _summary(found: list) -> dict:
+  """Computes mean and spread of one number over seeds; its unit where it has one."""
+  values = [float(x) for x in found]
+  spread = statistics.stdev(values) if len(values) > 1 else None
+  unit = dict(unit=found[0].unit) if isinstance(found[0], numbers.Number) else {}
+  return dict(mean=statistics.fmean(values), spread=spread, values=values, **unit)
 
 
 def table(evaluations: dict) -> str:
@@ -99,25 +98,11 @@ def table(evaluations: dict) -> str:
   rows = [["", *(f"{evaluation} {key}" for evaluation, key in columns)]] if columns else []
   for name in names:
     cells = (evaluations[e]["results"].get(name, {}).get(key) for e, key in columns)
-    rows.append([name, *map(in_words, cells)])
+    rows.append([name, *map(numbers.in_words, cells)])
   lines = aligned(rows)
   for evaluation, entry in evaluations.items():
     lines += [f"{evaluation} {why}: {entry[why]}" for why in ("skipped", "failed") if why in entry]
   return "\n".join(lines)
-
-
-def in_words(number: dict | None) -> str:
-  """Formats a number: '93.1 ± 0.4 %' a fraction with its spread, '12.5' others, '' for None."""
-  if number is None:
-    return ""
-  mean, spread = number["mean"], number.get("spread")
-  if not math.isfinite(mean):
-    return "not finite"
-  share = abs(mean) <= 1
-  text = f"{100 * mean:.1f}" if share else f"{mean:.4g}"
-  if spread is not None:
-    text += f" ± {100 * spread:.1f}" if share else f" ± {spread:.2g}"
-  return text + (" %" if share else "")
 
 
 def aligned(rows: list[list[str]]) -> list[str]:

@@ -6,7 +6,7 @@ Products run in `dtype`; norms, scores and softmax are float32.
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mim_jax.heads import prototypes
 from mim_jax.layers import basic, init
@@ -41,10 +41,18 @@ class ProjectionHead(nn.Module):
   def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b k"]:
     return prototypes.scores(self._narrow(x), self._last(), self.dtype)
 
-  def mean(self, x: Float[Array, "*b d"]) -> Float[Array, "k"]:
-    """Mean scores over all vectors: the last map is linear, so one mean vector passes it."""
+  def mean(
+    self, x: Float[Array, "*b d"], valid: Bool[Array, "*b"] | None = None
+  ) -> Float[Array, "k"]:
+    """Mean scores over all (valid) vectors: the last map is linear, so one mean passes it."""
     narrow = self._narrow(x)
-    middle = jnp.mean(narrow.reshape(-1, narrow.shape[-1]), 0, keepdims=True)
+    narrow = narrow.reshape(-1, narrow.shape[-1])
+    if valid is None:
+      middle = jnp.mean(narrow, 0, keepdims=True)
+    else:
+      real = valid.reshape(-1, 1)
+      total = jnp.sum(jnp.where(real, narrow, 0.0), 0, keepdims=True)
+      middle = total / jnp.maximum(jnp.sum(real, dtype=jnp.float32), 1.0)
     return prototypes.scores(middle, self._last(), self.dtype)[0]
 
   def _narrow(self, x):

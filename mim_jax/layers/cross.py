@@ -71,13 +71,15 @@ class CrossBlock(nn.Module):
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b n d"], memory: Float[Array, "b k d"], valid=None):
-    """`valid` [b n] says which of the tokens are real."""
+  def __call__(
+    self, x: Float[Array, "b n d"], memory: Float[Array, "b k d"], valid=None, told=None
+  ):
+    """`valid` [b n] says which of the tokens are real, `told` [b k] which of the memory."""
     ask, mix = (
       CrossAttention(self.heads, self.dropout, self.dtype, name=name) for name in ("cross", "self")
     )
     norms = [basic.norm(self.dtype, f"norm{i}") for i in (1, 2, 3)]
-    x = norms[0](x + self._drop(ask(x, memory)))
+    x = norms[0](x + self._drop(ask(x, memory, told)))
     x = norms[1](x + self._drop(self._mlp(x)))
     return norms[2](x + self._drop(mix(x, x, valid)))
 

@@ -23,10 +23,16 @@ STEMS = (1, 2, 4)  # strides before the first stage
 
 
 def canvas(tokens: core.Tokens, mask: core.Mask | None, patch: int) -> tuple[Array, Array | None]:
-  """The image [b h w c] that cells of raw pixels make, hidden ones zero, and `seen` [b i j]."""
+  """The image [b h w c] that cells of raw pixels make, hidden ones zero, and `seen` [b i j].
+
+  Padding is hidden, whatever the mask says.
+  """
   if len(tokens.grid) != 2:
     raise InputError(f"convolutional encoder: tokens on grid {tokens.grid}; it needs rows, columns")
   seen = None if mask is None else visible(mask)
+  if tokens.valid is not None:
+    real = tokens.valid.reshape(-1, *tokens.grid)
+    seen = real if seen is None else seen & real
   return hide(patches.unpatchify(tokens.values, tokens.grid, patch), seen), seen
 
 
@@ -53,17 +59,19 @@ def at_sites(seen: Bool[Array, "b i j"], x: Float[Array, "b h w c"]) -> Bool[Arr
   return sites.reshape(b, h, w, 1)
 
 
-def pyramid(maps: list[Array], mask: core.Mask | None, layers=None):
+def pyramid(maps: list[Array], seen: Array | None, mask: core.Mask | None, layers=None):
   """The Pyramid that ends in the last map, or with `layers` (1 = the first stage) a list of them.
 
   Its values are the sites of that map, of the last one only the visible: [b v c], without prefix.
+  What is not `seen` [b i j] is not valid.
   """
   wanted = (len(maps),) if layers is None else layers
   found = []
   for layer in wanted:
     upto = tuple(maps[: check_layer(layer, len(maps))])
     b, h, w, c = upto[-1].shape
-    values, valid = upto[-1].reshape(b, h * w, c), None
+    values = upto[-1].reshape(b, h * w, c)
+    valid = None if seen is None else at_sites(seen, upto[-1]).reshape(b, h * w)
     if mask is not None and h * w == mask.positions.shape[1]:
       values, valid = core.take(values, mask.visible), mask.valid
     found.append(core.Pyramid(values, values[:, :0], valid, maps=upto))

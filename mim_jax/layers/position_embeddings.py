@@ -61,11 +61,11 @@ class Learned:
   """Learned positions of all tokens and of class tokens, resized to other grids.
 
   Attributes:
-    grid: which they belong to; None for that of the tokens.
+    grid: which they belong to, of one or two axes; None for that of the tokens.
     antialias, grid_offset: how they are resized, see ops.resize.bicubic.
   """
 
-  grid: tuple[int, int] | None = None
+  grid: tuple[int, ...] | None = None
   antialias: bool = False
   grid_offset: float = 0.0
 
@@ -75,9 +75,16 @@ class Learned:
     table = jnp.asarray(draw("positions_table", (1, n, width)))
     if self.grid in (None, grid):
       return table
-    square = table.reshape(1, *self.grid, width)
-    sides = (grid[0], grid[1])
-    new = resize.bicubic(square, sides, antialias=self.antialias, grid_offset=self.grid_offset)
+    if len(self.grid) != len(grid) or len(grid) not in (1, 2):
+      raise InputError(
+        f"learned positions: those of the grid {self.grid} can't be resized to {grid}. Both must "
+        "have one axis, or both two; leave `positions.grid` at None for the tokens' own."
+      )
+    # A line is a column, whose single row of width 1 stays as it is.
+    square = table.reshape(1, *(*self.grid, 1)[:2], width)
+    new = resize.bicubic(
+      square, (*grid, 1)[:2], antialias=self.antialias, grid_offset=self.grid_offset
+    )
     return new.reshape(1, -1, width)
 
   def prefix(self, draw: Callable, count: int, width: int) -> Array:

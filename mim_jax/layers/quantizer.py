@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mim_jax.errors import InputError
 from mim_jax.layers import basic, init
@@ -58,7 +58,10 @@ class Quantizer(nn.Module):
   kernel_init: str = "normal"
 
   @nn.compact
-  def __call__(self, latents: Float[Array, "b n d"]) -> Coded:
+  def __call__(
+    self, latents: Float[Array, "b n d"], valid: Bool[Array, "b n"] | None = None
+  ) -> Coded:
+    """`valid`: which latents are real; the codes follow no others, nor are these counted."""
     if not (0 <= self.revive <= 1 and 0 < self.decay < 1 and self.dead > 0):
       raise InputError(
         f"quantizer: revive={self.revive} is a share in [0, 1], decay={self.decay} lies in (0, 1), "
@@ -71,10 +74,15 @@ class Quantizer(nn.Module):
     ids = vector_quantization.nearest(flat, codes)
     chosen = codes[ids].reshape(z.shape)
     distance = jnp.mean(jnp.square(z - chosen), -1)
-    count, sums = vector_quantization.totals(flat, ids, self.codes)
+    chose, away = ids, jax.lax.stop_gradient(distance).reshape(-1)
+    if valid is not None:
+      real = valid.reshape(-1)  # a number behind all codes is dropped
+      chose, away = jnp.where(real, ids, self.codes), jnp.where(real, away, 0.0)
+      flat = jnp.where(real[:, None], flat, 0.0)
+    count, sums = vector_quantization.totals(flat, chose, self.codes)
     if self.is_mutable_collection(STATE) and not self.is_initializing():
       self._follow(state, count, sums)
-      self._revive(state, count, flat, jax.lax.stop_gradient(distance).reshape(-1))
+      self._revive(state, count, flat, away)
     values = z + jax.lax.stop_gradient(chosen - z)
     used = jnp.mean((count > 0).astype(jnp.float32))
     return Coded(

@@ -4,9 +4,11 @@ Compute runs in `dtype`; parameters, softmax, norms and angles stay float32. Let
 n tokens (queries), c context tokens (keys), d width, w width of a head.
 """
 
+import dataclasses
 from typing import Literal, NamedTuple, cast
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -16,25 +18,31 @@ from mim_jax.layers import basic
 from mim_jax.layers.stack import REMAT, Residual
 from mim_jax.ops import attention, gelu, rope
 
-PLANES = {"axial": 2, "coupled": 1}  # see ops.rope.rotate
+LAYOUTS = ("axial", "coupled")  # see ops.rope.rotate
 
 
-class Turns(NamedTuple):
-  """Angles of queries [b n w] and keys [b c w], and which keys are real [b c] (None: all)."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Turns:
+  """Angles of queries [b n w] and keys [b c w], and which keys are real [b c] (None: all).
+
+  axes: of how many coordinates the angles are. Static.
+  """
 
   queries: Array
   keys: Array
   valid: Array | None = None
+  axes: int = dataclasses.field(default=2, metadata={"static": True})
 
 
 class Places(NamedTuple):
-  """Where tokens are, in [0, 1]: coordinates [b n 2], and which are real [b n] (None: all)."""
+  """Where tokens are, in [0, 1]: coordinates [b n p], and which are real [b n] (None: all)."""
 
   coordinates: Array
   valid: Array | None = None
 
   def with_registers(self, count: int) -> "Places":
-    """The same after `count` registers around the box of the real tokens, [b k+n 2]."""
+    """The same after `count` registers around the box of the real tokens, [b k+n p]."""
     if not count:
       return self
     around = rope.edge(self.coordinates, count, self.valid)
@@ -69,15 +77,15 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b n d"], context: Float[Array, "b c d"], turns: Turns):
-    if self.layout not in PLANES:
-      raise unknown("layout", self.layout, PLANES)
+    if self.layout not in LAYOUTS:
+      raise unknown("layout", self.layout, LAYOUTS)
     b, n, d = x.shape
     w = d // self.heads
     query, key, value = (
       basic.dense(d, self.dtype, name, use_bias=False)(y).reshape(b, -1, self.heads, w)
       for name, y in (("query", x), ("key", context), ("value", context))
     )
-    planes = PLANES[self.layout]
+    planes = turns.axes if self.layout == "axial" else 1
     mixed = attention.attend(
       rope.rotate(query, turns.queries, planes),
       rope.rotate(key, turns.keys, planes),

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mim_jax.errors import InputError
 from mim_jax.layers import basic
@@ -29,7 +29,7 @@ class Block(nn.Module):
   window: side in tokens; an axis of the grid no longer than that is one window and never shifted.
   shifted: move the windows by half their side, as every second block does. What the roll brings
   together from opposite borders, and what pads the grid to whole windows, never attends to each
-  other.
+  other. Nothing attends to what is not `valid`.
   """
 
   heads: int
@@ -40,18 +40,21 @@ class Block(nn.Module):
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w d"], drop=None):
+  def __call__(self, x: Float[Array, "b h w d"], drop=None, valid=None):
+    """`valid` [b h w] says which tokens are real; None where all are."""
     grid = (x.shape[1], x.shape[2])
     window, shift = layout(grid, self.window, self.shifted)
     y = basic.norm(self.dtype, "norm1", epsilon=EPSILON)(x)
-    y = self._attend(cut(y, window, shift), x.shape[0], (grid, window, shift))
+    if valid is not None:
+      valid = cut(valid[..., None], window, shift)[:, None, :, 0]
+    y = self._attend(cut(y, window, shift), x.shape[0], (grid, window, shift), valid)
     x = Residual(name="residual1")(x, joined(y, grid, window, shift), drop)
     y = basic.norm(self.dtype, "norm2", epsilon=EPSILON)(x)
     y = Mlp(self.mlp_ratio, self.dtype, "normal", name="mlp")(y)
     return Residual(name="residual2")(x, y, drop)
 
-  def _attend(self, y: Float[Array, "bu t d"], b: int, where) -> Float[Array, "bu t d"]:
-    """Attention within each window, with its relative positions."""
+  def _attend(self, y: Float[Array, "bu t d"], b: int, where, valid) -> Float[Array, "bu t d"]:
+    """Attention within each window, with its relative positions; `valid` keys [bu 1 t]."""
     grid, window, shift = where
     rows = relative_positions.table_rows(window)
     table = self.param("relative_table", nn.initializers.normal(0.02), (rows, self.heads))
@@ -61,6 +64,8 @@ class Block(nn.Module):
       keep = jnp.broadcast_to(jnp.asarray(keep)[None], (b, *keep.shape)).reshape(
         -1, *keep.shape[1:]
       )
+    if valid is not None:
+      keep = jnp.broadcast_to(valid, (*y.shape[:2], y.shape[1])) if keep is None else keep & valid
     attend = Attention(
       self.heads,
       implementation=self.attention,
@@ -91,6 +96,19 @@ class Merge(nn.Module):
     x = basic.norm(self.dtype, "norm", epsilon=EPSILON)(x.reshape(b, h // 2, w // 2, 4 * d))
     start = nn.initializers.normal(0.02)
     return basic.dense(2 * d, self.dtype, "reduce", use_bias=False, kernel_init=start)(x)
+
+
+def blank(x: Float[Array, "b h w d"], valid: Bool[Array, "b h w"] | None) -> Array:
+  """Puts zeros where nothing is real, so that merging cells takes in nothing of padding."""
+  return x if valid is None else jnp.where(valid[..., None], x, jnp.zeros_like(x))
+
+
+def merged(valid: Bool[Array, "b h w"] | None) -> Bool[Array, "b i j"] | None:
+  """Says which of the cells that `Merge` makes hold a real token."""
+  if valid is None:
+    return None
+  b, h, w = valid.shape
+  return jnp.any(valid.reshape(b, h // 2, 2, w // 2, 2), (2, 4))
 
 
 def layout(grid: Pair, window: int, shifted: bool) -> tuple[Pair, Pair]:

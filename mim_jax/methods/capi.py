@@ -31,11 +31,22 @@ def predict_clusters(
   drawn = mask(step.key, tokens, progress=step.progress)  # visible [b v], masked [b g m]
   latents = teachers.ema.encoder(teachers.ema.tokenizer(batch[entry]))
   logits = parts.clusters(lax.stop_gradient(latents.values))  # [b n k]
-  assigned = lax.stop_gradient(assign(logits))  # [b n k], distributions
+  counted = () if tokens.valid is None else (balanced(tokens.valid),)  # of [b n]
+  assigned = lax.stop_gradient(assign(logits, *counted))  # [b n k], distributions
   predictions = parts.head(parts.predictor(parts.encoder(tokens, drawn), drawn))  # [b g m k]
   targets = take(assigned, drawn.masked)  # [b g m k]
   prediction = weighted_mean(loss(predictions, targets), drawn.weight)
-  clustering = jnp.mean(loss(logits[:, None], assigned[:, None]))
-  entropy = jnp.mean(jnp.sum(jax.scipy.special.entr(assigned), -1))
+  clustering = mean(loss(logits[:, None], assigned[:, None])[:, 0], tokens.valid)
+  entropy = mean(jnp.sum(jax.scipy.special.entr(assigned), -1), tokens.valid)
   metrics = dict(prediction=prediction, clustering=clustering, target_entropy=entropy)
   return Outcome(prediction + clustering, metrics, drawn, predictions, targets)
+
+
+def balanced(valid):
+  """Weighs tokens in the balance of clusters [b n]: real ones, but a place that has none has all."""
+  return (valid | ~jnp.any(valid, 0, keepdims=True)).astype(jnp.float32)
+
+
+def mean(values, valid):
+  """Averages [b n] over the real tokens."""
+  return jnp.mean(values) if valid is None else weighted_mean(values, valid.astype(jnp.float32))

@@ -34,14 +34,22 @@ def learn_codes(
   their codes.
   """
   tokens = parts.tokenizer(batch[entry])  # Tokens [b n d]
-  coded = parts.quantizer(parts.encoder(tokens).values)  # values [b n c], straight through
+  latents = parts.encoder(tokens)  # [b n d]
+  coded = parts.quantizer(latents.values, latents.valid)  # values [b n c], straight through
   predictions = parts.decoder(dataclasses.replace(tokens, values=coded.values))[:, None]
   targets = target(batch, teachers)[:, None]  # [b 1 n e]
   errors = loss(predictions, targets)  # [b 1 n]
-  met, away = jnp.mean(errors), jnp.mean(coded.distance)
+  met, away = mean(errors[:, 0], tokens.valid), mean(coded.distance, latents.valid)
   metrics = dict(decoded=met, commitment=away, perplexity=coded.perplexity, usage=coded.usage)
   total = met + commitment * away
   return Outcome(total, metrics, None, predictions, targets)
+
+
+def mean(values: Float[Array, "b n"], valid: Array | None) -> Float[Array, ""]:
+  """Averages over the real tokens."""
+  if valid is None:
+    return jnp.mean(values)
+  return core.weighted_mean(values, valid.astype(jnp.float32))
 
 
 class Decoder(nn.Module):

@@ -50,10 +50,18 @@ def predict_multiscale(
 
 
 def hidden_share(drawn: Mask, cells: int):
-  """Measures how much of each of `cells` on the grid is not visible, in [0, 1]: [b cells]."""
+  """Measures how much of each of `cells` on the grid is not visible, in [0, 1]: [b cells].
+
+  It is 0 where any of a cell is padding: what should be predicted there is not all real.
+  """
   n = drawn.positions.shape[1]
+  scale = (cells / n) ** 0.5
   hidden = 1.0 - gather.member(drawn.visible, n, drawn.valid).astype(jnp.float32)
-  return grids.rescale(hidden[..., None], drawn.grid, (cells / n) ** 0.5)[..., 0]
+  share = grids.rescale(hidden[..., None], drawn.grid, scale)[..., 0]
+  if drawn.present is None:
+    return share
+  missing = 1.0 - drawn.present.astype(jnp.float32)
+  return jnp.where(grids.rescale(missing[..., None], drawn.grid, scale)[..., 0] > 0, 0.0, share)
 
 
 class MultiScale(nn.Module):
@@ -91,7 +99,10 @@ class MultiScale(nn.Module):
 
 
 class FullDecoder(nn.Module):
-  """A transformer on all patches, mask tokens where none is visible: Latents -> [b n width]."""
+  """A transformer on all patches, mask tokens where none is visible: Latents -> [b n width].
+
+  Nothing attends to patches that do not exist.
+  """
 
   width: int
   stack: nn.Module
@@ -111,7 +122,10 @@ class FullDecoder(nn.Module):
     x = gather.place(seen[:, k:], index, x)
     code = self.positions.code(self._draw, mask.positions, mask.grid, self.width)
     x = x if code is None else x + code.astype(x.dtype)
-    x = self.stack(jnp.concatenate([seen[:, :k], x], 1))
+    real = mask.present
+    if real is not None:
+      real = jnp.concatenate([jnp.ones((b, k), bool), real], 1)
+    x = self.stack(jnp.concatenate([seen[:, :k], x], 1), real)
     return basic.norm(dtype, "norm")(x[:, k:])
 
   def _draw(self, name: str, shape: tuple[int, ...], start: str | None = None):

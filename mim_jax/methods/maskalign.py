@@ -45,8 +45,19 @@ def distill_visible(
   wanted = [jnp.concatenate([x.prefix, take(x.values, drawn.visible)], 1) for x in targets]
   wanted = jnp.stack(wanted, 1)  # [b a k+v e]
   losses = loss(predictions, wanted)  # [b a k+v]
-  total, count = weighted_mean(losses, jnp.ones_like(losses)), jnp.float32(losses.size)
+  weight = shown(drawn, losses)  # [b a k+v]
+  total, count = weighted_mean(losses, weight), jnp.float32(losses.size)
+  count = count if drawn.valid is None else jnp.sum(weight)
   return Outcome(total, {}, drawn, predictions, wanted, count, {"scores": scores})
+
+
+def shown(drawn: core.Mask, losses: Array) -> Array:
+  """Weighs losses [b a k+v] of class tokens and of what is shown: 0 for what only fills up."""
+  if drawn.valid is None:
+    return jnp.ones_like(losses)
+  k = losses.shape[2] - drawn.valid.shape[1]
+  real = jnp.pad(drawn.valid, ((0, 0), (k, 0)), constant_values=True)
+  return jnp.broadcast_to(real[:, None], losses.shape).astype(losses.dtype)
 
 
 def unnormed(latents: list[Latents]) -> list[Latents]:

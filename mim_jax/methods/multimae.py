@@ -75,7 +75,11 @@ def pooled(parts, batch, modalities: tuple[str, ...]) -> Tokens:
   values, positions = (
     jnp.concatenate([getattr(t, key) for t in cut], 1) for key in ("values", "positions")
   )
-  return Tokens(values, positions, grid=(len(cut), *cut[0].grid))
+  real, valid = [tokens.valid for tokens in cut], None
+  if any(x is not None for x in real):
+    shape = cut[0].values.shape[:2]
+    valid = jnp.concatenate([jnp.ones(shape, bool) if x is None else x for x in real], 1)
+  return Tokens(values, positions, valid, (len(cut), *cut[0].grid))
 
 
 def group(mask: Mask, index: int) -> Mask:
@@ -126,8 +130,17 @@ class MultimodalDecoder(nn.Module):
     x = attend(basic.norm(dtype, "norm_asked")(asked), memory, valid)
     mlp = Mlp(self.stack.mlp_ratio, dtype, name="mlp")
     x = x + mlp(basic.norm(dtype, "norm_mlp")(x))
-    x = self.stack(x)
+    x = self.stack(x, self._real(mask))
     return basic.dense(self.target_width, dtype, "head")(x).reshape(b, g, m, -1)
+
+  def _real(self, mask):
+    """Which of the places asked for exist, those of weight 0 if visible [b*g m]; None: all."""
+    if mask.present is None:
+      return None
+    b, g, m = mask.masked.shape
+    seen = gather.member(mask.visible, mask.positions.shape[1], mask.valid)
+    shown = jnp.take_along_axis(seen, mask.masked.reshape(b, -1), axis=1).reshape(b, g, m)
+    return ((mask.weight > 0) | shown).reshape(b * g, m)
 
   def _laid_out(self, latents, mask):
     """What is visible, class tokens last [b v+k d], and all places of the pool [b n d]."""

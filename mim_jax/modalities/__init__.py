@@ -20,6 +20,7 @@ import types
 from mim_jax import errors
 from mim_jax.modalities.image import Image as Image
 from mim_jax.modalities.pool import Pool as Pool
+from mim_jax.modalities.text import Text as Text
 from mim_jax.modalities.video import Video as Video
 
 

@@ -10,7 +10,6 @@ from ml_collections import config_dict
 
 from mim_jax.config import part
 from mim_jax.data import image
-from mim_jax.evaluate import standard
 from mim_jax.ops import patches
 
 ENTRY, UNIT = "image", "images"
@@ -64,6 +63,8 @@ class Image:
 
   def evaluations(self, config) -> dict:
     """Offers probes, fine-tuning, retrieval, robustness, segmentation and propagation."""
+    from mim_jax.evaluate import standard  # late: it brings every evaluation
+
     return standard.entries(config)
 
 

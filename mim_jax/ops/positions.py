@@ -17,18 +17,22 @@ def grid_positions(grid: tuple[int, ...]) -> Float[Array, "n p"]:
 def sincos(positions: Float[Array, "*n p"], width: int) -> Float[Array, "*n d"]:
   """Fixed sine-cosine code of coordinates, [... p] -> [... width], float32.
 
-  Each coordinate gets width / p numbers, frequencies 10000^(-i / (width / 2p)), sines first.
+  Each coordinate gets as many sines as cosines, f = width // 2p, frequencies 10000^(-i / f), sines
+  first; what is left over behind them (4 of 1024 channels of three coordinates) is 0.
   The last coordinate (the column) comes first, as in MAE's reference (util/pos_embed.py). Of a
   single coordinate sines and cosines take turns (Vaswani et al. 2017, section 3.5; VideoMAE).
   """
   p = positions.shape[-1]
-  if width % (2 * p):
+  if not p or width < 2 * p:
     raise InputError(
-      f"sincos positions: width {width} must be a multiple of {2 * p} for {p} coordinates"
+      f"sincos positions: width {width} has no sine and cosine for each of {p} coordinates. It must "
+      f"be at least {2 * p}; tokens without coordinates take layers.NoPositions."
     )
   half = width // p // 2
   rates = jnp.asarray(10000.0 ** (-np.arange(half) / half), jnp.float32)
   angles = positions[..., ::-1, None] * rates.reshape((1,) * positions.ndim + (-1,))
   join = jnp.stack if p == 1 else jnp.concatenate
   code = join([jnp.sin(angles), jnp.cos(angles)], -1)
-  return code.reshape(*positions.shape[:-1], width)
+  code = code.reshape(*positions.shape[:-1], 2 * half * p)
+  left = width - 2 * half * p
+  return jnp.pad(code, [(0, 0)] * (code.ndim - 1) + [(0, left)]) if left else code

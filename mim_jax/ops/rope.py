@@ -26,23 +26,39 @@ def unit_coordinates(
 
 
 def edge(
-  coordinates: Float[Array, "b n 2"], count: int, valid: Bool[Array, "b n"] | None = None
-) -> Float[Array, "b k 2"]:
+  coordinates: Float[Array, "b n p"], count: int, valid: Bool[Array, "b n"] | None = None
+) -> Float[Array, "b k p"]:
   """`count` places evenly around the smallest box that holds the (valid) coordinates of an image.
 
   The walk starts at the first corner and goes down its first axis; four sides, so `count` must be
-  a multiple of 4 (InputError). CAPI places its registers so, section 3.3.
+  a multiple of 4 (InputError). CAPI places its registers so, section 3.3. On a line they stand
+  evenly from its first to its last token. InputError for more than two coordinates.
   """
+  unit = _walk(coordinates.shape[-1], count)
+  real = None if valid is None else valid[..., None]
+  low = jnp.min(coordinates, 1, keepdims=True, where=real, initial=math.inf)
+  high = jnp.max(coordinates, 1, keepdims=True, where=real, initial=-math.inf)
+  if valid is not None:  # where nothing is real, all stand at 0
+    some = jnp.any(valid, 1)[:, None, None]
+    low, high = jnp.where(some, low, 0.0), jnp.where(some, high, 0.0)
+  return low + (high - low) * jnp.asarray(unit)[None]
+
+
+def _walk(p: int, count: int) -> np.ndarray:
+  """`count` places on a line from 0 to 1, or around the unit square: [k p], float32."""
+  if p == 1:
+    return np.linspace(0.0, 1.0, count, dtype=np.float32)[:, None]
+  if p != 2:
+    raise InputError(
+      f"registers: they stand on a line or around a rectangle, not among {p} coordinates. Use "
+      "`encoder.registers=0`."
+    )
   if count % 4:
     raise InputError(f"registers: {count} do not spread over 4 sides. Use a multiple of 4.")
   side = np.arange(count // 4) / max(1, count // 4)
   zero, one = np.zeros_like(side), np.ones_like(side)
   walk = [(side, zero), (one, side), (1 - side, one), (zero, 1 - side)]
-  unit = np.concatenate([np.stack(pair, -1) for pair in walk]).astype(np.float32)
-  real = None if valid is None else valid[..., None]
-  low = jnp.min(coordinates, 1, keepdims=True, where=real, initial=math.inf)
-  high = jnp.max(coordinates, 1, keepdims=True, where=real, initial=-math.inf)
-  return low + (high - low) * jnp.asarray(unit)[None]
+  return np.concatenate([np.stack(pair, -1) for pair in walk]).astype(np.float32)
 
 
 def angles(

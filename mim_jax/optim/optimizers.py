@@ -9,7 +9,12 @@ import optax
 from mim_jax.ops import promotion
 from mim_jax.optim.rules import match_rules
 
-DECAY = ((r"(bias|scale)$", 0.0), (r"(kernel|token)$", 1.0))
+DECAY = (
+  (r"(bias|scale)$", 0.0),
+  # What says where a token is does not decay, as in timm and BEiT.
+  (r"(class_positions|positions_table|relative_tables?)$", 0.0),
+  (r"(kernel|token)$", 1.0),
+)
 
 
 def adamw(
@@ -31,7 +36,7 @@ def adamw(
   clip: bound of the global gradient norm; None for no clipping.
   weight_decay_rules: (regex, factor) by parameter name, the first that is found. The default decays
     no bias and no norm (MAE: no 1-D parameter), by name because a scanned stack makes 1-D
-    parameters 2-D.
+    parameters 2-D, and no learned positions.
   lr_rules: likewise, factors of the learning rate.
   """
   return chain(

@@ -4,5 +4,6 @@ from mim_jax.pictures.features import codes as codes
 from mim_jax.pictures.features import latents as latents
 from mim_jax.pictures.heat import scores as scores
 from mim_jax.pictures.modalities import modalities as modalities
+from mim_jax.pictures.text import text as text
 from mim_jax.pictures.values import cubes as cubes
 from mim_jax.pictures.values import pixels as pixels

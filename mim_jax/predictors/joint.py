@@ -60,7 +60,8 @@ def sequence(embed: nn.Module, token, latents: core.Latents, mask: core.Mask, co
   """What a decoder works on: ([prefix, visible, masked] [b*g k+v+m width], which are real or None).
 
   `embed` maps latents to the decoder's width; `token` [1 1 1 width] stands in for what is masked;
-  `code` [b n width] is the positions of all tokens, None without any.
+  `code` [b n width] is the positions of all tokens, None without any. Entries of weight 0 are not
+  real, so that nothing attends to what is not asked for.
   """
   b, g, m = mask.masked.shape
   k, v, width = latents.prefix.shape[1], latents.values.shape[1], token.shape[-1]
@@ -72,8 +73,9 @@ def sequence(embed: nn.Module, token, latents: core.Latents, mask: core.Mask, co
     asked = asked + core.take(where, mask.masked)
   seen = jnp.broadcast_to(seen[:, None], (b, g, k + v, width))
   x = jnp.concatenate([seen, asked], 2).reshape(b * g, k + v + m, width)
-  if mask.valid is None:
+  if mask.valid is None and mask.all_asked:
     return x, None
-  real = jnp.concatenate([jnp.ones((b, k), bool), mask.valid], 1)
+  shown = jnp.ones((b, v), bool) if mask.valid is None else mask.valid
+  real = jnp.concatenate([jnp.ones((b, k), bool), shown], 1)
   real = jnp.broadcast_to(real[:, None], (b, g, k + v))
   return x, jnp.concatenate([real, mask.weight > 0], 2).reshape(b * g, k + v + m)

@@ -34,5 +34,6 @@ class CrossAttentionDecoder(nn.Module):
     queries = rope_blocks.Places(core.take(coordinates, mask.masked).reshape(b, g * m, -1))
     keys = rope_blocks.Places(core.take(coordinates, mask.visible), mask.valid).with_registers(k)
     by, to = (self.stack.angles(places, d) for places in (queries, keys))
-    x, _ = self.stack(asked, rope_blocks.Turns(by, to, keys.valid), memory)
+    turns = rope_blocks.Turns(by, to, keys.valid, coordinates.shape[-1])
+    x, _ = self.stack(asked, turns, memory)
     return rope_blocks.norm(self.stack.dtype, "norm", use_scale=False)(x).reshape(b, g, m, d)

@@ -18,8 +18,9 @@ class UNet(nn.Module):
 
   Every map is normed over its visible sites, gets a learned vector at the hidden ones, and is
   projected to width / 2^i; from the coarsest on, blocks double the sides, halve the channels and
-  add the next map, up to the pixels (arXiv 2301.03580, sections 3.2 and 3.3). `norm` is that of the
-  encoder: "batch" or "layer". InputError where the latents have no maps.
+  add the next map, up to the pixels (arXiv 2301.03580, sections 3.2 and 3.3). Sites that do not
+  exist stay zero, as those beyond the border. `norm` is that of the encoder: "batch" or "layer".
+  InputError where the latents have no maps.
   """
 
   width: int
@@ -39,26 +40,30 @@ class UNet(nn.Module):
         "predictor UNet: the encoder returned no maps. Use a convolutional one: ResNet, ConvNeXt."
       )
     seen, doublings = masked_conv.visible(mask), self.patch.bit_length() - 1
+    real = None if mask.present is None else mask.present.reshape(-1, *mask.grid)
     maps = latents.maps[::-1]
-    x = self._densify(maps[0], seen, 0)
+    x = self._densify(maps[0], seen, real, 0)
     for i in range(doublings):
-      x = Double(self.width >> (i + 1), self.dtype, name=f"block_{i}")(x)
+      x = Double(self.width >> (i + 1), self.dtype, name=f"block_{i}")(x, real)
       if i + 1 < len(maps):
-        x = x + self._densify(maps[i + 1], seen, i + 1)
+        x = x + self._densify(maps[i + 1], seen, real, i + 1)
     image = masked_conv.conv(self.channels, 1, self.dtype, "head", kernel_init=SMALL)(x)
     return core.take(patches.patchify(image, self.patch), mask.masked)
 
-  def _densify(self, x, seen, i):
-    """Map number i, coarsest first, with all sites filled: [b h w c] -> [b h w width / 2^i]."""
+  def _densify(self, x, seen, real, i):
+    """Map number i, coarsest first, with all real sites filled: [b h w c] -> [b h w width / 2^i]."""
     c, width, kernel = x.shape[-1], self.width >> i, 3 if i else 1
     x = NORMS[self.norm](dtype=self.dtype, name=f"densify_{i}_norm")(x, seen)
     token = self.param(f"densify_{i}_token", init.token("trunc_normal"), (1, 1, 1, c))
     x = jnp.where(masked_conv.at_sites(seen, x), x, token.astype(x.dtype))
+    x = masked_conv.hide(x, real)
     if c == width and not i:
       return x
     start = init.fan_in(kernel**2 * c)
     started: dict = dict(kernel_init=start, bias_init=start)
-    return masked_conv.conv(width, kernel, self.dtype, f"densify_{i}", **started)(x)
+    return masked_conv.hide(
+      masked_conv.conv(width, kernel, self.dtype, f"densify_{i}", **started)(x), real
+    )
 
 
 SMALL = init.kernel("normal")
@@ -73,16 +78,17 @@ class Double(nn.Module):
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Array:
+  def __call__(self, x: Float[Array, "b h w c"], real=None) -> Array:
+    """`real` [b i j] says which cells exist; None where all do."""
     c, dtype = x.shape[-1], jnp.dtype(self.dtype)
     # Padding 2 of the dilated map is padding 1 in PyTorch's convention: sides double exactly.
     x = nn.ConvTranspose(
       c, (4, 4), (2, 2), ((2, 2), (2, 2)), dtype=dtype, kernel_init=TRANSPOSED, name="up"
     )(x)
-    x = _plain(c, self.dtype, "conv1")(x)
-    x = nn.relu6(masked_conv.BatchNorm(dtype=self.dtype, name="norm1")(x))
+    x = _plain(c, self.dtype, "conv1")(masked_conv.hide(x, real))
+    x = nn.relu6(masked_conv.BatchNorm(dtype=self.dtype, name="norm1")(x, real))
     x = _plain(self.width, self.dtype, "conv2")(x)
-    return masked_conv.BatchNorm(dtype=self.dtype, name="norm2")(x)
+    return masked_conv.BatchNorm(dtype=self.dtype, name="norm2")(x, real)
 
 
 def _plain(width, dtype, name):

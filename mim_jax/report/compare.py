@@ -8,7 +8,7 @@ import statistics
 import numpy as np
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import runner
+from mim_jax.evaluate import numbers, runner
 from mim_jax.report import curves, report, runs
 from mim_jax.report.runs import Group, Run
 
@@ -21,9 +21,9 @@ WIDEST = 44  # letters of a value in the terminal
 
 @dataclasses.dataclass
 class Cell:
-  """Holds a number of a group: mean over its runs, in words, one by one.
+  """Holds a number of a group: mean over its runs, in words, one by one, and its unit.
 
-  Share if it lies in [0, 1].
+  `fraction` is the mean of what is a fraction of 1, which a bar shows.
   """
 
   mean: float
@@ -31,6 +31,7 @@ class Cell:
   each: str
   fraction: float | None = None
   best: bool = False
+  unit: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Row:
 def table(groups: list[Group]) -> tuple[list[tuple[str, str]], list[Row]]:
   """Makes (columns, rows): (name, small print) a column.
 
-  Of each evaluation the highest is the best.
+  Of each evaluation the best is marked: the highest, of errors the lowest.
   """
   keys = list(dict.fromkeys(key for run in _runs(groups) for key in run.scores))
   rows = []
@@ -58,21 +59,21 @@ def table(groups: list[Group]) -> tuple[list[tuple[str, str]], list[Row]]:
   for column in list(zip(*(row.cells for row in rows), strict=True))[len(PLAIN) :]:
     found = [cell for cell in column if cell and math.isfinite(cell.mean)]
     for cell in found:
-      cell.best = len(found) > 1 and cell.mean == max(other.mean for other in found)
+      cell.best = len(found) > 1 and cell.mean == numbers.best((c.mean for c in found), cell.unit)
   return list(PLAIN) + keys, rows
 
 
 def _cell(values: list, score: bool) -> Cell | None:
   """Formats a score as the report writes it; other numbers are never fractions of something."""
-  numbers = [float(value) for value in values if isinstance(value, int | float)]
-  if not numbers:
+  found = [value for value in values if isinstance(value, int | float)]
+  if not found:
     return None
-  mean, several = statistics.fmean(numbers), len(numbers) > 1 and all(map(math.isfinite, numbers))
-  spread = statistics.stdev(numbers) if several else None
+  mean, several = statistics.fmean(found), len(found) > 1 and all(map(math.isfinite, found))
+  spread, unit = statistics.stdev(found) if several else None, getattr(found[0], "unit", "")
   text = curves.number(mean) + (f" ± {curves.number(spread, 2)}" if spread else "")
-  text = runner.in_words(dict(mean=mean, spread=spread)) if score else text
-  fraction = mean if score and 0 <= mean <= 1 else None
-  return Cell(mean, text, ", ".join(map(curves.number, numbers)), fraction)
+  text = numbers.in_words(dict(mean=mean, spread=spread, unit=unit)) if score else text
+  fraction = mean if unit == numbers.FRACTION and 0 <= mean <= 1 else None
+  return Cell(mean, text, ", ".join(map(curves.number, found)), fraction, unit=unit)
 
 
 def _step(run: Run):

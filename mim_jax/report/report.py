@@ -1,11 +1,10 @@
 """report.html of a run folder: one self-contained file, made from the folder alone."""
 
 import base64
-import math
 import pathlib
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import runner
+from mim_jax.evaluate import numbers
 from mim_jax.monitor import metrics
 from mim_jax.report import curves, runs
 
@@ -163,12 +162,12 @@ def _cell(results: dict, name: str, key: str):
   if not number:
     return None
   means = [r[key]["mean"] for r in results.values() if key in r]
-  mean = number["mean"]
+  mean, unit = number["mean"], numbers.unit_of(number)
   return {
-    "text": runner.in_words(number),
+    "text": numbers.in_words(number),
     "each": ", ".join(curves.number(value) for value in number.get("values", ())),
-    "best": len(means) > 1 and mean == max((m for m in means if math.isfinite(m)), default=None),
-    "fraction": mean if 0 <= mean <= 1 else None,
+    "best": len(means) > 1 and mean == numbers.best(means, unit),
+    "fraction": mean if unit == numbers.FRACTION and 0 <= mean <= 1 else None,
   }
 
 

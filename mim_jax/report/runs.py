@@ -8,6 +8,7 @@ import re
 
 from mim_jax import errors
 from mim_jax.errors import InputError
+from mim_jax.evaluate import numbers
 from mim_jax.monitor import metrics
 from mim_jax.report import curves
 
@@ -78,11 +79,15 @@ def _read(path: pathlib.Path, name: str) -> Run:
     name,
     flat(read_json(path / "config.json")),
     lines,
-    {(e, key): number["mean"] for e, numbers in own.items() for key, number in numbers.items()},
+    {(e, key): _score(number) for e, found in own.items() for key, number in found.items()},
     {e: {k: plain(v) for k, v in protocol.items()} for e, protocol in protocols.items()},
     child(results, "dataset").get("fingerprint"),
     metrics.current(child(results, "cost")).get("samples_per_second"),
   )
+
+
+def _score(number: dict) -> numbers.Number:
+  return numbers.Number(number["mean"], numbers.unit_of(number))
 
 
 def flat(config: dict, prefix: str = "") -> dict:

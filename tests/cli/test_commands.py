@@ -49,7 +49,7 @@ def test_train_fills_the_run_folder_and_names_the_files(trained):
   assert not list(folder.glob("events.out.tfevents.*"))  # off unless asked for
   assert (folder / "checkpoints" / "6").is_dir()
   assert (folder / "reconstructions" / "grid.png").exists()
-  assert re.search(r"step 6/6  loss \d+\.\d+  [\d,]+ images/s  00:00 left", done.stderr)
+  assert re.search(r"step 6/6  loss \d+\.\d+  [\d,]+ samples/s  00:00 left", done.stderr)
   assert "Warning" not in done.stderr
   assert re.search(r"\npretrained +\d+\.\d ± .*\nrandom +.*\npixels +", done.stdout)
 

@@ -182,14 +182,14 @@ def test_a_config_moves_its_crop_to_the_host(tmp_path):
   for i in range(8):
     save(tmp_path / "photos" / "train" / f"{i}.jpg", photo(40, 50, i))
     save(tmp_path / "photos" / "test" / f"{i}.jpg", photo(40, 50, i))
-  made = experiment.build(a_config(tmp_path / "photos"))
+  made = experiment.build(a_config(tmp_path / "photos")).spec
   batches = made.batches()
   batch = next(batches)
   assert batch["image"].shape == (8, 16, 16, 3)
-  again = experiment.build(a_config(tmp_path / "photos")).batches()
+  again = experiment.build(a_config(tmp_path / "photos")).spec.batches()
   again.set_state({"next_batch": 0})
   np.testing.assert_array_equal(next(again)["image"], batch["image"])
-  viewed = made._data["augment"](jax.random.key(0), {k: jnp.asarray(v) for k, v in batch.items()})
+  viewed = made.augment(jax.random.key(0), {k: jnp.asarray(v) for k, v in batch.items()})
   assert viewed["image"].shape == (8, 16, 16, 3)
   assert made.data.train[np.arange(2)]["image"].shape == (2, 32, 32, 3)  # evaluations
   assert next(pipeline.in_order(made.data.test, 4))[0]["image"].shape == (4, 32, 32, 3)
@@ -199,7 +199,7 @@ def test_what_cannot_be_cropped_on_the_host_is_explained(tmp_path, monkeypatch):
   digits = config.get_config("mae", "dataset=digits")
   digits.data.crop = "host"
   with pytest.raises(errors.InputError, match="only images that are decoded"):
-    experiment.build(digits).data  # noqa: B018
+    experiment.build(digits).spec.data  # noqa: B018
   views = config.get_config("ibot", "dataset=digits")
   views.data.crop = "host"
   with pytest.raises(errors.InputError, match="multi_crop needs whole images"):

@@ -22,7 +22,8 @@ def write(path, count, first=0):
 
 def experiment(path, **train):
   config = config_lib.get_config("mae", f"dataset=folder,path={path},size=nano,image=8,patch=4")
-  config.train.update(dict(steps=2, epochs=None, batch_size=8) | train)
+  train = dict(steps=2, epochs=None, batch_size=8, fit_batch=False) | train
+  config.train.update(train)
   config.data.train.holdout = config.data.test.holdout = 0.0
   config.data.test.split = "all"
   return experiment_lib.build(config, devices=jax.devices()[:1])
@@ -32,12 +33,12 @@ def test_an_empty_set_is_refused_before_anything_is_compiled(tmp_path, monkeypat
   monkeypatch.setattr(program, "lower_update", lambda *a, **k: pytest.fail("compiled"))
   with pytest.raises(errors.InputError, match="holds no images"):
     (tmp_path / "none").mkdir()
-    experiment(tmp_path / "none").train(tmp_path)
+    loop.train(experiment(tmp_path / "none").trainable, tmp_path)
   write(tmp_path / "few", 5)
   with pytest.raises(errors.InputError, match="has 5 images, fewer than one batch of 8"):
-    experiment(tmp_path / "few").train(tmp_path)
+    loop.train(experiment(tmp_path / "few").trainable, tmp_path)
   with pytest.raises(errors.InputError, match="no folder"):
-    experiment(tmp_path / "absent").train(tmp_path)
+    loop.train(experiment(tmp_path / "absent").trainable, tmp_path)
 
 
 def test_an_empty_class_has_no_number_and_empty_arrays_are_refused(tmp_path):
@@ -52,10 +53,10 @@ def test_an_empty_class_has_no_number_and_empty_arrays_are_refused(tmp_path):
 def test_a_set_that_changed_since_the_checkpoint_is_refused_with_counts(tmp_path):
   write(tmp_path / "photos", 16)
   before = experiment(tmp_path / "photos")
-  saved = dict(dataset=before.fingerprint(), images=len(before.data.train))
+  saved = dict(dataset=before.spec.fingerprint(), samples=len(before.spec.data.train))
   same = experiment(tmp_path / "photos")
-  loop.check_dataset(saved, same)
+  loop.check_dataset(saved, same.trainable)
   write(tmp_path / "photos", 1, first=16)
   after = experiment(tmp_path / "photos")
-  with pytest.raises(errors.InputError, match=r"\(16 images.* then; 17 images.* now\)"):
-    loop.check_dataset(saved, after)
+  with pytest.raises(errors.InputError, match=r"\(16 samples.* then; 17 samples.* now\)"):
+    loop.check_dataset(saved, after.trainable)

@@ -16,26 +16,27 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
 
 
-class Data:
-  """An experiment, as far as check_dataset asks."""
+class Trainable:
+  """What is trained, as far as check_dataset asks."""
 
-  class data:
-    train = range(1438)
+  class spec:
+    class data:
+      train = range(1438)
 
-  def fingerprint(self):
-    return "b0b"
+    def fingerprint():
+      return "b0b"
 
 
 def test_changed_data_are_refused_with_counts():
   with pytest.raises(
     InputError,
-    match=r"changed since the checkpoint \(1,500 images, fingerprint a1c then; 1,438 images, "
+    match=r"changed since the checkpoint \(1,500 samples, fingerprint a1c then; 1,438 samples, "
     r"fingerprint b0b now\)",
   ):
-    loop.check_dataset({"dataset": "a1c", "images": 1500}, Data())
+    loop.check_dataset({"dataset": "a1c", "images": 1500}, Trainable())
   with pytest.raises(InputError, match=r"\(fingerprint a1c then; 1,438"):  # of an older checkpoint
-    loop.check_dataset({"dataset": "a1c"}, Data())
-  loop.check_dataset({"dataset": "b0b"}, Data())
+    loop.check_dataset({"dataset": "a1c"}, Trainable())
+  loop.check_dataset({"dataset": "b0b"}, Trainable())
 
 
 @pytest.mark.parametrize("place", ["gs://bucket/run", "s3://bucket/run", "gs:/bucket/run"])

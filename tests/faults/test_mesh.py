@@ -77,7 +77,7 @@ def test_fsdp_divides_parameters_optimizer_and_teacher():
   """Arguments of the compiled step on one device: within 10 % of an eighth of the state."""
   experiment = built(8, "ijepa", data=1, fsdp=8)
   state = experiment.trainable.abstract_state()
-  update = program.compile_update(experiment, state, next(experiment.spec.batches()))
+  update = program.compile_update(experiment.trainable, state, next(experiment.spec.batches()))
   sizes = [
     sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(t)) for t in (state.teacher, state)
   ]

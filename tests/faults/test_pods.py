@@ -72,10 +72,10 @@ def test_what_the_compiler_refuses_is_told_with_remedies(said, told):
       raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: {said}")
 
   config = config_lib.get_config(str(runs.QUICK))
-  config.train.batch_size = 65536
+  config.train.update(batch_size=65536, fit_batch=False)
   experiment = experiment_lib.build(config)
   with pytest.raises(InputError, match=rf"{told}.*mesh.fsdp=-1.*remat=full"):
-    topology.compiled(experiment, experiment.trainable.abstract_state(), Lowered(), 16 * 2**30)
+    topology.compiled(experiment.trainable, experiment.trainable.abstract_state(), Lowered(), 16 * 2**30)
 
 
 def test_collectives_are_counted_with_their_bytes():
@@ -136,7 +136,7 @@ def test_a_small_mae_has_the_collectives_it_should():
     config = config_lib.get_config(str(runs.QUICK))
     config.train.mesh.update(axes)
     experiment = experiment_lib.build(config)
-    found[name] = topology.compile_only(experiment, None)
+    found[name] = topology.compile_only(experiment.trainable, None)
     state = experiment.trainable.abstract_state()
   parameters = sum(4 * x.size for x in jax.tree.leaves(state.params))
   data, fsdp = found["data"]["collectives"], found["fsdp"]["collectives"]
@@ -156,11 +156,11 @@ EXPECTED = dict(data={"all-reduce": 33}, fsdp={"all-reduce": 36, "all-gather": 1
 @pytest.mark.parametrize("axis", EXPECTED)
 def test_mae_l_has_the_collectives_it_should(axis):
   config = config_lib.get_config("mae", "dataset=digits,size=L,image=224")
-  config.parts.encoder.scan = config.parts.predictor.scan = True
+  config.parts.encoder.stack.scan = config.parts.predictor.stack.scan = True
   config.train.batch_size = 64
   config.train.mesh.update({"data": 1, "fsdp": 1, axis: 8})
   experiment = experiment_lib.build(config)
-  found = topology.compile_only(experiment, None)
+  found = topology.compile_only(experiment.trainable, None)
   sizes = {
     n: 4 * x.size for n, x in rules.named_leaves(experiment.trainable.abstract_state().params)
   }

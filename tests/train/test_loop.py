@@ -38,10 +38,11 @@ def in_new_process(workdir, stop_at=None, steps=20):
   code = f"""
 import pathlib, jax, numpy as np
 from mim_jax import config, experiment
+from mim_jax.train import loop
 c = config.get_config("mae", "dataset=digits,size=nano")
 c.train.update(dict(steps={steps}, batch_size=16, log_every=2, checkpoint_every=10))
 path = pathlib.Path({str(workdir)!r})
-state, facts = experiment.build(c).train(path, stop_at={stop_at})
+state, facts = loop.train(experiment.build(c).trainable, path, stop_at={stop_at})
 from mim_jax.optim import rules
 np.savez(path.with_suffix(".npz"), **dict(rules.named_leaves(jax.device_get(state))))
 """
@@ -87,10 +88,10 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
 
 
 def test_a_line_cut_short_by_a_crash_and_lines_after_the_checkpoint_are_dropped(tmp_path):
-  one_device(a_config()).train(tmp_path, stop_at=10)
+  loop.train(one_device(a_config()).trainable, tmp_path, stop_at=10)
   with (tmp_path / "metrics.jsonl").open("a") as file:
     file.write(json.dumps(dict(step=12, loss=0.0)) + '\n{"step": 14, "lo')
-  one_device(a_config()).train(tmp_path)
+  loop.train(one_device(a_config()).trainable, tmp_path)
   lines = metrics.read(tmp_path / "metrics.jsonl")
   assert [line["step"] for line in lines] == list(range(2, 21, 2))
   assert all(line["loss"] > 0 for line in lines)
@@ -118,7 +119,7 @@ def test_a_non_finite_step_is_named_and_the_state_before_it_kept(tmp_path):
 def test_a_second_shape_is_an_error_not_a_second_compilation():
   experiment = one_device(a_config())
   batch = next(experiment.spec.batches())
-  program = program_lib.compile_update(experiment, experiment.trainable.abstract_state(), batch)
+  program = program_lib.compile_update(experiment.trainable, experiment.trainable.abstract_state(), batch)
   state = experiment.trainable.init(jax.random.key(0))
   with pytest.raises(TypeError, match="compiled|shape"):
     program(state, {k: jax.numpy.asarray(v[:8]) for k, v in batch.items()})
@@ -127,7 +128,7 @@ def test_a_second_shape_is_an_error_not_a_second_compilation():
 def test_the_state_is_donated():
   experiment = one_device(a_config())
   program = program_lib.compile_update(
-    experiment, experiment.trainable.abstract_state(), next(experiment.spec.batches())
+    experiment.trainable, experiment.trainable.abstract_state(), next(experiment.spec.batches())
   )
   memory = program.memory_analysis()
   state = sum(
@@ -137,11 +138,11 @@ def test_the_state_is_donated():
 
 
 def test_other_data_than_the_checkpoint_s_is_refused(tmp_path):
-  one_device(a_config()).train(tmp_path, stop_at=10)
+  loop.train(one_device(a_config()).trainable, tmp_path, stop_at=10)
   other = one_device(a_config())
-  other.fingerprint = lambda: "another"
+  other.spec.fingerprint = lambda: "another"
   with pytest.raises(InputError, match="training set has changed.*another now"):
-    other.train(tmp_path)
+    loop.train(other.trainable, tmp_path)
 
 
 def test_there_is_nothing_to_restore_in_an_empty_folder(tmp_path):
@@ -152,9 +153,9 @@ def test_there_is_nothing_to_restore_in_an_empty_folder(tmp_path):
 
 
 def test_steps_and_epochs_are_told_apart():
-  assert one_device(a_config(steps=None, epochs=2.0)).total_steps == round(2 * 1438 / 16)
+  assert one_device(a_config(steps=None, epochs=2.0)).spec.total_steps == round(2 * 1438 / 16)
   with pytest.raises(InputError, match=r"steps=20, epochs=2.0. Give one"):
-    _ = one_device(a_config(epochs=2.0)).total_steps
+    _ = one_device(a_config(epochs=2.0)).spec.total_steps
 
 
 @pytest.mark.parametrize("axes", [dict(data=8, fsdp=1), dict(data=2, fsdp=4)])
@@ -169,7 +170,7 @@ def test_eight_devices_give_the_losses_of_one(axes):
     for _ in range(4):
       batch = next(batches)
       program = program or program_lib.compile_update(
-        experiment, experiment.trainable.abstract_state(), batch
+        experiment.trainable, experiment.trainable.abstract_state(), batch
       )
       state, measured = program(state, loop.mesh.to_devices(batch, experiment.spec.mesh))
       losses.append(float(measured["loss"]))
@@ -188,4 +189,4 @@ def test_eight_devices_give_the_losses_of_one(axes):
 def test_an_implicit_transfer_in_the_loop_is_an_error(tmp_path, monkeypatch):
   monkeypatch.setattr(loop.mesh, "to_devices", lambda batch, mesh: batch)
   with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
-    one_device(a_config()).train(tmp_path)
+    loop.train(one_device(a_config()).trainable, tmp_path)

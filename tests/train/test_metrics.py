@@ -16,8 +16,8 @@ def now(monkeypatch):
   return seconds
 
 
-def test_images_a_second_know_neither_saves_nor_evaluations(tmp_path, now):
-  """Ten steps of 8 images in 2 s, always; lines are written late, before a save, or a probe."""
+def test_samples_a_second_know_neither_saves_nor_evaluations(tmp_path, now):
+  """Ten steps of 8 samples in 2 s, always; lines are written late, before a save, or a probe."""
   clock = goodput.Clock()
   measured = dict(loss=np.float32(1), gradient_norm=np.float32(1), bad_step=np.int32(-1))
   settings = types.SimpleNamespace(batch_size=8)
@@ -33,7 +33,7 @@ def test_images_a_second_know_neither_saves_nor_evaluations(tmp_path, now):
           now[0] += 1000.0
           meter.probe(step, {"eval/knn_accuracy": 0.5})
   lines = metrics.read(tmp_path / "metrics.jsonl")
-  rates = {x["step"]: x["images_per_second"] for x in lines if "loss" in x}
+  rates = {x["step"]: x["samples_per_second"] for x in lines if "loss" in x}
   assert rates.pop(10) == 20  # written when the second was logged: known no better
   assert rates == dict.fromkeys((20, 30, 40, 50, 60), 40)
   assert [x["step"] for x in lines if "eval/knn_accuracy" in x] == [40, 50]

@@ -108,7 +108,7 @@ def test_the_batches_that_are_read_ahead_stay(experiment, tmp_path, monkeypatch)
   opened = []
   make = experiment.spec.batches
   monkeypatch.setattr(
-    experiment, "batches", lambda: opened.append(make()) or opened[-1], raising=True
+    experiment.spec, "batches", lambda: opened.append(make()) or opened[-1], raising=True
   )
   seen = []
 

@@ -51,7 +51,7 @@ def in_terminal(code, columns):
 def test_a_terminal_has_a_bar_with_rate_time_left_and_loss(columns):
   shown = in_terminal(CODE, columns)
   last = [line for line in shown.split("\r") if "train" in line][-1]
-  assert re.search(r"train: 100%.*320/320 \[\d\d:\d\d<\d\d:\d\d, .* images/s", last), shown
+  assert re.search(r"train: 100%.*320/320 \[\d\d:\d\d<\d\d:\d\d, .* samples/s", last), shown
   assert "loss=0.0250, step=40" in last
   assert re.search(r"\rstep 20/40  knn accuracy 0.5\r\n", shown)  # on a line of its own
 
@@ -61,9 +61,9 @@ def test_a_log_file_has_a_line_now_and_then_and_no_carriage_return():
   assert done.stdout == b""
   lines = done.stderr.decode().split("\n")
   assert lines == [  # of four that came within ten seconds, the first and the last
-    "step 10/40  loss 0.1000  8 images/s  00:30 left",
+    "step 10/40  loss 0.1000  8 samples/s  00:30 left",
     "step 20/40  knn accuracy 0.5",
-    "step 40/40  loss 0.0250  8 images/s  00:00 left",
+    "step 40/40  loss 0.0250  8 samples/s  00:00 left",
     "",
   ]
 

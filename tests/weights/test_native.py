@@ -20,7 +20,7 @@ def a_config(arg="size=nano"):
 def finished(tmp_path_factory):
   """A run folder with weights, and those weights."""
   folder = tmp_path_factory.mktemp("finished")
-  state = experiment_lib.build(a_config(), devices=jax.devices()[:1]).init(jax.random.key(7))
+  state = experiment_lib.build(a_config(), devices=jax.devices()[:1]).trainable.init(jax.random.key(7))
   variables = {"params": jax.device_get(state.params)}
   native.save(folder / native.FILE, variables, a_config())
   return folder, variables
@@ -81,7 +81,7 @@ def test_a_run_starts_from_a_finished_one(finished):
   folder, variables = finished
   config = a_config(f"size=nano,init={folder}")
   assert config.start_from.sha256 == native.pinned(folder)["sha256"]
-  state = experiment_lib.build(config, devices=jax.devices()[:1]).init(jax.random.key(0))
+  state = experiment_lib.build(config, devices=jax.devices()[:1]).trainable.init(jax.random.key(0))
   for part in ("encoder", "tokenizer"):
     jax.tree.map(np.testing.assert_array_equal, state.params[part], variables["params"][part])
   head = state.params["predictor"]["head"]["kernel"]
@@ -95,7 +95,7 @@ def test_parts_that_do_not_fit_are_named(finished):
     match=r"2 arrays of 'tokenizer' do not fit, the first is 'embed/bias': \(24,\) there, \(96,\) here",
   ):
     config = a_config(f"size=tiny,init={folder}")
-    experiment_lib.build(config, devices=jax.devices()[:1]).init(jax.random.key(0))
+    experiment_lib.build(config, devices=jax.devices()[:1]).trainable.init(jax.random.key(0))
   with pytest.raises(InputError, match="'encodr' is unknown; did you mean 'encoder'"):
     native.from_run(variables["params"], path=str(folder), parts=("encodr",))
 

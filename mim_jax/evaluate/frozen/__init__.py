@@ -1,10 +1,29 @@
 """Evaluations of frozen features; evaluation(encode, data, seed, *, ...) -> {name: number}."""
 
-from mim_jax.evaluate.frozen.carried import propagation as propagation
-from mim_jax.evaluate.frozen.corrupted import outliers as outliers
-from mim_jax.evaluate.frozen.corrupted import robustness as robustness
-from mim_jax.evaluate.frozen.linear import linear_probe as linear_probe
-from mim_jax.evaluate.frozen.neighbours import knn as knn
-from mim_jax.evaluate.frozen.pixel_classes import segmentation as segmentation
-from mim_jax.evaluate.frozen.ranked import retrieval as retrieval
-from mim_jax.evaluate.frozen.representation import meters as meters
+from typing import Any
+
+# Imported when first asked for: a config names some of them, and brings no library of the others.
+_HOMES = {
+  "knn": "neighbours",
+  "linear_probe": "linear",
+  "masked_tokens": "masked",
+  "meters": "representation",
+  "outliers": "corrupted",
+  "propagation": "carried",
+  "retrieval": "ranked",
+  "robustness": "corrupted",
+  "segmentation": "pixel_classes",
+}
+
+
+def __getattr__(name: str) -> Any:
+  """Imports an evaluation of this room."""
+  import importlib
+
+  if name in _HOMES:
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *_HOMES})

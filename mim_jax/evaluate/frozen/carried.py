@@ -12,7 +12,7 @@ from mim_jax.data.image import augment
 from mim_jax.data.video import frames as frames_lib
 from mim_jax.data.video import moving
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import pixel_classes
 
 
@@ -32,7 +32,7 @@ def propagation(
   tolerance: float = 0.008,
   layer: int | None = None,
   size: int = 0,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Measures J (region), F (boundary) and their mean, of masks propagated by patch similarity.
 
   clips: a source of clips (a config node); the moving digits unless given.
@@ -69,7 +69,7 @@ def propagation(
       regions.append(overlap(found[i], masks[i]))
       boundaries.append(boundary(found[i], masks[i], tolerance))
   region, edge = float(np.mean(regions)), float(np.mean(boundaries))
-  return {"j_and_f": (region + edge) / 2, "j": region, "f": edge}
+  return numbers.fractions({"j_and_f": (region + edge) / 2, "j": region, "f": edge})
 
 
 def of_frames(encode, frames: np.ndarray, whole, layer, size: int):

@@ -11,7 +11,7 @@ import numpy as np
 
 from mim_jax.data.image import noise
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import linear, neighbours
 
 KINDS = tuple(noise.SEVERITIES)
@@ -34,7 +34,7 @@ def robustness(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Measures top-1 accuracy in [0, 1] on corrupted test images, of a classifier of clean ones.
 
   classifier: "knn" or "linear" (logistic regression).
@@ -61,7 +61,7 @@ def robustness(
       shares.append(np.mean(predict(values[known]) == label[known]))
     found[kind] = float(np.mean(shares))
   found["corrupted"] = float(np.mean([found[kind] for kind in kinds]))
-  return found
+  return numbers.fractions(found)
 
 
 def outliers(
@@ -79,7 +79,7 @@ def outliers(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Measures AUROC in [0, 1], 0.5 by chance, of detecting outliers by their k-NN distance.
 
   k: the distance is that to the k-th nearest training image.
@@ -113,7 +113,7 @@ def outliers(
     away = distances(bank[~np.isin(labels, out)], test[truth >= 0], k)
     apart = np.isin(truth[truth >= 0], out)
     found["classes"] = auroc(away[~apart], away[apart])
-  return found
+  return numbers.fractions(found)
 
 
 class Rotated(noise.Corrupted):

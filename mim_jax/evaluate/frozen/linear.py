@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mim_jax.errors import InputError, unknown
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import neighbours
 
 FEW = 1000  # labels; with fewer, one held-out part is too noisy: cross-validation instead
@@ -26,7 +26,7 @@ def linear_probe(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Measures top-1 accuracy in [0, 1] of logistic regression on standardised frozen features.
 
   per_class: labelled images a class that `seed` draws; None for all.
@@ -51,7 +51,7 @@ def linear_probe(
 
   with threadpoolctl.threadpool_limits(1 if train.size < SMALL else None):
     strength = choose(train, labels, seed, strengths, validation)
-    return {"accuracy": float(_classifier(strength).fit(train, labels).score(test, truth))}
+    return {"accuracy": numbers.Number(_classifier(strength).fit(train, labels).score(test, truth))}
 
 
 def standardised(train: np.ndarray) -> Callable:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 
 
 @features.deterministic
@@ -23,7 +23,7 @@ def knn(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Measures top-1 accuracy in [0, 1] of k-NN classification by cosine similarity.
 
   k: neighbours that vote.
@@ -37,7 +37,7 @@ def knn(
   where = dict(last=last, size=size)
   bank, labels, queries, truth = features.labelled(encode, data, batch_size, layer, pool, **where)
   predicted = vote(bank, labels, queries, k, temperature)
-  return {"accuracy": float(np.mean(predicted == truth))}
+  return {"accuracy": numbers.Number(np.mean(predicted == truth))}
 
 
 def vote(bank, labels, queries, k: int = 20, temperature: float = 0.07) -> np.ndarray:

@@ -10,7 +10,7 @@ from mim_jax.data import mixing, pipeline
 from mim_jax.data.image import augment
 from mim_jax.data.pool import map_views
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import linear
 
 IGNORED = (255, 65_535)  # ids that mean "no class" in published maps
@@ -33,7 +33,7 @@ def segmentation(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Measures mean IoU over classes, and pixel accuracy, of a classifier of single patches.
 
   classifier: "linear" (logistic regression) or "knn".
@@ -123,7 +123,7 @@ def enlarged(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   return grid.repeat(size[0] // rows, 1).repeat(size[1] // columns, 2)
 
 
-def scores(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def scores(found: np.ndarray, truth: np.ndarray) -> dict[str, numbers.Number]:
   """Computes mean IoU over the classes in truth, and pixel accuracy; [n h w], without IGNORED."""
   known = ~np.isin(truth, IGNORED)
   found, truth = found[known], truth[known]
@@ -131,4 +131,4 @@ def scores(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
   for value in np.unique(truth):
     union = np.sum((found == value) | (truth == value))
     shares.append(np.sum((found == value) & (truth == value)) / union)
-  return {"miou": float(np.mean(shares)), "pixel_accuracy": float(np.mean(found == truth))}
+  return numbers.fractions({"miou": np.mean(shares), "pixel_accuracy": np.mean(found == truth)})

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import neighbours
 
 CHUNK = 2**26  # pairs whose similarities are computed at a time
@@ -20,7 +20,7 @@ def retrieval(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Measures mAP and precision at 1 of test images as queries of the training images.
 
   pool, layer, last, size: of the features, see network.Encoder.
@@ -41,10 +41,8 @@ def retrieval(
     known = right.any(1)
     precision.append(average_precision(right[known]))
     first.append(right[:, 0])
-  return {
-    "map": float(np.mean(np.concatenate(precision))),
-    "precision_at_1": float(np.mean(np.concatenate(first))),
-  }
+  precision, first = (np.mean(np.concatenate(x)) for x in (precision, first))
+  return numbers.fractions({"map": precision, "precision_at_1": first})
 
 
 def average_precision(right: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features
+from mim_jax.evaluate import features, numbers
 from mim_jax.ops import collapse
 
 
@@ -20,7 +20,7 @@ def meters(
   last: int = 1,
   size: int = 0,
   batch_size: int = 256,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Measures RankMe, std and k-means of the test features: cluster entropy, NMI, accuracy.
 
   clusters: k; 0 for the number of classes, or 10.
@@ -39,16 +39,17 @@ def meters(
   if not 1 < k <= len(values):
     raise InputError(f"meters: clusters = {k}, but it must lie in 2 to {len(values)}, the images.")
   drawn = np.random.default_rng(seed).permutation(len(values))[: collapse.ENOUGH]
-  found = dict(
-    rank_me=float(jax.jit(collapse.rank_me)(values[drawn])),
-    deviation=float(jax.jit(collapse.deviation)(values)),
+  found: dict[str, numbers.Number] = dict(
+    rank_me=numbers.Number(jax.jit(collapse.rank_me)(values[drawn]), ""),
+    deviation=numbers.Number(jax.jit(collapse.feature_std)(values), ""),
   )
   cluster = clustered(values, k, seed, restarts)
   shares = np.bincount(cluster, minlength=k) / len(cluster)
-  found["entropy"] = float(collapse.entropy(jax.numpy.asarray(shares, "float32")) / np.log(k))
+  entropy = collapse.entropy(jax.numpy.asarray(shares, "float32")) / np.log(k)
+  found["entropy"] = numbers.Number(entropy, "")
   known = labels >= 0
   if known.any():
-    found |= agreement(cluster[known], labels[known])
+    found |= numbers.fractions(agreement(cluster[known], labels[known]))
   return found
 
 

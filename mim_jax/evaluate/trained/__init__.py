@@ -1,6 +1,24 @@
 """Evaluations that train on labels; evaluation(encode, data, seed, *, ...) -> {name: number}."""
 
-from mim_jax.evaluate.trained.tuning import attentive as attentive
-from mim_jax.evaluate.trained.tuning import finetune as finetune
-from mim_jax.evaluate.trained.tuning import from_scratch as from_scratch
-from mim_jax.evaluate.trained.tuning import linear_lars as linear_lars
+from typing import Any
+
+# Imported when first asked for: a config names some of them, and brings no library of the others.
+_HOMES = {
+  "attentive": "tuning",
+  "finetune": "tuning",
+  "from_scratch": "tuning",
+  "linear_lars": "tuning",
+}
+
+
+def __getattr__(name: str) -> Any:
+  """Imports an evaluation of this room."""
+  import importlib
+
+  if name in _HOMES:
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *_HOMES})

@@ -69,8 +69,8 @@ def rates(params: dict, decay: float = 1.0, blocks: int | None = None) -> dict:
   """Computes learning rate scales {name: number, or [depth 1 ...] of a scanned stack}.
 
   params: flat {name: array}. The scale is decay^(depth + 1 - layer), as in BEiT and MAE's
-  lr_decay.py: layer 0 is what stands before the blocks, depth + 1 what comes after them. blocks: the
-  last n that are trained, with what comes after them; None for all. InputError where there are
+  lr_decay.py: layer 0 is what stands before the blocks, depth + 1 what comes after them. blocks:
+  the last n that are trained, with what comes after them; None for all. InputError where there are
   fewer.
   """
   order = sorted({found[0] for name in params if (found := _BLOCK.search(name))})

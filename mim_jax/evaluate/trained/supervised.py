@@ -18,7 +18,7 @@ from flax import traverse_util
 
 from mim_jax.data import mixing, pipeline, skipping
 from mim_jax.errors import InputError
-from mim_jax.evaluate import features, network
+from mim_jax.evaluate import features, network, numbers
 from mim_jax.evaluate.frozen import linear
 
 
@@ -49,13 +49,15 @@ class Recipe:
   ema: float = 0.0
 
 
-def accuracy(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> dict[str, float]:
+def accuracy(
+  net: network.Encoder, data, seed: int, recipe: Recipe, **few
+) -> dict[str, numbers.Number]:
   """Trains on the training images and measures top-1 accuracy on the test images.
 
   few: `per_class`, `share` of the labels, see linear.few.
   """
   fitted = fit(net, data, seed, recipe, **few)
-  return {"accuracy": score(fitted, data.test, recipe)}
+  return {"accuracy": numbers.Number(score(fitted, data.test, recipe))}
 
 
 def fit(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> types.SimpleNamespace:

@@ -8,7 +8,7 @@ import functools
 import jax
 
 from mim_jax.data.image import mixup
-from mim_jax.evaluate import features, network
+from mim_jax.evaluate import features, network, numbers
 from mim_jax.evaluate.trained import probes, recipes, supervised
 from mim_jax.weights import parts
 
@@ -39,7 +39,7 @@ def finetune(
   pool: str = "mean",
   per_class: int | None = None,
   share: float = 1.0,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Fine-tunes all of the encoder, or its last blocks, and measures top-1 accuracy in [0, 1].
 
   epochs, batch_size: of the labelled training images.
@@ -164,7 +164,7 @@ def linear_lars(
   size: int = 0,
   per_class: int | None = None,
   share: float = 1.0,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Trains MAE's linear probe, LARS on batch-normed features, and measures accuracy in [0, 1].
 
   epochs, batch_size: of the labelled training images; all of them where there are fewer.
@@ -239,7 +239,7 @@ def attentive(
   size: int = 0,
   per_class: int | None = None,
   share: float = 1.0,
-) -> dict[str, float]:
+) -> dict[str, numbers.Number]:
   """Trains an attentive probe on the frozen encoder and measures top-1 accuracy in [0, 1].
 
   epochs, batch_size: of the labelled training images.

@@ -1,0 +1,51 @@
+"""BERT: Pre-training of Deep Bidirectional Transformers (Devlin et al., NAACL 2019, 1810.04805).
+
+Reference: github.com/google-research/bert (Apache-2.0; not copied).
+Numbers:   appendix A.2 of the paper; create_pretraining_data.py and modeling.py of the reference.
+Published: GLUE 79.6 / 82.1 (B, L), on the test server, without WNLI.
+Differs:   bytes instead of 30,522 WordPieces, 512 of them, about as much text as the 128 WordPieces
+           of the first 900,000 steps; blocks are pre-norm, not post-norm; no dropout; no next
+           sentence prediction and no segments; after the warm-up the rate falls by a cosine, not by
+           a line.
+"""
+
+from mim_jax import (
+  corruptions,
+  heads,
+  layers,
+  losses,
+  masks,
+  objectives,
+  schedules,
+  targets,
+  tokenizers,
+)
+from mim_jax.config import part
+from mim_jax.configs import recipe
+from mim_jax.evaluate import frozen
+from mim_jax.modalities.text import BYTES, MASK_ID
+
+LAPTOP = {"optimizer.learning_rate.warmup": 0.1}
+DECAY = ((r"(bias|scale)$", 0.0), (".*", 1.0))
+
+
+def get_config(arg: str = ""):
+  """BERT."""
+  c, a = recipe.start(arg, "text", steps=1_000_000, batch_size=256, length=512)
+  c.objective = part(
+    objectives.predict_corrupted,
+    entry="text",
+    mask=part(masks.random, ratio=0.15),
+    corruption=part(corruptions.replace_tokens, masked_id=MASK_ID, vocabulary=BYTES),
+    target=part(targets.ids, entry="text"),
+    loss=part(losses.cross_entropy),
+  )
+  table = dict(part=tokenizers.Bytes, vocabulary=MASK_ID + 1)
+  start = dict(kernel_init="normal", epsilon=1e-12)
+  c.parts = recipe.vit(c, a, table, positions=layers.Learned(), pre_norm=True, **start)
+  c.parts.head = part(heads.Vocabulary, dtype=c.train.get_ref("dtype"), **start)
+  rate = part(schedules.cosine, peak=recipe.scaled(c, 1e-4), warmup=0.01)
+  c.optimizer = recipe.adamw(c, a, rate, weight_decay=0.01, b2=0.999, clip=1.0, weight_decay_rules=DECAY)
+  c.evaluations.masked = part(frozen.masked_tokens, entry="text", masked_id=MASK_ID, vocabulary=BYTES)
+  c.evaluations.baselines = ("random", "plain")
+  return recipe.finish(c, a, laptop=LAPTOP)
