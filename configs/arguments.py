@@ -82,8 +82,8 @@ def _filled(a, given: dict, own: dict, steps: int) -> ml_collections.ConfigDict:
   if a.laptop and "epochs" not in given:
     a.epochs = LAPTOP_EPOCHS
   if (a.laptop or a.embedded) and "batch_size" not in given:
-    a.batch_size = LAPTOP_BATCH
-  steps = EMBEDDED_STEPS if a.embedded else 0 if a.laptop else steps
+    a.batch_size = shape.get("batch_size", LAPTOP_BATCH)
+  steps = shape.get("steps", EMBEDDED_STEPS) if a.embedded else 0 if a.laptop else steps
   a.fit_batch = "batch_size" not in given
   a.steps = 0 if "epochs" in given else steps
   return a

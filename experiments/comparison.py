@@ -44,9 +44,9 @@ class Budget:
     return made
 
 
-def compared() -> list[str]:
-  """MAE and the others; the codebook is a stage, not a method."""
-  return [name for name in config.names() if name != "codebook"]
+def compared(folder: pathlib.Path) -> list[str]:
+  """The methods that a comparison has a record of; name another one to add it."""
+  return sorted(file.stem for file in folder.glob("*.jsonl"))
 
 
 def complete(file: pathlib.Path, methods: list[str], seeds: int, budget: Budget, **more) -> None:

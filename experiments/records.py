@@ -34,9 +34,15 @@ def _commit() -> str:
 
 
 def append(file: pathlib.Path, record: dict) -> None:
-  """Adds one JSON line; in a rehearsal ($REHEARSAL is set) nothing is kept."""
+  """Adds one JSON line; in a rehearsal ($REHEARSAL is set) nothing is kept.
+
+  file: or a folder with a file a method, so that parallel work never conflicts.
+  """
   if os.environ.get("REHEARSAL"):
     return
+  if not file.suffix:
+    file.mkdir(exist_ok=True)
+    file = file / f"{record['method']}.jsonl"
   with file.open("a") as opened:
     opened.write(json.dumps(record) + "\n")
 
@@ -51,7 +57,9 @@ def append_row(file: pathlib.Path, options, row: dict, **more) -> None:
 
 
 def read(file: pathlib.Path) -> list[dict]:
-  """All records of a file, none where there is no file."""
+  """All records of a file, or of all files of a folder; none where there is none."""
+  if file.is_dir():
+    return [record for one in sorted(file.glob("*.jsonl")) for record in read(one)]
   if not file.exists():
     return []
   return [json.loads(line) for line in file.read_text().splitlines()]

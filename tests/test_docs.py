@@ -166,6 +166,16 @@ def test_masks_that_follow_scores_get_some_and_it_is_said():
   assert masks.STAND_IN not in masks.picture("mae", (14, 14))[1]
 
 
+def test_tokens_in_one_line_are_drawn_in_several():
+  image = masks.in_lines(np.array([0, 1, 2] * 6))  # 18 tokens
+  assert image.shape == (28, 224 + masks.GAP, 4)
+  cells = image[7::14, 7:224:14]
+  np.testing.assert_array_equal(cells[0, 0, :3], masks.PAPER)
+  np.testing.assert_array_equal(cells[0, 1, :3], masks.VEIL)
+  np.testing.assert_array_equal(cells[1, 0, :3], masks.VEIL)  # the 17th
+  assert (cells[1, :2, 3] == 255).all() and (cells[1, 2:, 3] == 0).all()
+
+
 def test_methods_are_listed_by_the_folder_of_their_config():
   rows = [dict.fromkeys(catalog.COLUMNS, "-") | {"name": name} for name in ("mae", "videomae")]
   text = gallery.index(rows, {})

@@ -62,7 +62,7 @@ class Flow:
 
 @functools.cache
 def of(method: str) -> Flow:
-  """The flow of a method's objective, for one image at size B."""
+  """The flow of a method's objective, for one sample at size B."""
   run, calls = experiment.build(config_of(method)), []
   traced = jax.make_jaxpr(functools.partial(_objective, run, calls))(jax.random.key(0))
   nodes, arrows = _walked(traced.jaxpr, calls)
@@ -79,7 +79,7 @@ def config_of(method: str):
   if "sample" in config.data.train:
     config.data.train.sample = photos.data.train.sample
   if config.data.augment.part == photos.data.augment.part:
-    kept = {key: config.data.augment[key] for key in ("mean", "std")}
+    kept = {key: config.data.augment[key] for key in ("mean", "std") if key in config.data.augment}
     config.data.augment = photos.data.augment.copy_and_resolve_references()
     config.data.augment.update(kept)
   return config
@@ -226,7 +226,7 @@ def _one(alike: list[Node]) -> Node:
 
 
 def told(given) -> str:
-  """What a part returned, for one image: '196 tokens of 768'."""
+  """What a part returned, for one sample: '196 tokens of 768'."""
   if isinstance(given, core.Mask):
     g, m = given.masked.shape[1:]
     groups = f"{g} × {m}" if g > 1 else str(m)

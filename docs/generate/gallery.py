@@ -20,7 +20,7 @@ SCORES = {"knn": "kNN", "linear": "linear, all labels", "linear_10": "linear, 10
 FACTS = ("reference", "numbers", "differs")  # of the first lines of a config
 COLUMNS = ("lines", "flops", "time", "ours")  # of the table below the masks
 WHO = {"pretrained": "pre-trained", "random": "its encoder untrained", "pixels": "raw pixels"}
-PICTURES = config_lib.folder().parent / "experiments" / "methods_digits" / "pictures.jsonl"
+PICTURES = config_lib.folder().parent / "experiments" / "methods_digits" / "pictures_shown"
 LEGEND = (
   "Photo: seen by the encoder. Colour: hidden, a colour for each group of targets. "
   "Grey: hidden, and no target."
@@ -39,7 +39,7 @@ CREDIT = (
 READ = (
   "An arrow is there exactly where a number counts: the objective was traced, and every call of a "
   "part marked. Blue boxes have parameters, round ones have none, dashed ones are the teacher's. "
-  "The last line of a box is what comes out, for one grey image (or clip) at size B."
+  "The last line of a box is what comes out, for one sample (a grey image, a clip ...) at size B."
 )
 
 
@@ -168,12 +168,14 @@ def page(row: dict, seen: flow.Flow | None, note: str | None) -> str:
 def mask(name: str, note: str) -> str:
   """The drawing and what it shows."""
   shown = f"```{{image}} masks/{name}.png\n:alt: the mask of {label(name)}\n```"
-  return f"{shown}\n\n{escaped(note)} {LEGEND} {CREDIT}"
+  said = "" if masks.LINES in note else f" {LEGEND} {CREDIT}"
+  return f"{shown}\n\n{escaped(note)}{said}"
 
 
 def drawn(name: str) -> str:
   """The picture of a short run on the digits, and what it shows."""
-  lines = PICTURES.read_text().splitlines() if PICTURES.exists() else []
+  file = PICTURES / f"{name}.jsonl"
+  lines = file.read_text().splitlines() if file.exists() else []
   found = [r for r in map(json.loads, lines) if r["method"] == name]
   if not found:
     return "No picture has been recorded; `report.html` of a run shows them.\n"

@@ -16,11 +16,13 @@ from mim_jax.ops import positions
 
 SIDE, GAP, DRAWS = 224, 8, 3
 VEIL = np.array([120, 124, 134])  # over what is hidden
+ACROSS, PAPER = 16, np.array([236, 232, 220])  # tokens in a line, and what is seen of them
 TINTS = np.array([[222, 110, 60], [66, 133, 196], [88, 160, 92], [178, 102, 176]])  # a group each
 ALONG = (
   "The pictures are one draw at three places along the first axis of the grid (times, or "
   "modalities)."
 )
+LINES = "Tokens follow each other line by line. Light ones are seen, coloured ones are targets."
 STAND_IN = (
   "This mask follows a teacher, and none is trained here: the contrast of the patches stands in "
   "for what it would say."
@@ -41,30 +43,33 @@ def photo() -> np.ndarray:
 def picture(method: str, grid: tuple[int, ...]) -> tuple[bytes, str]:
   """Draws a method's own mask on `grid`: PNG of draws side by side, and what is to be said of them.
 
-  Over the grid of a clip, one draw at several times; over a pool of modalities, one on each.
+  Over the grid of a clip, one draw at several times; over a pool of modalities, one on each. Tokens
+  in one line are broken into several.
   """
   config = catalog.config_of(method)
   allow = tuple(config.get("allow_modules", ()))
   mask = config_lib.build(config.objective.mask, allow, where=method)
-  scores = jnp.broadcast_to(jnp.asarray(contrast(grid[-2:])), (DRAWS, int(np.prod(grid[-2:]))))
-  drawn, followed = drawn_with(mask, grid, scores)
+  drawn, followed = drawn_with(mask, grid)
   flat = np.stack([state(drawn, i * drawn.copies) for i in range(DRAWS)])
-  states = flat.reshape(DRAWS, *grid)
-  if len(grid) == 3:
-    times = np.linspace(0, grid[0] - 1, DRAWS).astype(int)
-    states = states[0, times]
-  image = np.concatenate([over(photo(), s) for s in states], 1)[:, :-GAP]
+  if len(grid) == 1:
+    image = np.concatenate([in_lines(states) for states in flat], 1)[:, :-GAP]
+  else:
+    states = flat.reshape(DRAWS, *grid)
+    if len(grid) == 3:
+      states = states[0, np.linspace(0, grid[0] - 1, DRAWS).astype(int)]
+    image = np.concatenate([over(photo(), s) for s in states], 1)[:, :-GAP]
   shape = " × ".join(map(str, grid))
   note = f"On its grid of {shape} tokens, {counted(flat)}."
-  remarks = [ALONG] * (len(grid) == 3) + [STAND_IN] * followed
+  remarks = [ALONG] * (len(grid) == 3) + [LINES] * (len(grid) == 1) + [STAND_IN] * followed
   return png(image), " ".join([note, *remarks])
 
 
-def drawn_with(mask, grid: tuple[int, ...], scores) -> tuple[core.Mask, bool]:
+def drawn_with(mask, grid: tuple[int, ...]) -> tuple[core.Mask, bool]:
   """Draws a mask, with scores where it refuses to go without: (the draws, whether it did)."""
   try:
     return jax.device_get(jax.jit(lambda: draw(mask, grid, None))()), False
   except errors.InputError:
+    scores = jnp.broadcast_to(jnp.asarray(contrast(grid[-2:])), (DRAWS, int(np.prod(grid[-2:]))))
     return jax.device_get(jax.jit(lambda: draw(mask, grid, scores))()), True
 
 
@@ -102,6 +107,18 @@ def over(image: np.ndarray, states: np.ndarray) -> np.ndarray:
   margin = np.full((SIDE, GAP, 4), 0)
   solid = np.concatenate([mixed, np.full((SIDE, SIDE, 1), 255)], -1)
   return np.concatenate([solid, margin], 1).astype(np.uint8)
+
+
+def in_lines(states: np.ndarray) -> np.ndarray:
+  """Tokens [n] as cells of equal size, line by line: light where they are seen; and a margin."""
+  side = SIDE // ACROSS
+  filled = np.full(-(-len(states) // ACROSS) * ACROSS, -1)
+  filled[: len(states)] = states
+  colours = np.concatenate([[PAPER, VEIL], TINTS, [[0, 0, 0]]])  # the last is of no token
+  cells = np.concatenate([colours[filled], np.where(filled < 0, 0, 255)[:, None]], -1)
+  image = cells.reshape(-1, ACROSS, 4).repeat(side, 0).repeat(side, 1)
+  image[::side] = image[:, ::side] = 0  # a thin gap between cells
+  return np.concatenate([image, np.zeros((len(image), GAP, 4))], 1).astype(np.uint8)
 
 
 def counted(states: np.ndarray) -> str:

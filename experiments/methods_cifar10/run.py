@@ -1,7 +1,7 @@
 """All methods at one budget on CIFAR-10: same encoder, images and steps.
 
 Run: python experiments/methods_cifar10/run.py CIFAR [--epochs=5] [--seeds=1] [--methods=mae,...]
-CIFAR is a folder of images with train/ and test/, a sub-folder a class. It adds to results.jsonl
+CIFAR is a folder of images with train/ and test/, a sub-folder a class. It adds to results/
 what is not there yet (method, seed) at this budget, so several calls share the work, and writes the
 table, of what was made last. With --jobs=8 as many methods train at once and share the device,
 whose time one small network does not fill. In miniature: --epochs=1 --split='train[:5%]'
@@ -24,7 +24,7 @@ import numpy as np  # noqa: E402
 from experiments import comparison, records  # noqa: E402
 from mim_jax.data.image import sources  # noqa: E402
 
-FILE, TRIES = HERE / "results.jsonl", HERE / "tries.jsonl"
+FILE, TRIES = HERE / "results", HERE / "tries.jsonl"
 SIDE = 32
 # MultiMAE's maps are made of the same file; for VideoMAE a camera pans over the pictures.
 # iBOT stood still with centred targets (tries.jsonl): its balanced ones are taken.
@@ -43,7 +43,7 @@ def main():
   """Trains what is missing and writes the table."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("folder", help="CIFAR-10 as image files")
-  parser.add_argument("--methods", default=",".join(comparison.compared()))
+  parser.add_argument("--methods", default=",".join(comparison.compared(FILE)))
   parser.add_argument("--seeds", type=int, default=1)
   parser.add_argument("--epochs", type=float, default=5.0)
   parser.add_argument("--batch", type=int, default=256, help="images of a step")

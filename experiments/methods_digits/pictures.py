@@ -2,7 +2,7 @@
 
 Run: python experiments/methods_digits/pictures.py [--methods=mae,simmim] [--steps=600]
 Trains each method at the budget of run.py, but for the steps, writes docs/pictures/METHOD.png, and
-adds to pictures.jsonl what they show.
+adds to pictures_shown/METHOD.jsonl what they show.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from experiments.methods_digits.run import ARGUMENT, BATCH  # noqa: E402
 from mim_jax import assess, config, experiment, run  # noqa: E402
 from mim_jax.train import loop  # noqa: E402
 
-FILE = HERE / "pictures.jsonl"
+FILE = HERE / "pictures_shown"  # a file a method
 FOLDER = HERE.parents[1] / "docs" / "pictures"
 
 

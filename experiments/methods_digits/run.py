@@ -1,8 +1,8 @@
 """All methods at one small budget on the embedded digits: same encoder, images and steps.
 
 Run: python experiments/methods_digits/run.py [--methods=mae,simmim] [--seeds=3] [--steps=1200]
-It adds to results.jsonl what is not there yet (method, seed), measures a step of all of them side
-by side (step_times.jsonl), and writes the tables. With --seeds=0 it measures and writes alone.
+It adds to results/METHOD.jsonl what is not there yet (seeds), measures a step of each beside one of
+MAE (step_times/METHOD.jsonl), and writes the tables. With --seeds=0 it measures and writes alone.
 """
 
 import argparse
@@ -17,8 +17,8 @@ sys.path.insert(0, str(HERE.parents[1]))
 from experiments import comparison, records, turns  # noqa: E402
 from mim_jax import catalog  # noqa: E402
 
-FILE = HERE / "results.jsonl"
-TIMES = HERE / "step_times.jsonl"
+FILE = HERE / "results"  # a file a method
+TIMES = HERE / "step_times"
 ROUNDS, STEPS = 15, 10
 BATCH = 256
 ARGUMENT = "dataset=embedded,size=nano"
@@ -27,33 +27,34 @@ ARGUMENT = "dataset=embedded,size=nano"
 def main():
   """Trains what is missing and writes the tables."""
   parser = argparse.ArgumentParser()
-  parser.add_argument("--methods", default=",".join(comparison.compared()))
+  parser.add_argument("--methods", default=",".join(comparison.compared(FILE)))
   parser.add_argument("--seeds", type=int, default=3)
   parser.add_argument("--steps", type=int, default=1200)
   options = parser.parse_args()
   command = dict(command="python experiments/methods_digits/run.py")
   budget = comparison.Budget(ARGUMENT, BATCH, dict(steps=options.steps))
   comparison.complete(FILE, options.methods.split(","), options.seeds, budget, **command)
-  step_times()
+  step_times(options.methods.split(","))
   write()
 
 
-def step_times() -> None:
-  """Times all methods in turns, a few steps each."""
+def step_times(methods: list[str]) -> None:
+  """Times the methods and MAE in turns, a few steps each."""
   budget = comparison.Budget(ARGUMENT, BATCH, dict(steps=10_000))
-  steps = {method: turns.Step(budget.config(method, 0)) for method in comparison.compared()}
+  steps = {method: turns.Step(budget.config(method, 0)) for method in {*methods, "mae"}}
   calls = {method: functools.partial(step, STEPS) for method, step in steps.items()}
   seconds = turns.alternate(calls, ROUNDS)
-  medians = {method: statistics.median(values) for method, values in seconds.items()}
   what = dict(rounds=ROUNDS, steps=STEPS, batch=BATCH, argument=ARGUMENT)
-  ratios = turns.ratios(seconds, "mae")
-  records.append(TIMES, dict(**records.stamp(), **what, seconds=medians, ratio_to_mae=ratios))
+  for method, ratio in turns.ratios(seconds, "mae").items():
+    median = statistics.median(seconds[method])
+    own = dict(method=method, seconds=median, ratio_to_mae=ratio)
+    records.append(TIMES, dict(**records.stamp(), **what, **own))
 
 
 def write():
   """The tables of this folder's README and of the project's."""
   records.place(HERE / "README.md", "methods", comparison.table(records.read(FILE)))
-  records.place(HERE.parents[1] / "README.md", "methods", catalog.markdown(catalog.rows()))
+  records.place(HERE.parents[1] / "README.md", "methods", catalog.markdown(catalog.chosen()))
 
 
 if __name__ == "__main__":

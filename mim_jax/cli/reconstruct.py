@@ -13,7 +13,7 @@ def main(argv: list[str]) -> int:
   from mim_jax.devices import compilation_cache
 
   compilation_cache.start()
-  note = run.reconstruct(options.workdir, options.images, options.out, options.count, options.seed)
+  note = run.reconstruct(options.workdir, options.path, options.out, options.count, options.seed)
   print(note)
   arguments.name_files([options.out])
   return 0
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
   )
   made.add_argument("--workdir", required=True, metavar="DIR", help="a run folder")
   made.add_argument(
-    "--images", metavar="FOLDER", help="of images or clips; default: the run's test set"
+    "--from", "--images", dest="path", metavar="PATH", help="own files; default: the test set"
   )
   made.add_argument("--out", required=True, metavar="FILE.png", help="the picture to write")
   made.add_argument("--count", type=int, default=8, metavar="N", help="of images (default 8)")

@@ -22,11 +22,13 @@ class Subset:
   Attributes:
     source: the whole.
     rows: int64 [n], where in it.
+    fill: by what it fills up entries, see Concat.
   """
 
   def __init__(self, source, rows: np.ndarray):
     self.source, self.rows = source, rows
     self.classes: tuple[str, ...] = source.classes
+    self.fill: dict = fill_of(source)
 
   def __len__(self) -> int:
     return len(self.rows)
@@ -53,17 +55,21 @@ class Subset:
 class Concat:
   """Concatenates several Sources; labels are renumbered by the names of the classes.
 
-  Images lie on the largest canvas among the sources.
+  Images lie on the largest canvas among the sources, and so does any ragged entry: what is added at
+  its ends is the source's own `fill` {entry: value}, 0 where it names none. How much of an entry is
+  real ("size" of images, a length of others) is an entry of its own and stays.
 
   Attributes:
     sources: the pieces, all with the same channels.
     starts: int64 [pieces + 1], where each begins.
+    fill: that of the sources, which agree on what they name.
   """
 
   def __init__(self, sources: tuple):
-    """Takes at least one source."""
+    """Takes at least one source. InputError where two fill up an entry by different values."""
     self.sources = sources
     self.starts = np.cumsum([0, *(len(source) for source in sources)])
+    self.fill = _agreed([fill_of(source) for source in sources])
     names = {name: None for source in sources for name in source.classes}
     self.classes: tuple[str, ...] = tuple(names)
     numbers = {name: number for number, name in enumerate(names)}
@@ -91,7 +97,10 @@ class Concat:
       places.append(here)
     back = np.argsort(np.concatenate(places))
     shared = set.intersection(*(set(piece) for piece in pieces))
-    return {key: _stacked([piece[key] for piece in pieces])[back] for key in sorted(shared)}
+    return {
+      key: _stacked([piece[key] for piece in pieces], self.fill.get(key, 0))[back]
+      for key in sorted(shared)
+    }
 
   def _split(self, indices: np.ndarray):
     """Splits indices by source.
@@ -231,8 +240,26 @@ def _turns(weights: np.ndarray, length: int) -> np.ndarray:
   return np.repeat(np.arange(len(weights)), counts)[np.argsort(due, kind="stable")]
 
 
-def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
-  """Concatenates arrays [b ...], the smaller ones padded with zeros at their ends."""
+def fill_of(source) -> dict:
+  """Reads by what a source fills up its ragged entries, {entry: value}; those unnamed by 0."""
+  return dict(getattr(source, "fill", {}))
+
+
+def _agreed(fills: list[dict]) -> dict:
+  """Merges fill values of sources, one an entry."""
+  found: dict = {}
+  for fill in fills:
+    for entry, value in fill.items():
+      if found.setdefault(entry, value) != value:
+        raise errors.InputError(
+          f"data: sources that are mixed fill up {entry!r} by {found[entry]} and {value}, so that "
+          "padding could not be told from data. Give all the same `fill`."
+        )
+  return found
+
+
+def _stacked(arrays: list[np.ndarray], fill=0) -> np.ndarray:
+  """Concatenates arrays [b ...], the smaller ones filled up at their ends."""
   shape = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
   if arrays[0].ndim == 4 and len({array.shape[-1] for array in arrays}) > 1:
     counts = ", ".join(str(array.shape[-1]) for array in arrays)
@@ -240,7 +267,11 @@ def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
       f"data: sources that are mixed have {counts} channels. Give all the same `channels`."
     )
   padded = [
-    np.pad(x, [(0, 0), *((0, most - has) for most, has in zip(shape, x.shape[1:], strict=True))])
+    np.pad(
+      x,
+      [(0, 0), *((0, most - has) for most, has in zip(shape, x.shape[1:], strict=True))],
+      constant_values=fill,
+    )
     for x in arrays
   ]
   return np.concatenate(padded)

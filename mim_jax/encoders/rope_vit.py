@@ -36,7 +36,7 @@ class RopeViT(nn.Module):
     With `layers` (1 = after the first block) to a list of them, un-normed but for the last layer.
     """
     x, valid = tokens.values, tokens.valid
-    coordinates = rope.unit_coordinates(tokens.positions, tokens.grid)
+    coordinates = rope.unit_coordinates(tokens.positions, tokens.grid, valid)
     if mask is not None:
       x, valid = core.take(x, mask.visible), mask.valid
       coordinates = core.take(coordinates, mask.visible)

@@ -1,6 +1,7 @@
 """Numbers with their unit, so that a report never prints an error as a percentage."""
 
 import math
+from collections.abc import Mapping
 
 FRACTION = "fraction"  # of 1: accuracies, overlaps; printed in per cent
 LOWER = ("RMSE", "bits", "loss", "perplexity")  # units of which less is better
@@ -22,7 +23,7 @@ class Number(float):
     return made
 
 
-def fractions(found: dict[str, float]) -> dict[str, Number]:
+def fractions(found: Mapping[str, float]) -> dict[str, Number]:
   """Marks all numbers of an evaluation as fractions of 1."""
   return {name: Number(value) for name, value in found.items()}
 

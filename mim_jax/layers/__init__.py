@@ -8,4 +8,5 @@ from mim_jax.layers.position_embeddings import RelativeTable as RelativeTable
 from mim_jax.layers.position_embeddings import SinCos as SinCos
 from mim_jax.layers.quantizer import Quantizer as Quantizer
 from mim_jax.layers.rope_blocks import RopeStack as RopeStack
+from mim_jax.layers.sequence_positions import SequencePositions as SequencePositions
 from mim_jax.layers.stack import Stack as Stack

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from mim_jax.errors import InputError
 from mim_jax.layers import basic
@@ -123,7 +123,7 @@ def padded(grid: Pair, window: Pair) -> Pair:
   return -(-grid[0] // window[0]) * window[0], -(-grid[1] // window[1]) * window[1]
 
 
-def cut(x: Float[Array, "b h w d"], window: Pair, shift: Pair) -> Float[Array, "bu t d"]:
+def cut(x: Shaped[Array, "b h w d"], window: Pair, shift: Pair) -> Shaped[Array, "bu t d"]:
   """Cuts the padded and shifted grid into windows, image after image and row by row."""
   b, *grid, d = x.shape
   h, w = padded((grid[0], grid[1]), window)

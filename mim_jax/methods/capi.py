@@ -43,7 +43,7 @@ def predict_clusters(
 
 
 def balanced(valid):
-  """Weighs tokens in the balance of clusters [b n]: real ones, but a place that has none has all."""
+  """Weighs tokens in the balance of clusters [b n]: real ones; all of a place without."""
   return (valid | ~jnp.any(valid, 0, keepdims=True)).astype(jnp.float32)
 
 

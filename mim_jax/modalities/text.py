@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from ml_collections import config_dict
 
 from mim_jax import errors
 from mim_jax.config import part
@@ -16,7 +17,7 @@ from mim_jax.pictures.text import characters
 
 ENTRY, UNIT = "text", "texts"
 EMBEDDED, DATASET = "topics", "folder"
-SHAPE = dict(length=128)  # bytes of a text, of the embedded data
+SHAPE = dict(length=128, batch_size=32, steps=800)  # of the embedded data; length: in bytes
 BYTES = 256
 MASK_ID = BYTES  # the id of [MASK], behind those of bytes
 
@@ -88,6 +89,7 @@ def data(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   if a.dataset not in kinds:
     raise errors.unknown("config argument dataset, of texts", a.dataset, kinds)
   kind, settings = kinds[a.dataset]
-  train, test = (part(kind, split=s, length=a.length, **settings) for s in ("train", "test"))
+  settings["length"] = config_dict.FieldReference(a.length)
+  train, test = (part(kind, split=s, **settings) for s in ("train", "test"))
   views = dict(augment=part(text.as_ids_in_training), view=part(text.as_ids))
   return ml_collections.ConfigDict(dict(train=train, test=test, **views))

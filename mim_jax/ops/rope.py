@@ -14,13 +14,19 @@ from mim_jax.errors import InputError
 
 
 def unit_coordinates(
-  positions: Float[Array, "b n p"], grid: tuple[int, ...]
+  positions: Float[Array, "b n p"], grid: tuple[int, ...], valid: Bool[Array, "b n"] | None = None
 ) -> Float[Array, "b n p"]:
-  """Scales positions on a grid to [0, 1], from its first to its last cell."""
+  """Scales positions on a grid to [0, 1], from its first to its last cell.
+
+  The last is that of the real (`valid`) tokens, so that padding a sample does not shrink it.
+  """
   if len(grid) != positions.shape[-1]:
     raise InputError(
       f"rotary positions: {positions.shape[-1]} coordinates do not lie on the grid {grid}"
     )
+  if valid is not None:
+    last = jnp.max(positions, 1, keepdims=True, where=valid[..., None], initial=1.0)
+    return positions / last
   last = jnp.asarray([max(1, side - 1) for side in grid], jnp.float32)
   return positions / last[None, None]
 

@@ -30,7 +30,7 @@ class CrossAttentionDecoder(nn.Module):
     d, k = memory.shape[-1], latents.prefix.shape[1]
     token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, d))
     asked = jnp.broadcast_to(token, (b, g * m, d)).astype(memory.dtype)
-    coordinates = rope.unit_coordinates(mask.positions, mask.grid)
+    coordinates = rope.unit_coordinates(mask.positions, mask.grid, mask.present)
     queries = rope_blocks.Places(core.take(coordinates, mask.masked).reshape(b, g * m, -1))
     keys = rope_blocks.Places(core.take(coordinates, mask.visible), mask.valid).with_registers(k)
     by, to = (self.stack.angles(places, d) for places in (queries, keys))

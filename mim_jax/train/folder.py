@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import os
 import pathlib
 import re
@@ -9,6 +10,7 @@ import socket
 
 import filelock
 import jax
+import ml_collections
 
 from mim_jax import config as config_lib
 from mim_jax.checkpoint import location, store
@@ -115,8 +117,7 @@ def hold_config(path: pathlib.Path, config) -> None:
 
 def check_same(path, before, config) -> None:
   """Checks that fixed keys of two configs are equal. Errors: InputError with all differences."""
-  old = config_lib.flatten(before)
-  new = config_lib.flatten(config_lib.from_json(config_lib.to_json(config)))
+  old, new = (config_lib.flatten(completed(config_lib.to_json(c))) for c in (before, config))
   changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
   fixed = [k for k in changed if not k.startswith(MAY_CHANGE)]
   if fixed:
@@ -128,6 +129,30 @@ def check_same(path, before, config) -> None:
       f"Only keys that begin with {', '.join(MAY_CHANGE)} may change. "
       "Give the old values, or choose another --workdir."
     )
+
+
+def completed(text: str):
+  """Reads a config with every setting of its nodes, also those that are newer than its file.
+
+  A setting that did not exist then has its default: that is what the file meant.
+  """
+  config = config_lib.from_json(text)
+  allow = tuple(config.get("allow_modules", ()))
+
+  def fill(value):
+    if not isinstance(value, ml_collections.ConfigDict):
+      return value
+    value = ml_collections.ConfigDict({k: fill(v) for k, v in value.items()})
+    if not config_lib.is_node(value):
+      return value
+    try:
+      made = config_lib.build(value, allow)
+    except InputError:  # what can't be built is compared as it is written
+      return value
+    thing = made.func if isinstance(made, functools.partial) else type(made)
+    return config_lib.part(thing, **{k: v for k, v in value.items() if k != config_lib.KEY})
+
+  return config_lib.from_json(config_lib.to_json(fill(config)))
 
 
 def read_config(workdir: str | os.PathLike):

@@ -1,4 +1,4 @@
-"""The train loop. It knows no method: an trainable gives it update and data."""
+"""The train loop. It knows no method: a trainable gives it update and data."""
 
 import pathlib
 import time

@@ -8,7 +8,7 @@ import pytest
 
 from mim_jax import errors
 from mim_jax.data.image import sources
-from mim_jax.evaluate import features, runner
+from mim_jax.evaluate import features, numbers, runner
 from mim_jax.evaluate.frozen import neighbours
 
 
@@ -110,6 +110,25 @@ def test_needs_one_encoder_a_seed():
 
 
 def test_in_words():
-  assert runner.in_words(None) == ""
-  assert runner.in_words({"mean": 12.345, "spread": 0.5}) == "12.35 ± 0.5"
-  assert runner.in_words({"mean": float("nan"), "spread": None}) == "not finite"
+  """A fraction is printed in per cent, anything else with its unit; old results have none."""
+  number = lambda mean, spread=None, **unit: dict(mean=mean, spread=spread, **unit)
+  assert numbers.in_words(None) == ""
+  assert numbers.in_words(number(12.345, 0.5)) == "12.35 ± 0.5"
+  assert numbers.in_words(number(0.931, 0.004)) == "93.1 ± 0.4 %"
+  assert numbers.in_words(number(0.42, 0.01, unit="RMSE")) == "0.42 ± 0.01 RMSE"
+  assert numbers.in_words(number(1.5, unit="fraction")) == "150.0 %"
+  assert numbers.in_words(number(float("nan"))) == "not finite"
+
+
+def test_a_number_keeps_its_unit_through_the_seeds():
+  def error(encode, data, seed):
+    return {"error": numbers.Number(0.2 + 0.1 * seed, "RMSE"), "accuracy": 0.5}
+
+  encoders = {"pretrained": [Encode()] * 2}
+  found = runner.run({"error": (error, {})}, encoders, None, [0, 1])
+  found = json.loads(json.dumps(found))["error"]["results"]["pretrained"]
+  assert (found["error"]["unit"], found["error"]["mean"]) == ("RMSE", pytest.approx(0.25))
+  assert numbers.in_words(found["error"]) == "0.25 ± 0.071 RMSE"
+  assert numbers.in_words(found["accuracy"]) == "50.0 ± 0.0 %"
+  assert numbers.best([0.3, 0.2, float("nan")], "RMSE") == 0.2
+  assert numbers.best([0.3, 0.2], "fraction") == 0.3

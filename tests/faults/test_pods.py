@@ -75,7 +75,9 @@ def test_what_the_compiler_refuses_is_told_with_remedies(said, told):
   config.train.update(batch_size=65536, fit_batch=False)
   experiment = experiment_lib.build(config)
   with pytest.raises(InputError, match=rf"{told}.*mesh.fsdp=-1.*remat=full"):
-    topology.compiled(experiment.trainable, experiment.trainable.abstract_state(), Lowered(), 16 * 2**30)
+    topology.compiled(
+      experiment.trainable, experiment.trainable.abstract_state(), Lowered(), 16 * 2**30
+    )
 
 
 def test_collectives_are_counted_with_their_bytes():

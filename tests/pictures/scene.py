@@ -53,6 +53,11 @@ def hidden(mask):
   return found
 
 
+def on_scale(panels):
+  """Panels that lie in [0, 1] already, as images."""
+  return {name: np.clip(np.asarray(panel), 0, 1) for name, panel in panels.items()}
+
+
 def cut(panel, patch=PATCH):
   """A panel as patches [b n e]."""
   return np.asarray(patches.patchify(panel, patch))

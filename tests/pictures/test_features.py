@@ -180,5 +180,5 @@ def test_images_of_any_number_of_channels(c, tmp_path):
   given, truth = scene.images(c=c), latents()
   made = pictures.latents(given, scene.outcome(scene.even_and_odd(), truth, truth), entry="image")
   assert made.panels["target"].shape == (3, 8, 8, 3 if c == 1 else c)
-  grid.save(tmp_path, made, mean=(0.0,) * c, std=(1.0,) * c)
+  grid.save(tmp_path, made, scene.on_scale)
   assert (tmp_path / "reconstructions" / "grid.png").exists()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mim_jax import assess, core, errors
+from mim_jax import assess, core, errors, modalities
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.encoders import swin, vit
@@ -16,6 +16,8 @@ from mim_jax.evaluate import held_out
 from mim_jax.layers import stack
 from mim_jax.ops import patches
 from mim_jax.pictures import inspection
+
+STILL = modalities.Image().still
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_attention_is_that_of_the_class_token_to_each_patch():
       weights[j, head, 0, 1 + 3 * head + j] = 0.9
   parts = types.SimpleNamespace(encoder=Known(tuple(weights.tolist())).bind({}))
   batch = {"image": jax.random.uniform(jax.random.key(1), (2, 8, 8, 1))}
-  shown = inspection.seen(parts, lambda parts, batch: parts.encoder(batch["image"]), batch)
+  shown = inspection.seen(STILL, parts, lambda parts, batch: parts.encoder(batch["image"]), batch)
   assert set(shown.panels) == {"original", "features", "attention", "head 1", "head 2"}
   for head in range(2):
     cells = patches.patchify(shown.panels[f"head {head + 1}"], 2).sum(-1)
@@ -73,7 +75,7 @@ def test_without_a_class_token_there_is_no_attention_and_it_is_said():
   latents = core.Latents(jax.random.normal(jax.random.key(0), (2, 4, 5)), jnp.zeros((2, 0, 5)))
   parts = types.SimpleNamespace(encoder=lambda image: latents)
   batch = {"image": jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))}
-  shown = inspection.seen(parts, lambda parts, batch: parts.encoder(batch["image"]), batch)
+  shown = inspection.seen(STILL, parts, lambda parts, batch: parts.encoder(batch["image"]), batch)
   assert set(shown.panels) == {"original", "features"}
   assert inspection.NO_CLASS in shown.note
 
@@ -170,7 +172,7 @@ def test_the_held_out_loss_is_the_objective_s_the_same_at_every_call_and_for_bot
   settings = experiment.trainable.loss, state
   first = held_out.held_out(*settings, experiment.spec.data, 16, 2)
   assert first == held_out.held_out(*settings, experiment.spec.data, 16, 2)
-  assert first["images"] == 352  # of 360, in batches of 16
+  assert first["samples"] == 352  # of 360, in batches of 16
   both = types.SimpleNamespace(train=experiment.spec.data.test, test=experiment.spec.data.test)
   same = held_out.held_out(*settings, both, 16, 2)
   assert same["train"] == same["test"] == first["test"] != first["train"]

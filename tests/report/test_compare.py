@@ -96,7 +96,7 @@ def test_names_are_as_long_as_they_must_be(tmp_path):
   ("other", "said"),
   [
     (dict(k=10), "knn was not measured alike: k (20 | 10)."),
-    (dict(data="77"), "trained on different images"),
+    (dict(data="77"), "trained on different samples"),
     (dict(ratio=0.5), "heights of their losses can't be compared"),
     (dict(steps=30), "not equally long"),
   ],
@@ -126,8 +126,8 @@ def test_runs_with_other_batches_are_drawn_over_images(three, tmp_path):
   ]
   large = a_run(tmp_path / "large", batch=32)
   charts = compare.charts(runs.read([three[0], large]))
-  assert {chart.unit for chart in charts} == {"image"}
-  assert charts[0].touch[-1][3] == "image 1,280"
+  assert {chart.unit for chart in charts} == {"sample"}
+  assert charts[0].touch[-1][3] == "sample 1,280"
 
 
 def test_the_page_needs_nothing_else_and_runs_nothing(three, tmp_path):

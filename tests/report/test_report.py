@@ -13,6 +13,7 @@ import pytest
 from mim_jax import errors
 from mim_jax.pictures import grid, values
 from mim_jax.report import curves, report, runs
+from tests.pictures import scene
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://evil.example/x onerror=alert(2)>{{7*7}}"
 SECTIONS = {"cost", "evaluations", "curves", "reconstructions", "config", "surroundings"}
@@ -98,7 +99,7 @@ def results():
 def whole(folder, text="plain"):
   panel = np.random.default_rng(0).random((2, 8, 8, 1))
   panels = dict.fromkeys(("original", "masked", "reconstruction"), panel)
-  grid.save(folder, grid.Pictures(panels), mean=(0.0,), std=(1.0,))
+  grid.save(folder, grid.Pictures(panels), scene.on_scale)
   config = {
     "method": text,
     "objective": {
@@ -135,8 +136,8 @@ def test_what_the_encoder_sees_is_shown_and_what_is_missing_is_said(tmp_path):
   panels = {name: np.zeros((2, 8, 8, 1)) for name in ("original", "features", "attention")}
   seen = grid.Pictures(panels, "like colours mean likeness")
   found = results()
-  found["features"] = grid.save(tmp_path, seen, mean=(0,), std=(1,), name="features")
-  grid.save(tmp_path, seen, mean=(0,), std=(1,), name="neighbours")
+  found["features"] = grid.save(tmp_path, seen, scene.on_scale, name="features")
+  grid.save(tmp_path, seen, scene.on_scale, name="neighbours")
   layers = dict(known=90, asked=30, k=20, accuracy=[0.5, 0.75])
   found["neighbours"] = dict(
     among=100, said=["3 · so are 4 of 7 neighbours", HOSTILE], by_layer=layers
@@ -147,8 +148,8 @@ def test_what_the_encoder_sees_is_shown_and_what_is_missing_is_said(tmp_path):
     file.write('{"step": 0, "eval/knn_accuracy": 0.5}\n{"step": 30, "eval/knn_accuracy": 0.875}\n')
   page = check(report.report(tmp_path))
   for text in (
-    "likeness", "attention", "so are 4 of 7", HOSTILE, "kNN accuracy by layer, 30 images among 90",
-    "knn accuracy, while training", "last 0.875", "0.5934", "on 256 test images; 0.6003 on",
+    "likeness", "attention", "so are 4 of 7", HOSTILE, "kNN accuracy by layer, 30 samples among 90",
+    "knn accuracy, while training", "last 0.875", "0.5934", "on 256 test samples; 0.6003 on",
   ):  # fmt: skip
     assert text in page.text, text
   assert page.tags.count("img") == 6

@@ -119,7 +119,9 @@ def test_a_non_finite_step_is_named_and_the_state_before_it_kept(tmp_path):
 def test_a_second_shape_is_an_error_not_a_second_compilation():
   experiment = one_device(a_config())
   batch = next(experiment.spec.batches())
-  program = program_lib.compile_update(experiment.trainable, experiment.trainable.abstract_state(), batch)
+  program = program_lib.compile_update(
+    experiment.trainable, experiment.trainable.abstract_state(), batch
+  )
   state = experiment.trainable.init(jax.random.key(0))
   with pytest.raises(TypeError, match="compiled|shape"):
     program(state, {k: jax.numpy.asarray(v[:8]) for k, v in batch.items()})

@@ -24,7 +24,9 @@ def lowered(method, dtype="bfloat16"):
     config.data.augment = config_lib.part(augment.normalize_only, **norm)
   experiment = experiment_lib.build(config, devices=jax.devices()[:1])
   batch = next(experiment.spec.batches())
-  return program.lower_update(experiment.trainable, experiment.trainable.abstract_state(), batch).as_text()
+  return program.lower_update(
+    experiment.trainable, experiment.trainable.abstract_state(), batch
+  ).as_text()
 
 
 def products(text):
@@ -84,7 +86,9 @@ def test_a_device_computes_the_same_however_many_there_are():
     config.train.mesh.update(data=1, fsdp=devices)
     experiment = experiment_lib.build(config, devices=jax.devices()[:devices])
     batch = next(experiment.spec.batches())
-    compiled = program.compile_update(experiment.trainable, experiment.trainable.abstract_state(), batch)
+    compiled = program.compile_update(
+      experiment.trainable, experiment.trainable.abstract_state(), batch
+    )
     found.append(compiled.cost_analysis()["flops"])
   assert found[0] > 1e7
   assert found[1] == pytest.approx(found[0], rel=0.02)
@@ -97,7 +101,9 @@ def test_flops_of_a_step_are_those_of_all_devices():
     config.train.update(dict(steps=10, epochs=None, batch_size=64))
     experiment = experiment_lib.build(config, devices=jax.devices()[:devices])
     batch = next(experiment.spec.batches())
-    lowered = program.lower_update(experiment.trainable, experiment.trainable.abstract_state(), batch)
+    lowered = program.lower_update(
+      experiment.trainable, experiment.trainable.abstract_state(), batch
+    )
     found.append(program.flops(lowered) / 64)
   assert found[0] == found[1] == pytest.approx(config_lib.flops(config), rel=0.15)
 

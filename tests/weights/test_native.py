@@ -20,7 +20,9 @@ def a_config(arg="size=nano"):
 def finished(tmp_path_factory):
   """A run folder with weights, and those weights."""
   folder = tmp_path_factory.mktemp("finished")
-  state = experiment_lib.build(a_config(), devices=jax.devices()[:1]).trainable.init(jax.random.key(7))
+  state = experiment_lib.build(a_config(), devices=jax.devices()[:1]).trainable.init(
+    jax.random.key(7)
+  )
   variables = {"params": jax.device_get(state.params)}
   native.save(folder / native.FILE, variables, a_config())
   return folder, variables

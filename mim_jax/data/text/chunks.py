@@ -90,13 +90,13 @@ def any_text(texts: list[tuple[bytes, int]]) -> bool:
   return any(text for text, _ in texts)
 
 
-def divided(text: bytes, fraction: float) -> tuple[bytes, bytes]:
-  """Divides a text into its start and the last `fraction` of it, at the end of a line if it can.
+def divided(text: bytes, fraction: float, end: bytes = b"\n") -> tuple[bytes, bytes]:
+  """Divides a text into its start and its last `fraction`, or somewhat less of it.
 
-  The nearest end of a line before the last quarter of that fraction is taken, so that texts of
-  short lines are cut where a line ends.
+  It is cut behind the next `end` (of a line, say) in the first half of that fraction, if there is
+  one.
   """
   place = round(len(text) * (1 - fraction))
-  line = text.find(b"\n", place, place + max(1, (len(text) - place) // 4)) + 1
-  place = line or place
+  found = text.find(end, place, place + (len(text) - place) // 2)
+  place = place if found < 0 else found + len(end)
   return text[:place], text[place:]

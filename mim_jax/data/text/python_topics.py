@@ -24,8 +24,8 @@ CHAPTERS = {
   "objects sequence-types specialnames types",
   "debugger": "debugger",
   "execution model": "dynamic-features exceptions execmodel naming",
-  "expressions": "atom-identifiers atom-literals attribute-references await binary bitwise booleans "
-  "calls comparisons conversions dict exprlists in lambda lists operator-summary power shifting "
+  "expressions": "atom-identifiers atom-literals attribute-references await binary bitwise "
+  "booleans calls comparisons conversions dict exprlists in lambda lists operator-summary power shifting "
   "slicings subscriptions unary yield",
   "lexical analysis": "floating id-classes identifiers imaginary integers numbers strings",
   "simple statements": "assert assignment augassign break continue del global import nonlocal pass "
@@ -45,11 +45,16 @@ def topics(*, split: str = "train", length: int = 128) -> chunks.Chunks:
   parts: dict = {"train": [], "test": [], "all": []}
   for label, names in enumerate(CHAPTERS.values()):
     for name in names.split():
-      start, end = chunks.divided(once()[name].encode(), TEST)
+      start, end = halves(name)
       parts["train"].append((start, label))
       parts["test"].append((end, label))
   parts["all"] = parts["train"] + parts["test"]
   return chunks.chosen(parts, split, length, classes, "topics")
+
+
+def halves(name: str) -> tuple[bytes, bytes]:
+  """Divides a topic between training and test, where a paragraph ends."""
+  return chunks.divided(once()[name].encode(), TEST, end=b"\n\n")
 
 
 @functools.cache
