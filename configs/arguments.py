@@ -72,6 +72,10 @@ def _filled(a, given: dict, own: dict, steps: int) -> ml_collections.ConfigDict:
   a.size = a.size or ("tiny" if a.embedded else published["size"])
   if a.size not in SIZES:
     raise errors.unknown("config argument size", a.size, SIZES)
+  unfit = {"image", "channels"} - set(kind.SHAPE) | ({"patch"} - set(dir(kind)))
+  for name in unfit & given.keys():
+    remedy = f"It says nothing of {kind.UNIT}."
+    raise errors.unknown("config argument", name, (ARGUMENTS.keys() | own.keys()) - unfit, remedy)
   names = ("image", "channels", *own, *kind.SHAPE, "epochs", "batch_size", "patch")
   for name in dict.fromkeys(names):
     default = (published | shape).get(name, 0)

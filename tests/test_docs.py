@@ -177,7 +177,7 @@ def test_tokens_in_one_line_are_drawn_in_several():
 
 
 def test_methods_are_listed_by_the_folder_of_their_config():
-  rows = [dict.fromkeys(catalog.COLUMNS, "-") | {"name": name} for name in ("mae", "videomae")]
+  rows = [catalog.row(name) for name in ("mae", "videomae")]
   text = gallery.index(rows, {})
   image, video = text.index("## image"), text.index("## video")
   assert image < text.index("[MAE](./mae.md)") < video < text.index("[VideoMAE](./videomae.md)")

@@ -22,8 +22,7 @@ from mim_jax import (
 )
 from mim_jax.config import part
 from mim_jax.configs import recipe
-from mim_jax.evaluate import frozen
-from mim_jax.modalities.text import BYTES, MASK_ID
+from mim_jax.modalities import text
 
 # Kernels of std 0.02 are BERT's at width 768; narrow layers would all but vanish with them.
 LAPTOP = {"optimizer.learning_rate.warmup": 0.1, "parts.*.kernel_init": "xavier"}
@@ -38,17 +37,19 @@ def get_config(arg: str = ""):
     objectives.predict_corrupted,
     entry="text",
     mask=part(masks.random, ratio=0.15),
-    corruption=part(corruptions.replace_tokens, masked_id=MASK_ID, vocabulary=BYTES),
+    corruption=part(corruptions.replace_tokens, masked_id=text.MASK_ID, vocabulary=text.BYTES),
     target=part(targets.ids, entry="text"),
     loss=part(losses.cross_entropy),
   )
-  table = dict(part=tokenizers.Bytes, vocabulary=MASK_ID + 1)
+  table = dict(part=tokenizers.Bytes, vocabulary=text.MASK_ID + 1)
   places = part(layers.SequencePositions, length=c.data.train.get_ref("length"))
   start = dict(kernel_init="normal", epsilon=1e-12)
   c.parts = recipe.vit(c, a, table, positions=places, pre_norm=True, **start)
   c.parts.head = part(heads.Vocabulary, dtype=c.train.get_ref("dtype"), **start)
   rate = part(schedules.cosine, peak=recipe.scaled(c, 1e-4), warmup=0.01)
-  c.optimizer = recipe.adamw(c, a, rate, weight_decay=0.01, b2=0.999, clip=1.0, weight_decay_rules=DECAY)
-  c.evaluations.masked = part(frozen.masked_tokens, entry="text", masked_id=MASK_ID, vocabulary=BYTES)
+  c.optimizer = recipe.adamw(
+    c, a, rate, weight_decay=0.01, b2=0.999, clip=1.0, weight_decay_rules=DECAY
+  )
+  c.evaluations.masked = text.masked()
   c.evaluations.baselines = ("random", "plain")
   return recipe.finish(c, a, laptop=LAPTOP, embedded=EMBEDDED)

@@ -18,7 +18,7 @@ LOG = logging.getLogger(__name__)
 MISSING = "It could not be drawn: the build of this page says why.\n"
 SCORES = {"knn": "kNN", "linear": "linear, all labels", "linear_10": "linear, 10 labels a class"}
 FACTS = ("reference", "numbers", "differs")  # of the first lines of a config
-COLUMNS = ("lines", "flops", "time", "ours")  # of the table below the masks
+COLUMNS = ("status", "flops", "time", "ours")  # of the table below the masks
 WHO = {"pretrained": "pre-trained", "random": "its encoder untrained", "pixels": "raw pixels"}
 PICTURES = config_lib.folder().parent / "experiments" / "methods_digits" / "pictures_shown"
 LEGEND = (
@@ -26,11 +26,11 @@ LEGEND = (
   "Grey: hidden, and no target."
 )
 NOTE = (
-  "`mim-jax methods` prints this, with papers, parts and published numbers. Own lines are lines of "
-  "code that no other method uses. FLOPs are those of one training sample at size B, as traced; "
-  "step time and our number are measured at one small budget with the same small encoder "
-  "(`experiments/methods_digits/`): it asks whether a method learns and what it costs, not which "
-  "is best.\n"
+  "`mim-jax methods` prints this, with papers, parts and published numbers. Status: "
+  + "; ".join(f"*{word}*, {what}" for word, what in catalog.STATUSES.items())
+  + ". FLOPs are those of one training sample at size B, as traced; step time and our number are "
+  "measured at one small budget with the same small encoder: it asks whether a method learns and "
+  "what it costs, not which is best.\n"
 )
 CREDIT = (
   "The photo comes with scikit-learn: *china.jpg* by danielbuechele, "
@@ -99,7 +99,7 @@ def index(rows: list[dict], made: dict) -> str:
   """Lists every method with its mask, by family."""
   families: dict[str, list[dict]] = {}
   for row in rows:
-    families.setdefault(family(row["name"]), []).append(row)
+    families.setdefault(row["family"], []).append(row)
   head = ("method", *(catalog.COLUMNS[key] for key in COLUMNS))
   sections = []
   for name, some in sorted(families.items()):
@@ -119,11 +119,6 @@ def index(rows: list[dict], made: dict) -> str:
       f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n",
     ]
   )
-
-
-def family(name: str) -> str:
-  """The kind of signal that a method is for: the folder of its config."""
-  return config_lib.files()[name].parent.name
 
 
 def card(row: dict, masked: bool) -> str:
@@ -193,7 +188,7 @@ def commands(name: str) -> str:
   """Writes the commands that train a method, ready to be copied."""
   where = f"--workdir=runs/{name}"
   others = ",teacher=FOLDER" if "teacher" in own_of(name) else ""
-  own = "dataset=clips" if family(name) == "video" else "dataset=folder"
+  own = "dataset=clips" if catalog.family_of(name) == "video" else "dataset=folder"
   lines = [
     f"mim-jax train --config={name}:dataset=embedded {where}",
     f"mim-jax train --config={name}:{own},path=FOLDER{others} {where}",
@@ -203,7 +198,7 @@ def commands(name: str) -> str:
 
 def scores(name: str) -> str:
   """Our accuracy from the records, with its record's facts."""
-  found = [r for r in catalog.records() if r["method"] == name]
+  found = catalog.records("results", name)
   if not found:
     return "No record.\n"
   rows = [

@@ -55,6 +55,7 @@ def write():
   """The tables of this folder's README and of the project's."""
   records.place(HERE / "README.md", "methods", comparison.table(records.read(FILE)))
   records.place(HERE.parents[1] / "README.md", "methods", catalog.markdown(catalog.chosen()))
+  records.place(HERE.parents[1] / "README.md", "counts", f"{catalog.counts()}.")
 
 
 if __name__ == "__main__":

@@ -82,9 +82,8 @@ class Learned:
       )
     # A line is a column, whose single row of width 1 is unchanged.
     square = table.reshape(1, *(*self.grid, 1)[:2], width)
-    new = resize.bicubic(
-      square, (*grid, 1)[:2], antialias=self.antialias, grid_offset=self.grid_offset
-    )
+    sides = grid[0], (*grid, 1)[1]
+    new = resize.bicubic(square, sides, antialias=self.antialias, grid_offset=self.grid_offset)
     return new.reshape(1, -1, width)
 
   def prefix(self, draw: Callable, count: int, width: int) -> Array:

@@ -14,24 +14,27 @@ and a record, named by the config as `c.modality`, which the rooms behind traini
 """
 
 import importlib
-import pathlib
+import pkgutil
 import types
+from typing import Any
 
 from mim_jax import errors
-from mim_jax.modalities.image import Image as Image
-from mim_jax.modalities.pool import Pool as Pool
-from mim_jax.modalities.text import Text as Text
-from mim_jax.modalities.video import Video as Video
 
 
 def names() -> list[str]:
-  """Lists the modalities there are."""
-  here = pathlib.Path(__file__).parent
-  return sorted(p.stem for p in here.glob("*.py") if p.stem != "__init__")
+  """Lists the modalities there are: the files of this folder."""
+  return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def named(name: str) -> types.ModuleType:
   """Finds the modality of that name; InputError for one that does not exist."""
   if name not in names():
     raise errors.unknown("modality", name, names())
-  return importlib.import_module(f"mim_jax.modalities.{name}")
+  return importlib.import_module(f"{__name__}.{name}")
+
+
+def __getattr__(name: str) -> Any:
+  """Finds a record by its class: `modalities.Image` is that of image.py."""
+  if name.lower() in names() and name == name.capitalize():
+    return getattr(named(name.lower()), name)
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

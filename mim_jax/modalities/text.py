@@ -64,7 +64,7 @@ class Text:
     return characters(viewed[self.entry])
 
   def change(self, key, viewed: dict, seen: jax.Array, grid) -> dict:
-    """Puts random bytes where tokens are hidden, and none where there are none; seen: bool [b n]."""
+    """Puts random bytes where tokens are hidden, none in padding; seen: bool [b n]."""
     ids = viewed[self.entry]
     others = jax.random.randint(key, ids.shape, 0, BYTES, ids.dtype)
     return {**viewed, self.entry: jnp.where(seen | (ids < 0), ids, others)}
@@ -76,8 +76,14 @@ class Text:
       linear=part(frozen.linear_probe),
       linear_10=part(frozen.linear_probe, per_class=10),
       retrieval=part(frozen.retrieval),
-      masked=part(frozen.masked_tokens, entry=self.entry, masked_id=MASK_ID, vocabulary=BYTES),
+      masked=masked(),
     )
+
+
+def masked(**settings) -> ml_collections.ConfigDict:
+  """Makes the node of how well masked bytes are predicted."""
+  known = dict(entry=ENTRY, masked_id=MASK_ID, vocabulary=BYTES)
+  return part(frozen.masked_tokens, **(known | settings))
 
 
 def data(a: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

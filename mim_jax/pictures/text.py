@@ -34,8 +34,8 @@ COLOURS = (
 )
 NOTE = (
   "Dark cells were hidden from the network; in 'masked', cells on yellow were given as other "
-  "bytes, drawn at random, and cells on blue as they are, and the network has to tell both from the "
-  "rest. In 'predicted', the likeliest byte of each of them is shown, on green where it is the "
+  "bytes, drawn at random, and cells on blue as they are, and the network has to tell both from "
+  "the rest. In 'predicted', the likeliest byte of each of them is shown, on green where it is the "
   "true one, on red where it is not, however unsure; all else is pasted from the original. A dot "
   "stands for the end of a line and for bytes that are no ASCII characters."
 )

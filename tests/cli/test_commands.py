@@ -64,7 +64,7 @@ def test_results_hold_every_comparison_with_its_protocol(trained):
       assert len(numbers["accuracy"]["values"]) == 3
       assert 0 <= numbers["accuracy"]["mean"] <= 1
   assert results["evaluations"]["linear_10"]["protocol"]["per_class"] == 10
-  assert results["cost"]["flops_per_image"] > 0
+  assert results["cost"]["flops_per_sample"] > 0
   assert results["dataset"]["train"] == 1438
   assert results["step"] == 6
 

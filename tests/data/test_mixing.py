@@ -113,6 +113,45 @@ def test_sources_are_mixed_by_weight_with_their_classes_united():
   assert source.names(np.array([0, 31])) == ["from 0 0", "from 100 1"]
 
 
+class Lines:
+  """A source of ragged rows of numbers, as long as its longest."""
+
+  classes, label = (), np.zeros(2, np.int32)
+
+  def __init__(self, length, **fill):
+    self.length = length
+    if fill:
+      self.fill = fill
+
+  def __len__(self):
+    return 2
+
+  def __getitem__(self, indices):
+    shape = len(indices), self.length
+    return dict(
+      text=np.full(shape, 1 + self.length, np.int16),
+      mask=np.ones(shape, np.uint8),
+      length=np.full(len(indices), self.length),
+      label=self.label[indices],
+    )
+
+
+def test_ragged_entries_are_filled_up_by_the_value_of_their_source():
+  for sources_fill in (dict(text=-1), {}):
+    first, second = Lines(2, **sources_fill), Lines(3, **sources_fill)
+    joined = mixing.Concat((first, mixing.Subset(second, np.array([1]))))
+    whole = mixing.Concat((joined, Lines(5, **sources_fill)))  # also of joined ones
+    assert whole.fill == joined.fill == sources_fill
+    assert mixing.Mixture(whole, [np.arange(5)], np.ones(1)).fill == sources_fill
+    batch = joined[np.array([0, 2])]
+    by = sources_fill.get("text", 0)
+    np.testing.assert_array_equal(batch["text"], [[3, 3, by], [4, 4, 4]])
+    np.testing.assert_array_equal(batch["mask"], [[1, 1, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(batch["length"], [2, 3])
+  with pytest.raises(errors.InputError, match=r"fill up 'text' by -1 and 7"):
+    mixing.Concat((Lines(2, text=-1), Lines(3, text=7)))
+
+
 def test_a_mixed_stream_resumes_and_shards_exactly():
   whole = pipeline.batches(two(), 12, 3)
   expected = [next(whole)["image"] for _ in range(6)]

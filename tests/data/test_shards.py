@@ -60,7 +60,7 @@ def test_the_index_is_made_once_and_anew_when_a_shard_changes(tmp_path, monkeypa
   write(tmp_path / "a.tar", range(6))
   first = opened(tmp_path)
   with monkeypatch.context() as patch:
-    patch.setattr(shards, "_members", lambda path: pytest.fail("looked again"))
+    patch.setattr(tar_shards, "_members", lambda path: pytest.fail("looked again"))
     second = opened(tmp_path)
   assert second.fingerprint == first.fingerprint
   np.testing.assert_array_equal(everything(second)["image"], everything(first)["image"])

@@ -49,6 +49,22 @@ def test_a_predictor_takes_the_positions_that_an_encoder_takes(placed, names):
   assert own.keys() == {"class_token", "stack", "norm"} | names | classes
 
 
+def test_learned_positions_of_a_line_are_resized():
+  table = jnp.asarray(np.random.default_rng(0).normal(size=(1, 6, 4)), jnp.float32)
+  code = lambda learned, grid: learned.code(
+    lambda *_: table, jnp.zeros((1, int(np.prod(grid)), len(grid))), grid, 4
+  )
+  np.testing.assert_array_equal(code(layers.Learned(grid=(6,)), (6,)), table)
+  for antialias in (False, True):
+    line = layers.Learned(grid=(6,), antialias=antialias)
+    column = layers.Learned(grid=(6, 1), antialias=antialias)
+    np.testing.assert_allclose(code(line, (9,)), code(column, (9, 1)), atol=1e-6)
+    assert code(line, (9,)).shape == (1, 9, 4)
+  for own, other in (((6,), (2, 3)), ((2, 3), (6,)), ((1, 2, 3), (2, 2, 3))):
+    with pytest.raises(InputError, match=r"learned positions: .* can't be resized"):
+      code(layers.Learned(grid=own), other)
+
+
 def test_a_predictor_with_fixed_positions_only_says_so():
   _, mask, latents = world()
   model = hpm.LossPredictingDecoder(WIDTH, 3, STACK, layers.Learned())

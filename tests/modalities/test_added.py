@@ -8,12 +8,24 @@ import pytest
 from mim_jax import modalities
 
 ROOT = pathlib.Path(__file__).parents[2] / "mim_jax"
-BEHIND = "objectives train experiment checkpoint monitor report".split()
+BEHIND = ["objectives", "train", "experiment", "checkpoint", "monitor", "report"]
 FILES = [f for room in BEHIND for f in sorted((ROOT / room).rglob("*.py"))]
-FILES += [ROOT / "catalog.py", ROOT / "run.py", ROOT / "assess.py", *sorted((ROOT / "cli").glob("*.py"))]
+FILES += [
+  ROOT / "catalog.py",
+  ROOT / "run.py",
+  ROOT / "assess.py",
+  *sorted((ROOT / "cli").glob("*.py")),
+]
 WORDS = {"image", "images", "clip", "clips", "text", "texts", "pool", "video"}
-# What the first edition wrote, which is read for ever, and keys of a kernel's dictionary.
-OLD = {"monitor/metrics.py", "report/report.py", "train/loop.py"}
+# What the first edition wrote is read for ever; help of options, and a command for images alone;
+# and a tile of a page has a "text".
+ALLOWED = {
+  ("cli/convert.py", "image"),
+  ("cli/pack.py", "images"),
+  ("report/report.py", "images"),
+  ("report/report.py", "text"),
+  ("train/loop.py", "images"),
+}
 
 
 def named(tree: ast.Module) -> list[tuple[int, str]]:
@@ -33,7 +45,8 @@ def named(tree: ast.Module) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_nothing_behind_a_modality_names_one(file):
-  assert named(ast.parse(file.read_text())) == []
+  found = named(ast.parse(file.read_text()))
+  assert [x for x in found if (str(file.relative_to(ROOT)), x[1]) not in ALLOWED] == []
 
 
 def test_a_word_is_found_and_an_option_is_not():
@@ -46,6 +59,6 @@ def test_a_modality_has_all_that_is_asked_of_it(name):
   module = modalities.named(name)
   assert all(hasattr(module, x) for x in ("ENTRY", "UNIT", "EMBEDDED", "DATASET", "SHAPE", "data"))
   record = getattr(modalities, name.capitalize())()
-  asked = "entry unit raw own plain paint still change evaluations".split()
+  asked = ["entry", "unit", "raw", "own", "plain", "paint", "still", "change", "evaluations"]
   assert all(hasattr(record, x) for x in asked)
   assert (record.entry, record.unit) == (module.ENTRY, module.UNIT)

@@ -159,8 +159,20 @@ def test_a_patch_that_does_not_divide_is_refused_with_those_that_do():
 
 
 def test_widths_that_fit_no_sines_are_refused():
-  with pytest.raises(InputError, match="multiple of 4"):
-    positions.sincos(jnp.zeros((4, 2)), 6)
+  for p, width in ((2, 3), (0, 8)):
+    with pytest.raises(InputError, match=f"at least {2 * p}"):
+      positions.sincos(jnp.zeros((4, p)), width)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 4])
+@pytest.mark.parametrize("width", [24, 96, 384, 768, 1024, 1280])
+def test_every_house_width_has_positions_and_what_is_left_over_is_0(p, width):
+  where = positions.grid_positions((3, 2, 2, 2)[:p])
+  code, used = np.asarray(positions.sincos(where, width)), width // (2 * p) * 2 * p
+  assert code.shape == (len(where), width) and width - used < 2 * p
+  np.testing.assert_array_equal(code[:, :used], positions.sincos(where, used))
+  assert (code[:, used:] == 0).all()
+  assert len(np.unique(code.round(5), axis=0)) == len(code)
 
 
 def test_inverse_compiles_to_no_sort():

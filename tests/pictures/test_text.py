@@ -7,8 +7,18 @@ import pytest
 from mim_jax import core, pictures
 from mim_jax.errors import InputError
 from mim_jax.pictures import text as painter  # the function
-from mim_jax.pictures.text import CELL, COLOURS, HIDDEN, KEPT, OTHER, PLAIN, RIGHT, WRONG
-from mim_jax.pictures.text import atlas, characters
+from mim_jax.pictures.text import (
+  CELL,
+  COLOURS,
+  HIDDEN,
+  KEPT,
+  OTHER,
+  PLAIN,
+  RIGHT,
+  WRONG,
+  atlas,
+  characters,
+)
 
 N = 40  # two lines, the second not full
 

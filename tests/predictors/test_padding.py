@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mim_jax import core, layers, masks, predictors
 from mim_jax.methods import codebook, hpm, localmim, multimae
-from mim_jax.ops import positions
+from mim_jax.ops import grids, positions
 
 B, D, E = 3, 12, 3
 STACK = layers.Stack(depth=2, heads=2)
@@ -48,16 +48,12 @@ class Scales(nn.Module):
   decoder: nn.Module
 
   def __call__(self, latents, mask, context=None):
-    low, high = self.decoder([latents, latents], mask)
-    coarse = jnp.repeat(high[:, 0], 1, axis=0)
-    found = core.take(low[:, 0], mask.masked)
-    n = mask.positions.shape[1]
-    rows = jnp.arange(n).reshape(mask.grid)
-    cells = jnp.asarray(np.arange(coarse.shape[1]).reshape(mask.grid[0] // 2, mask.grid[1] // 2))
-    of = jnp.zeros(n, jnp.int32).at[rows].set(jnp.repeat(jnp.repeat(cells, 2, 0), 2, 1))
-    share = localmim.hidden_share(mask, coarse.shape[1])  # 0 in cells that are not all real
-    asked = jnp.where(share[..., None] > 0, coarse, 0.0)
-    return jnp.concatenate([found, core.take(asked, of[mask.masked])], -1)
+    low, high = self.decoder([latents, latents], mask)  # [b 1 n e], [b 1 n/4 e]
+    share = localmim.hidden_share(mask, high.shape[2])  # 0 in cells that are not all real
+    coarse = jnp.where(share[..., None] > 0, high[:, 0], 0.0)
+    coarse = grids.rescale(coarse, tuple(side // 2 for side in mask.grid), 2)
+    found = jnp.concatenate([low[:, 0], coarse], -1)
+    return core.take(found, mask.masked)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +118,7 @@ def latents_of(seed, case, mask):
   """What an encoder could have made: latents, and the other view for those that ask it."""
   n, v = mask.positions.shape[1], mask.visible.shape[1]
   prefix, context = (
-    normal(seed + 1, B, 2, D),
+    normal(seed + 1, B, 4, D),
     core.Latents(normal(seed, B, 5, D), normal(9, B, 1, D)),
   )
   if case.keeps:
@@ -230,6 +226,12 @@ def test_how_much_padding_there_is_changes_nothing(name, number):
     jnp.zeros((B, total), bool).at[:, corner].set(True),
     case.larger,
   )
+  if name == "multimae":  # all places of the modality
+    places = jnp.broadcast_to(total // 2 + jnp.arange(total // 2), (B, 1, total // 2))
+    inside = corner[n // 2 :] - total // 2
+    weight = jnp.zeros(places.shape).at[:, :, inside].set(mask.weight)
+    tokens = core.Tokens(where, where, wide.present, case.larger)
+    wide = core.make_mask(tokens, wide.visible, places, weight, wide.valid)
   if isinstance(latents, core.Pyramid):
     more = [(b - a) for a, b in zip(case.grid, case.larger, strict=True)]
     maps = tuple(

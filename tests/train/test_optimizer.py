@@ -9,9 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from mim_jax import editions, schedules
+from mim_jax import core, editions, encoders, layers, masks, schedules
 from mim_jax.devices import mesh
 from mim_jax.errors import InputError
+from mim_jax.ops import positions
 from mim_jax.optim import optimizers, rules
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "parity" / "golden" / "adamw.npz"
@@ -78,6 +79,30 @@ def test_no_decay_on_biases_and_norms_even_when_stacked():
     "stack/blocks/up/bias": 0.0,
     "stack/blocks/up/kernel": pytest.approx(0.1),
   }
+
+
+def test_every_parameter_of_a_vit_has_a_rule_and_no_learned_position_decays():
+  stack = layers.Stack(depth=2, heads=2)
+  for relative in (None, layers.RelativeTable(), layers.RelativeTable(each=True)):
+    encoder = encoders.ViT(
+      stack,
+      positions=layers.Learned(),
+      relative=relative,
+      masking=layers.Replace(),
+      registers=1,
+    )
+    where = jnp.broadcast_to(positions.grid_positions((2, 2)), (1, 4, 2))
+    tokens = core.Tokens(jnp.zeros((1, 4, 8)), where, grid=(2, 2))
+    draw = lambda encoder=encoder, tokens=tokens: encoder.init(
+      jax.random.key(0), tokens, masks.random(jax.random.key(1), tokens, ratio=0.5)
+    )
+    found = rules.match_rules(optimizers.DECAY, jax.eval_shape(draw)["params"], "decay")
+    factors = dict(rules.named_leaves(found))
+    kept = {"positions_table", "class_positions"}
+    kept |= {name for name in factors if name.startswith("relative_table")}
+    assert len(kept) == (2 if relative is None else 3)
+    assert {factors[name] for name in kept} == {0.0}
+    assert {factors[f"{name}_token"] for name in ("class", "register", "mask")} == {1.0}
 
 
 def test_a_parameter_without_a_rule_is_an_error():

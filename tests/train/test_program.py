@@ -105,7 +105,10 @@ def test_flops_of_a_step_are_those_of_all_devices():
       experiment.trainable, experiment.trainable.abstract_state(), batch
     )
     found.append(program.flops(lowered) / 64)
-  assert found[0] == found[1] == pytest.approx(config_lib.flops(config), rel=0.15)
+  blocks = [(5, 24)] * 2 + [(17, 16)]  # tokens and width of encoder and decoder
+  block = sum(2 * n * 12 * w**2 + 2 * 2 * n**2 * w for n, w in blocks)
+  linear = 16 * 4 * 24 + 5 * 24 * 16 + 17 * 16 * 4  # patches, into the decoder, head
+  assert found[0] == found[1] == pytest.approx(3 * (block + 2 * linear), rel=0.15)
 
 
 def test_evaluations_of_all_states_share_one_compiled_encoder():

@@ -250,7 +250,7 @@ def test_published_weights_are_a_frozen_teacher_by_path_and_hash(run, mae):
   file, _ = mae
   conversion.convert(file, file.parent / "own", format="mim_jax", **OPTIONS)
   teacher = frozen.FromRun(**native.pinned(file.parent / "own"))
-  bound = teacher.bound(None, teacher.start(None), {})
+  bound = teacher.bind(None, teacher.init(None), {})
   images = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
   own = parts_lib.parts_of(run[2]).bind(jax.tree.map(jnp.asarray, run[1]))
   expected = own.encoder(own.tokenizer(images)).values

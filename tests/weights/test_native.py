@@ -105,18 +105,18 @@ def test_parts_that_do_not_fit_are_named(finished):
 def test_a_finished_run_is_a_frozen_teacher(finished):
   folder, variables = finished
   teacher = frozen.FromRun(**native.pinned(folder))
-  tree = teacher.start(None)
+  tree = teacher.init(None)
   jax.tree.map(np.testing.assert_array_equal, tree, variables)
   assert teacher.follow(tree, None, 0.5) is tree
   images = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
-  bound = teacher.bound(None, tree, {})
+  bound = teacher.bind(None, tree, {})
   assert bound.encoder(bound.tokenizer(images)).values.shape == (2, 16, 24)
 
 
 def test_an_untrained_teacher_is_drawn_by_its_seed():
   image = (8, 8, 1)
   first, again, other = (
-    frozen.Untrained("mae", "dataset=digits,size=nano", image, seed).start(None)
+    frozen.Untrained("mae", "dataset=digits,size=nano", image, seed).init(None)
     for seed in (0, 0, 1)
   )
   jax.tree.map(np.testing.assert_array_equal, first, again)

@@ -25,8 +25,8 @@ CHAPTERS = {
   "debugger": "debugger",
   "execution model": "dynamic-features exceptions execmodel naming",
   "expressions": "atom-identifiers atom-literals attribute-references await binary bitwise "
-  "booleans calls comparisons conversions dict exprlists in lambda lists operator-summary power shifting "
-  "slicings subscriptions unary yield",
+  "booleans calls comparisons conversions dict exprlists in lambda lists operator-summary power "
+  "shifting slicings subscriptions unary yield",
   "lexical analysis": "floating id-classes identifiers imaginary integers numbers strings",
   "simple statements": "assert assignment augassign break continue del global import nonlocal pass "
   "raise return",
