@@ -88,11 +88,11 @@ def evaluate_weights(weights, config, only=None, folder=None) -> dict:
   config.parts, config.data.view = own.parts, own.data.view
   config.encode = own.encode
   experiment = experiment_lib.build(config)
-  net = network.Network(experiment.viewer.body, variables)
-  view = experiment.viewer.body.view(experiment.spec.data.train[np.arange(2)])
+  net = network.Encoder(experiment.viewer.program, variables)
+  view = experiment.viewer.program.view(experiment.spec.data.train[np.arange(2)])
 
   def random(seed):
-    return net.like(experiment.viewer.body.start(jax.random.key(10_000 + seed), view))
+    return net.with_variables(experiment.viewer.program.init(jax.random.key(10_000 + seed), view))
 
   source = native.pinned(weights) | {k: str(v) for k, v in own.get("source", {}).items()}
   return dict(source=source, evaluations=run_with_baselines(experiment, net, random, only, folder))

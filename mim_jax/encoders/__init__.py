@@ -1,4 +1,4 @@
-"""Represent what is visible; encoder(tokens, mask=None, layers=None) -> Latents."""
+"""Encoders of visible tokens; encoder(tokens, mask=None, layers=None) -> Latents."""
 
 from mim_jax.encoders.convnext import ConvNeXt as ConvNeXt
 from mim_jax.encoders.resnet import ResNet as ResNet

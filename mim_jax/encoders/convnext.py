@@ -1,4 +1,4 @@
-"""ConvNeXt on what is visible. Letters: b batch, h w sites, c channels, v visible."""
+"""ConvNeXt on visible cells. Letters: b batch, h w sites, c channels, v visible."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ class ConvNeXt(nn.Module):
 
   @property
   def layer_count(self) -> int:
-    """How many layers there are to ask for."""
+    """Counts the layers."""
     return len(self.depths)
 
   @nn.compact
@@ -59,7 +59,7 @@ class ConvNeXt(nn.Module):
 
 
 class Block(nn.Module):
-  """Depthwise 7 x 7, norm, two linear maps around an exact GELU, layer scale: on [b h w c]."""
+  """ConvNeXt block: depthwise 7 x 7, norm, MLP with exact GELU, layer scale, on [b h w c]."""
 
   layer_scale: float = 1e-6
   dtype: str = "float32"

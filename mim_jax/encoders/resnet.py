@@ -1,4 +1,4 @@
-"""Residual networks on what is visible. Letters: b batch, h w sites, c channels, v visible."""
+"""ResNet on visible cells. Letters: b batch, h w sites, c channels, v visible."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ class ResNet(nn.Module):
 
   @property
   def layer_count(self) -> int:
-    """How many layers there are to ask for."""
+    """Counts the layers."""
     return len(self.depths)
 
   @nn.compact
@@ -64,7 +64,7 @@ class ResNet(nn.Module):
 
 
 class Bottleneck(nn.Module):
-  """Convolutions 1 x 1, 3 x 3, 1 x 1 beside a shortcut: [b h w c] -> [b h/s w/s 4 width]."""
+  """Bottleneck block of 1 x 1, 3 x 3, 1 x 1 convolutions, [b h w c] -> [b h/s w/s 4 width]."""
 
   width: int
   stride: int = 1
@@ -81,7 +81,7 @@ class Bottleneck(nn.Module):
     return nn.relu(Residual(name="residual")(x, y, drop))
 
   def _step(self, x, seen, number, width, kernel, stride=1, zero_scale=False):
-    """Convolution and norm number 1, 2, 3; 0 is the shortcut."""
+    """Applies convolution and norm number 1, 2, 3; 0 is the shortcut."""
     conv = masked_conv.conv(
       width, kernel, self.dtype, f"conv{number}", stride, use_bias=False, kernel_init=HE
     )

@@ -1,4 +1,4 @@
-"""Vision transformer with rotary positions. Letters: b batch, n tokens, v visible, k registers."""
+"""Vision transformer with RoPE. Letters: b batch, n tokens, v visible, k registers."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -26,13 +26,14 @@ class RopeViT(nn.Module):
 
   @property
   def layer_count(self) -> int:
-    """How many layers there are to ask for."""
+    """Counts the layers."""
     return self.stack.depth
 
   @nn.compact
   def __call__(self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None):
-    """Latents, normed without scale; with `layers` (1 = after the first block) a list of them,
-    un-normed but for the last layer.
+    """Encodes tokens to Latents, normed without scale.
+
+    With `layers` (1 = after the first block) to a list of them, un-normed but for the last layer.
     """
     x, valid = tokens.values, tokens.valid
     coordinates = rope.unit_coordinates(tokens.positions, tokens.grid, valid)

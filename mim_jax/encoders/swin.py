@@ -36,7 +36,7 @@ class Swin(nn.Module):
 
   @property
   def layer_count(self) -> int:
-    """How many layers there are to ask for."""
+    """Counts the layers."""
     return sum(self.depths)
 
   @nn.compact
@@ -72,7 +72,7 @@ class Swin(nn.Module):
       raise InputError(f"swin: all tokens must lie on a 2-D grid, not on {tokens.grid}.")
 
   def _hide(self, tokens, mask):
-    """Normed tokens as a grid [b h w d], a learned one in place of each that is not visible."""
+    """Norms tokens and replaces hidden ones by a learned one: a grid [b h w d]."""
     x = basic.norm(self.dtype, "patch_norm", epsilon=shifted_windows.EPSILON)(tokens.values)
     if mask is not None:
       stand_in = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, x.shape[-1]))

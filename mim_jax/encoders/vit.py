@@ -19,21 +19,19 @@ RECORDS = ("attention", "unnormed")
 class ViT(nn.Module):
   """Pre-norm ViT: Tokens [b n d] -> Latents [b v d] (or [b n d], see `masking`) + prefix [b k d].
 
-  What is computed in (dtype), the epsilon of norms, and how tokens start (kernel_init) are those of
-  the stack.
+  dtype, the epsilon of norms and the initialisation of tokens (kernel_init) are those of the stack.
 
   Attributes:
     stack: layers.Stack.
     positions: layers.SinCos, Learned or NoPositions, added to the tokens.
     relative: layers.RelativeTable, added to the logits of attention; None without one.
-    masking: what becomes of tokens that are not visible: layers.Drop or Replace.
+    masking: of tokens that are not visible: layers.Drop or Replace.
     class_tokens: learned tokens before all others; with learned positions they have some too.
     registers: learned tokens without position behind them, also part of the prefix (DINOv2).
     pre_norm: whether a norm stands before the first block (CLIP).
     norm: behind the last block: "affine", "plain" (no parameters) or "none".
-    record: what is kept in `Latents.extras` of the last layer: "attention", whom the class tokens
-      attend to in the last block [b heads k k+v], where there are any; "unnormed", its Latents
-      before the norm.
+    record: in `Latents.extras` of the last layer: "attention" of the class tokens in the last block
+      [b heads k k+v], where there are any; "unnormed", its Latents before the norm.
   """
 
   stack: nn.Module
@@ -48,13 +46,14 @@ class ViT(nn.Module):
 
   @property
   def layer_count(self) -> int:
-    """How many layers there are to ask for."""
+    """Counts the layers."""
     return self.stack.depth
 
   @nn.compact
   def __call__(self, tokens: core.Tokens, mask: core.Mask | None = None, layers=None):
-    """Latents; with `layers` (1 = after the first block) a list of them, un-normed but for the
-    last layer.
+    """Encodes tokens to Latents.
+
+    With `layers` (1 = after the first block) to a list of them, un-normed but for the last layer.
     """
     self._check(tokens)
     x, valid = self._embed(tokens, mask)
@@ -95,18 +94,18 @@ class ViT(nn.Module):
       )
 
   def _draw(self, name: str, shape: tuple[int, ...], start: str | None = None):
-    """A learned token or table; `start` is a word of layers.init, None that of the stack."""
+    """Makes a learned token or table; `start` is a word of layers.init, None the stack's."""
     return self.param(name, init.token(start or self.stack.kernel_init), shape)
 
   def _embed(self, tokens, mask):
-    """The tokens that the blocks work on, positions added, and which of them are real."""
+    """Adds positions and masks: (tokens for the blocks, which of them are real)."""
     values = tokens.values if mask is None else self.masking.before(self._draw, tokens, mask)
     code = self.positions.code(self._draw, tokens.positions, tokens.grid, values.shape[-1])
     x = values if code is None else values + code.astype(values.dtype)
     return (x, tokens.valid) if mask is None else self.masking.after(x, tokens, mask)
 
   def _prefix(self, d: int):
-    """The class and register tokens, [1 k d], float32."""
+    """Makes the class and register tokens, [1 k d], float32."""
     found = []
     if self.class_tokens:
       found.append(self._draw("class_token", (1, self.class_tokens, d)))
@@ -117,14 +116,14 @@ class ViT(nn.Module):
     return jnp.concatenate(found, 1)
 
   def _bias(self, tokens):
-    """Relative positions as a bias of the logits; None without."""
+    """Computes relative positions as a bias of the logits; None without."""
     if self.relative is None:
       return None
     k = self.class_tokens + self.registers
     return self.relative.bias(self._draw, tokens.grid, k, self.stack.heads, self.stack.depth)
 
   def _norm(self) -> Callable:
-    """The norm behind the last block."""
+    """Makes the norm behind the last block."""
     if self.norm == "none":
       return lambda x: x
     affine, epsilon = self.norm == "affine", self.stack.epsilon

@@ -1,1 +1,1 @@
-"""What the encoder is good for; evaluation(encode, data) -> {name: number}."""
+"""Evaluations of an encoder; evaluation(encode, data, seed) -> {name: number}."""

@@ -11,31 +11,31 @@ import safetensors.numpy
 from mim_jax.errors import InputError
 from mim_jax.evaluate import network
 
-USUAL = dict(last=1, size=0)  # what an encode need not be told
+DEFAULTS = dict(last=1, size=0)  # settings that an encode need not take
 
 
 class NoLabels(InputError):
-  """An evaluation needs labels and there are none: the runner calls it skipped, not failed."""
+  """Raised where labels are needed and there are none: the runner marks it skipped, not failed."""
 
 
-def drawless(evaluation):
-  """Says of an evaluation that it draws nothing: with the same encoder one seed is enough."""
+def deterministic(evaluation):
+  """Marks an evaluation as deterministic, so that it runs once an encoder for all seeds."""
   evaluation.draws = False
   return evaluation
 
 
-def passing(encode):
-  """The encode without a memory, for sources that come by once."""
+def uncached(encode):
+  """Returns the encode without its cache, for sources that are read once."""
   return encode.encode if isinstance(encode, Cached) else encode
 
 
 class Cached:
-  """An encode that remembers the features of whole sources, so that nothing is encoded twice.
+  """Caches the features of whole sources, so that nothing is encoded twice.
 
-  In memory sources are told apart by identity, not by fingerprint: two sources that look alike must
-  not be mistaken for each other, least of all the training images for the test images. In a
-  `folder` features of images, not of all their tokens, are found again by a hash of weights,
-  protocol and content of the source.
+  In memory sources are identified by object, not by fingerprint: two sources of equal fingerprints
+  must not be mistaken for each other, least of all the training images for the test images. In a
+  `folder` features of images, not of all their tokens, are keyed by a hash of weights, protocol and
+  content of the source.
   """
 
   def __init__(self, encode, folder: pathlib.Path | None = None):
@@ -46,7 +46,7 @@ class Cached:
     return self.encode(batch, layer=layer, pool=pool, **settings)
 
   def features(self, source, batch_size: int, layer, pool, **settings):
-    """As `features`, but only the first call for a (source, layer, pool, settings) encodes."""
+    """Encodes a source as `features`, once for each (source, layer, pool, settings)."""
     key = (id(source), layer, pool, *sorted(settings.items()))
     if key not in self._kept:
       file = self._file(source, layer, pool, settings)
@@ -60,8 +60,8 @@ class Cached:
     return self._kept[key][1]
 
   def _file(self, source, layer, pool, settings) -> pathlib.Path | None:
-    """Where these features lie; None without a folder, or weights to tell them by."""
-    known = isinstance(self.encode, network.Network) and pool not in ("tokens", None)
+    """Names the file of these features; None without a folder, or weights to hash."""
+    known = isinstance(self.encode, network.Encoder) and pool not in ("tokens", None)
     if self.folder is None or not known:
       return None
     told = dict(settings, layer=layer, pool=pool, source=source.fingerprint, images=len(source))
@@ -71,7 +71,7 @@ class Cached:
 
 
 def _stored(file: pathlib.Path | None):
-  """(features, labels) of a file, None where there is none or not a whole one."""
+  """Reads (features, labels) of a file, None where there is none or not a whole one."""
   if file is None or not file.is_file():
     return None
   try:
@@ -92,12 +92,12 @@ def _store(file: pathlib.Path | None, found) -> None:
 def features(
   encode, source, batch_size: int, layer=None, pool="mean", **settings
 ) -> tuple[np.ndarray, np.ndarray]:
-  """(features [n e], or [n t e] of all tokens, float32; labels [n] int32, -1 = unlabelled).
+  """Encodes a source: (features [n e], or [n t e] of all tokens, float32; labels [n] int32).
 
-  In the order of the source. settings: `last`, `size`, see network.Network. InputError where a
-  feature is not finite.
+  In the order of the source; label -1 = unlabelled. settings: `last`, `size`, see network.Encoder.
+  InputError where a feature is not finite.
   """
-  settings = {k: v for k, v in settings.items() if v != USUAL[k]}
+  settings = {k: v for k, v in settings.items() if v != DEFAULTS[k]}
   if isinstance(encode, Cached):
     return encode.features(source, batch_size, layer, pool, **settings)
   from mim_jax.data import pipeline  # late: it brings Grain
@@ -118,7 +118,7 @@ def features(
 
 
 def labelled(encode, data, batch_size: int, layer=None, pool="mean", **settings):
-  """(train [n e], labels [n], test [n e], labels [n]) of the images that have a label.
+  """Encodes the images that have a label: (train [n e], labels [n], test [n e], labels [n]).
 
   settings: as in `features`. NoLabels where a side has none, InputError where the two sides number
   their classes differently.
@@ -132,7 +132,10 @@ def labelled(encode, data, batch_size: int, layer=None, pool="mean", **settings)
 
 
 def check_classes(data) -> None:
-  """NoLabels where a side has none, InputError where the two sides number classes differently."""
+  """Checks the classes of training and test images.
+
+  NoLabels where a side has none, InputError where the two sides number classes differently.
+  """
   for name, source in (("training", data.train), ("test", data.test)):
     if not source.classes:
       raise NoLabels(f"needs labels, and the {name} images have none")

@@ -1,4 +1,4 @@
-"""The objective on samples that training never saw. Letters: b batch."""
+"""The pre-training loss on held-out samples. Letters: b batch."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ SEED = 20_000  # of crops and masks; no run has it
 
 
 def held_out(loss, state, data, batch_size: int, total_steps: int) -> dict[str, float | int]:
-  """{"test", "train": mean loss on as many samples of each, "samples": how many}.
+  """Measures the loss: {"test", "train": mean over n samples of each, "samples": n}.
 
   loss: (params, raw batch, Step, teacher, stats) -> (scalar, metrics). Batch number i has key
   number i of a fixed seed, so that crops and masks are the same for both sides and at every call.

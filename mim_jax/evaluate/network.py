@@ -1,4 +1,4 @@
-"""An encoder with its weights, as evaluations see it. Letters: b batch, n tokens, d width."""
+"""Encoders as functions of raw batches, for evaluations. Letters: b batch, n tokens, d width."""
 
 import copy
 import functools
@@ -21,15 +21,15 @@ POOLS = ("mean", "class", "both", "tokens")
 PLACED = ("sincos", "learned")  # positions that belong to the grid of the training images
 
 
-class Body:
-  """The parts that a config names and its view of images, without weights; compiled once.
+class EncoderProgram:
+  """An encoder of raw batches without weights: a config's parts and its view; compiled once.
 
   Attributes:
     config: `parts`, `encode`, `data.view`, `modality` of a config; references resolved.
     parts: the Linen module.
     encode: function(parts, viewed batch, layers=None) -> Latents of whole images.
     mesh: where batches are split over data x fsdp, None for one device.
-    compiled: what evaluations have compiled for it, by keys of theirs.
+    compiled: functions that evaluations have compiled for it, by their own keys.
   """
 
   def __init__(self, config, mesh: Mesh | None = None):
@@ -44,12 +44,12 @@ class Body:
     self.read = jax.jit(self._read, static_argnames=("layer", "pool", "last"))
 
   def view(self, batch: dict, size: int = 0) -> dict:
-    """A raw batch as evaluations see it; `size` is another side in pixels, 0 that of the config."""
+    """Makes the evaluation view of a raw batch; `size`: side in pixels, 0 that of the config."""
     other = dict(size=(size, size)) if size else {}
     return self._view({k: jnp.asarray(v) for k, v in batch.items()}, **other)
 
   def latents(self, variables: dict, view: dict, layers=None, key=None):
-    """Pure: Latents of a viewed batch, with `layers` a list; `key` makes drop path active."""
+    """Encodes a view (pure): Latents, with `layers` a list; `key` makes drop path active."""
     return self.parts.apply(
       variables,
       method=lambda parts: self.encode(parts, view, layers=layers),
@@ -60,14 +60,14 @@ class Body:
     return self.pooled(variables, self.view(batch), layer, pool, last)
 
   def pooled(self, variables, view, layer=None, pool: str | None = None, last: int = 1, key=None):
-    """Pure: pooled latents of a viewed batch, [b e] or [b n e]; of `last` layers side by side."""
+    """Encodes and pools a view (pure): [b e] or [b n e]; `last` layers are concatenated."""
     layers = up_to(layer, last)
     found: Any = self.latents(variables, view, layers, key)
     found = found if layers else [found]
     return jnp.concatenate([pooled(latents, pool) for latents in found], -1)
 
-  def start(self, key, view: dict) -> dict:
-    """Variables of the parts that encoding meets, as they are before any training."""
+  def init(self, key, view: dict) -> dict:
+    """Draws the variables of the parts that encoding uses, untrained."""
     return dict(
       self.parts.init(
         {"params": key, "dropout": key}, method=lambda parts: self.encode(parts, view)
@@ -75,7 +75,7 @@ class Body:
     )
 
   def plain(self, batch, layer=None, pool=None, last=1, size=0) -> np.ndarray:
-    """Encodes without learning anything: the viewed signal as one vector [b e], or its patches."""
+    """Flattens the view, a baseline that learns nothing: one vector [b e], or its patches."""
     patch = self.config.parts.tokenizer.patch if pool == "tokens" else 0
     return np.asarray(self._plain(batch, size, patch))
 
@@ -87,7 +87,7 @@ class Body:
     return jax.jit(read, static_argnums=(1, 2))
 
   def placed(self, batch: dict) -> dict:
-    """A host batch on the devices, split over them where it divides."""
+    """Puts a host batch on the devices, sharded where it divides."""
     if self.mesh is None:
       return batch
     count = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
@@ -96,76 +96,78 @@ class Body:
     return jax.device_put(batch, NamedSharding(self.mesh, split))
 
 
-class Network:
-  """encode(batch, layer=None, pool="mean", last=1, size=0) -> numpy features [b e] or [b n e].
+class Encoder:
+  """An encoder with weights: encode(batch, ...) -> numpy features [b e] or [b n e].
 
   layer: 1 = after the first block, -1 or None = the last. pool: "mean" over patches, "class" token,
-  "both", or all "tokens". last: so many layers up to `layer`, side by side. size: side in pixels
+  "both", or all "tokens". last: the last n layers up to `layer`, concatenated. size: side in pixels
   of the view, 0 for that of the config; positions are interpolated (see weights/adapt.py).
 
   Attributes:
-    body: all but the weights.
+    program: all but the weights, shared among Encoders.
     variables: {"params": ..., other collections}.
   """
 
-  def __init__(self, body: Body, variables: dict):
-    """Takes what the attributes say."""
-    self.body, self.variables = body, variables
-    self._sizes: dict[int, Network] = {}
+  def __init__(self, program: EncoderProgram, variables: dict):
+    """Joins a program and weights."""
+    self.program, self.variables = program, variables
+    self._sizes: dict[int, Encoder] = {}
 
   def __call__(self, batch, layer=None, pool="mean", last=1, size=0) -> np.ndarray:
-    """See the class."""
-    there = self.at(size)
-    batch = there.body.placed(batch)
-    found = there.body.read(there.variables, batch, layer=layer, pool=pool, last=last)
+    """Encodes a raw batch, see the class."""
+    there = self.at_resolution(size)
+    batch = there.program.placed(batch)
+    found = there.program.read(there.variables, batch, layer=layer, pool=pool, last=last)
     return jax.device_get(found)
 
-  def like(self, variables: dict) -> "Network":
-    """The same network with other weights; nothing is compiled anew."""
-    return Network(self.body, variables)
+  def with_variables(self, variables: dict) -> "Encoder":
+    """Makes the same encoder with other weights; nothing is recompiled."""
+    return Encoder(self.program, variables)
 
-  def at(self, size: int) -> "Network":
-    """The same network for views of another side in pixels; 0 is this one.
+  def at_resolution(self, size: int) -> "Encoder":
+    """Makes the same encoder for views of another side in pixels; 0 is this one.
 
     Errors: InputError where the side is no whole number of patches.
     """
-    if not size or (size, size) == tuple(self.body.config.data.view.size):
+    if not size or (size, size) == tuple(self.program.config.data.view.size):
       return self
     if size not in self._sizes:
-      config, variables = resized(self.body.config, self.variables, size)
-      body = self.body.compiled.setdefault(("at", size), Body(config, self.body.mesh))
-      self._sizes[size] = Network(body, variables)
+      config, variables = resized(self.program.config, self.variables, size)
+      program = self.program.compiled.setdefault(
+        ("at", size), EncoderProgram(config, self.program.mesh)
+      )
+      self._sizes[size] = Encoder(program, variables)
     return self._sizes[size]
 
-  def changed(self, **settings) -> "Network":
-    """The same network with other settings of the encoder and its stack, those that it has."""
-    encoder = vars(settings_of(self.body.config.parts.encoder))
+  def with_settings(self, **settings) -> "Encoder":
+    """Makes the encoder with other settings of module and stack; those it lacks are ignored."""
+    encoder = vars(settings_of(self.program.config.parts.encoder))
     known = {k: v for k, v in settings.items() if k in encoder and encoder[k] != v}
     if not known:
       return self
     key = ("changed", *sorted(known.items()))
-    if key not in self.body.compiled:
-      config = unlocked(self.body.config)
+    if key not in self.program.compiled:
+      config = unlocked(self.program.config)
       for name, value in known.items():
         node = config.parts.encoder
         (node if name in node else node.stack)[name] = value
-      self.body.compiled[key] = Body(config, self.body.mesh)
-    return Network(self.body.compiled[key], self.variables)
+      self.program.compiled[key] = EncoderProgram(config, self.program.mesh)
+    return Encoder(self.program.compiled[key], self.variables)
 
-  def learning_positions(self) -> "Network":
-    """The same network with its fixed positions as parameters, of the grid they are on."""
-    key = ("learning_positions",)
-    config, patch = self.body.config, self.body.config.parts.tokenizer.patch
+  def with_learned_positions(self) -> "Encoder":
+    """Makes the same encoder with its fixed positions as parameters, of its own grid."""
+    key = ("with_learned_positions",)
+    config, patch = self.program.config, self.program.config.parts.tokenizer.patch
     grid = tuple(side // patch for side in config.data.view.size)
     variables, config = adapt.adapted(self.variables, unlocked(config), grid=grid)
-    body = self.body.compiled.setdefault(key, Body(config, self.body.mesh))
-    return Network(body, variables)
+    program = self.program.compiled.setdefault(key, EncoderProgram(config, self.program.mesh))
+    return Encoder(program, variables)
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Hash of the weights, of the parts and of the view."""
+    """Hashes the weights, the parts and the view."""
     digest = hashlib.blake2b(digest_size=16)
-    config = self.body.config
+    config = self.program.config
     told = [config_lib.to_json(node) for node in (config.parts, config.encode, config.data.view)]
     for text in (*told, jax.__version__, jax.default_backend()):
       digest.update(text.encode())
@@ -175,27 +177,27 @@ class Network:
     return digest.hexdigest()
 
 
-def of(encode) -> Network:
-  """The network behind an encode; NoNetwork where there is none."""
+def unwrap(encode) -> Encoder:
+  """Unwraps the Encoder of an encode; NoNetwork where there is none."""
   inner = getattr(encode, "encode", encode)
-  if not isinstance(inner, Network):
+  if not isinstance(inner, Encoder):
     raise NoNetwork("needs a network, and this encoder has none")
   return inner
 
 
 class NoNetwork(InputError):
-  """An evaluation trains a network, and there is none: the runner leaves that row empty."""
+  """Raised where a network is to be trained and there is none: the runner leaves that row empty."""
 
 
 def unlocked(config):
-  """A copy that may be changed, references resolved."""
+  """Copies a config that may be changed, references resolved."""
   config = copy.deepcopy(config).copy_and_resolve_references()
   config.unlock()
   return config
 
 
 def resized(config, variables: dict, size: int) -> tuple[Any, dict]:
-  """(config, variables) for square views of `size` pixels."""
+  """Resizes (config, variables) to square views of `size` pixels."""
   config = unlocked(config)
   encoder, tokenizer = config.parts.encoder, config.parts.get("tokenizer", {})
   patch = tokenizer.get("patch", 1)
@@ -209,7 +211,7 @@ def resized(config, variables: dict, size: int) -> tuple[Any, dict]:
 
 
 def up_to(layer: int | None, last: int) -> tuple[int, ...] | None:
-  """The numbers of `last` layers up to `layer`; None for the output alone."""
+  """Lists the numbers of the `last` layers up to `layer`; None for the output alone."""
   if last < 1 or (layer is not None and 0 < layer < last):
     raise InputError(
       f"last: {last} layers up to layer {layer or -1} do not exist; give 1 (that layer alone) or "

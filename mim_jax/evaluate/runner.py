@@ -1,4 +1,4 @@
-"""Runs evaluations on encoders, over seeds, and puts the numbers together."""
+"""Runs evaluations on encoders, over seeds, and aggregates the numbers."""
 
 import statistics
 
@@ -9,14 +9,15 @@ from mim_jax.evaluate import features, network, numbers
 
 
 def run(evaluations: dict, encoders: dict, data, seeds, folder=None) -> dict:
-  """Every evaluation on every encoder with every seed, as JSON-able numbers.
+  """Runs every evaluation on every encoder with every seed: numbers that JSON can hold.
 
   evaluations: {name: (function, protocol)}; encoders: {name: one encode per seed, repeated where
   the seed changes nothing}; function(encode, data, seed) -> {name: Number}. Returns {evaluation:
   {"protocol", "results": {encoder: {number: {"mean", "spread", "values", "unit"}}}}}, spread the
-  sample standard deviation over seeds (None with one seed). What needs labels that do not exist
-  gets "skipped", what raised gets "failed", each with the reason; neither stops the others. What
-  trains a network leaves the row of an encoder without one empty. folder: where features are kept.
+  sample standard deviation over seeds (None with one seed). An evaluation that needs labels that do
+  not exist gets "skipped", one that raised "failed", each with the reason; neither stops the
+  others. One that trains a network leaves the row of an encoder without one empty. folder: where
+  features are cached.
   """
   table = {
     name: {"protocol": {**protocol, "seeds": list(seeds)}, "results": {}}
@@ -24,26 +25,26 @@ def run(evaluations: dict, encoders: dict, data, seeds, folder=None) -> dict:
   }
   for encoder, encodes in encoders.items():
     scores: dict = {name: [] for name in evaluations}
-    closed, last = set(), None
+    stopped, last = set(), None
     for encode, seed in zip(_cached(encodes, folder), seeds, strict=True):
       for name, (function, _) in evaluations.items():
-        if name not in closed and "skipped" not in table[name]:
-          again = last is encode and not _draws(function)
-          found = scores[name][-1] if again else _attempt(function, encode, data, seed)
+        if name not in stopped and "skipped" not in table[name]:
+          reuse = last is encode and not _draws(function)
+          found = scores[name][-1] if reuse else _attempt(function, encode, data, seed)
           if isinstance(found, Exception):
-            closed.add(name)
+            stopped.add(name)
             _note(table[name], name, encoder, found)
           else:
             scores[name].append(found)
       last = encode
     for name in evaluations:
-      if name not in closed and scores[name]:
+      if name not in stopped and scores[name]:
         table[name]["results"][encoder] = _over_seeds(scores[name])
   return table
 
 
 def _cached(encodes, folder):
-  """Each encode with its memory; an encode that comes again keeps it, others let go of theirs."""
+  """Wraps each encode in a cache; a repeated encode keeps its cache, others drop theirs."""
   last = None
   for encode in encodes:
     if last is None or last.encode is not encode:
@@ -52,7 +53,7 @@ def _cached(encodes, folder):
 
 
 def _draws(function) -> bool:
-  """Whether another seed may give another number; see features.drawless."""
+  """Tells whether another seed may give another number; see features.deterministic."""
   return getattr(getattr(function, "func", function), "draws", True)
 
 
@@ -64,7 +65,7 @@ def _attempt(function, encode, data, seed):
 
 
 def _note(entry, name, encoder, error):
-  """Writes why `entry` lacks numbers."""
+  """Records why `entry` lacks numbers."""
   if isinstance(error, network.NoNetwork):
     return
   if isinstance(error, features.NoLabels):
@@ -76,12 +77,12 @@ def _note(entry, name, encoder, error):
 
 
 def _over_seeds(scores: list[dict]) -> dict:
-  """{number: {"mean", "spread", "values", "unit"}} from one {number: value} a seed."""
+  """Aggregates {number: value} a seed: {number: {"mean", "spread", "values", "unit"}}."""
   return {key: _summary([score[key] for score in scores]) for key in scores[0]}
 
 
 def _summary(found: list) -> dict:
-  """The mean, spread and values of one number; its unit where the evaluation says one."""
+  """Computes mean and spread of one number over seeds; its unit where it has one."""
   values = [float(x) for x in found]
   spread = statistics.stdev(values) if len(values) > 1 else None
   unit = dict(unit=found[0].unit) if isinstance(found[0], numbers.Number) else {}
@@ -89,7 +90,7 @@ def _summary(found: list) -> dict:
 
 
 def table(evaluations: dict) -> str:
-  """What `run` returned as text: one line an encoder, one column a number, reasons below."""
+  """Formats the result of `run`: one line an encoder, one column a number, reasons below."""
   columns = sorted(
     {(e, key) for e, entry in evaluations.items() for r in entry["results"].values() for key in r}
   )
@@ -105,6 +106,6 @@ def table(evaluations: dict) -> str:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-  """Rows of equally many cells as lines, in columns."""
+  """Aligns rows of equally many cells in columns: lines."""
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]

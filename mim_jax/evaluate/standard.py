@@ -1,4 +1,4 @@
-"""The evaluations that `mim-jax evaluate --evals=NAME` knows beside those of a config."""
+"""The standard evaluations of `mim-jax evaluate --evals=NAME`, beside those of a config."""
 
 import ml_collections
 
@@ -13,7 +13,7 @@ SMALL = 64  # pixels; below, images are few and crops must stay legible
 
 
 def entries(config) -> dict[str, ml_collections.ConfigDict]:
-  """{name: node} of all standard evaluations, fitting a config's images and encoder."""
+  """Makes {name: node} of all standard evaluations, for a config's images and encoder."""
   crops, laptop = crops_of(config), small(config)
   tuning = dict(batch_size=128, rate=4e-3, layer_decay=0.75, drop_path=0.0) if laptop else {}
   tuning |= dict(epochs=40.0, mixup=0.0, cutmix=0.0, changes=0, erase=0.0) if laptop else {}
@@ -55,19 +55,19 @@ def entries(config) -> dict[str, ml_collections.ConfigDict]:
 
 
 def scratch(config) -> ml_collections.ConfigDict:
-  """The node of the baseline "supervised"."""
+  """Makes the node of the baseline "supervised"."""
   laptop = dict(epochs=40.0, batch_size=128, rate=4e-3, warmup=5.0, ema=0.0, weight_decay=0.05)
   laptop |= dict(changes=0, mixup=0.0, cutmix=0.0, drop_path=0.0)
   return part(trained.from_scratch, **(laptop if small(config) else {}), **crops_of(config))
 
 
 def small(config) -> bool:
-  """Whether images are so small that published recipes do not fit them."""
+  """Tells whether images are too small for published recipes."""
   return max(config.data.view.size) < SMALL
 
 
 def crops_of(config) -> dict:
-  """The scale and flip of training crops: as published, or for small images as in pre-training."""
+  """Makes scale and flip of training crops: as published; for small images as in pre-training."""
   augment = config.data.get("augment", {})
   if not small(config):
     return {}

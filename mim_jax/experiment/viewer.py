@@ -33,25 +33,25 @@ class Viewer:
     `layer`: 1 = after the first block, -1 or None = the last.
     """
     view = self.spec.view(self.spec.modality.raw(inputs))
-    return self.body.pooled({"params": params, **(stats or {})}, view, layer, pool)
+    return self.program.pooled({"params": params, **(stats or {})}, view, layer, pool)
 
   @functools.cached_property
-  def body(self) -> network.Body:
+  def program(self) -> network.EncoderProgram:
     """What encodes whole signals, without weights."""
-    return network.Body(self.spec.config, self.spec.mesh)
+    return network.EncoderProgram(self.spec.config, self.spec.mesh)
 
-  def encoder(self, params, stats: dict) -> network.Network:
+  def encoder(self, params, stats: dict) -> network.Encoder:
     """Makes encode(batch, layer=None, pool="mean", ...) -> numpy features; compiled once."""
-    return network.Network(self.body, {"params": params, **stats})
+    return network.Encoder(self.program, {"params": params, **stats})
 
-  def untrained(self, seed: int) -> network.Network:
+  def untrained(self, seed: int) -> network.Encoder:
     """Makes the encoder as it was before training, drawn with a seed that no run uses."""
     state = self._trainable.init(jax.random.key(10_000 + seed))
     return self.encoder(state.params, state.stats)
 
   def plain(self):
     """Makes the baseline that learns nothing: encode(batch) -> the viewed signal as [b e]."""
-    return self.body.plain
+    return self.program.plain
 
   def paint(self, panels: dict) -> dict:
     """Turns the panels of pictures into images in [0, 1]."""
@@ -64,7 +64,7 @@ class Viewer:
     def run(params, stats, batch):
       return spec.parts.apply(
         {"params": params, **stats},
-        method=lambda parts: function(parts, self.body.encode, spec.view(batch)),
+        method=lambda parts: function(parts, self.program.encode, spec.view(batch)),
       )
 
     compiled = jax.jit(run)

@@ -1,4 +1,4 @@
-"""Logits of vectors; head(vectors [... d]) -> [... k]."""
+"""Heads; head(vectors [... d]) -> logits [... k]."""
 
 from mim_jax.heads.classifier import Classifier as Classifier
 from mim_jax.heads.projection import ProjectionHead as ProjectionHead

@@ -1,4 +1,4 @@
-"""The head of a network that was trained on labels, or beside texts. Letters: b n d, k scores."""
+"""Classification heads of published networks. Letters: b n d, k classes."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ POOLS = ("class", "mean", "both")
 
 
 class Classifier(nn.Module):
-  """Latents of a whole image -> scores of `count` classes [b k], or CLIP's embedding.
+  """Classifier of Latents of a whole image: logits of `count` classes [b k], or CLIP's embedding.
 
-  pool: what is scored: the "class" token, the "mean" of real patches, or "both" beside each other
+  pool: the features: the "class" token, the "mean" of real patches, or "both" beside each other
   (DINOv2). norm: of the pooled vector, first. count 0: the pooled vector alone [b d]. InputError
   for another pool.
   """

@@ -1,6 +1,6 @@
-"""The head of self-distillation, and what makes targets of a teacher's scores. Letters: b n d k.
+"""Projection head of self-distillation. Letters: b batch, n tokens, d width, k prototypes.
 
-Products run in `dtype`; norms, scores and softmax are float32.
+Products run in `dtype`; norms, logits and softmax are float32.
 """
 
 import flax.linen as nn
@@ -14,11 +14,11 @@ from mim_jax.ops import gelu
 
 
 class ProjectionHead(nn.Module):
-  """[*b d] -> scores of `count` codes [*b k], for class and patch tokens alike.
+  """Projection head: [*b d] -> logits of `count` codes [*b k], for class and patch tokens alike.
 
-  Three linear maps with GELU between them and no norm, to unit vectors of width `bottleneck`; then
-  a map whose columns have length 1, or with `gains` a learned one (DINO and iBOT: weight norm).
-  `kernel_init`, of the three maps: a word of `layers.init`.
+  Three linear layers with GELU between them and no norm, to unit vectors of width `bottleneck`;
+  then one whose columns have length 1, or with `gains` a learned one (DINO and iBOT: weight norm).
+  `kernel_init`, of the three layers: a word of `layers.init`.
   """
 
   count: int
@@ -44,7 +44,7 @@ class ProjectionHead(nn.Module):
   def mean(
     self, x: Float[Array, "*b d"], valid: Bool[Array, "*b"] | None = None
   ) -> Float[Array, "k"]:
-    """Mean scores over all (valid) vectors: the last map is linear, so one mean passes it."""
+    """Averages logits over all (valid) vectors: the last layer is linear, so one mean passes it."""
     narrow = self._narrow(x)
     narrow = narrow.reshape(-1, narrow.shape[-1])
     if valid is None:

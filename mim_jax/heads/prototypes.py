@@ -1,4 +1,4 @@
-"""Scores of features against learned prototypes. Letters: b batch, n tokens, d width, k prototypes.
+"""Logits of features by learned prototypes. Letters: b batch, n tokens, d width, k prototypes.
 
 Products run in `dtype` and are summed in float32; the norms are float32.
 """
@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 
 class CosinePrototypes(nn.Module):
-  """[*b d] -> cosine with each of `count` prototypes, times that one's learned gain: [*b k].
+  """Cosine prototypes: [*b d] -> cosine with each of `count`, times its learned gain, [*b k].
 
   Kernel normal(0.02), of which only the directions count; gains start at 1. Source: CAPI, section
   3.2, the student's head.
@@ -28,9 +28,9 @@ class CosinePrototypes(nn.Module):
 
 
 class LinearPrototypes(nn.Module):
-  """[*b d] -> the features at unit length times `count` free prototypes, plus a bias: [*b k].
+  """Linear prototypes: unit features [*b d] times `count` free prototypes, plus a bias: [*b k].
 
-  Kernel normal(1), not normalised, so that scores start with deviation 1; bias 0. Source: CAPI,
+  Kernel normal(1), not normalised, so that logits start with std 1; bias 0. Source: CAPI,
   section 3.2, the head that clusters the teacher's tokens.
   """
 
@@ -45,13 +45,13 @@ class LinearPrototypes(nn.Module):
 
 
 def unit(x: Float[Array, "*b d"], epsilon: float) -> Float[Array, "*b d"]:
-  """Vectors at length 1, float32; those shorter than epsilon are divided by epsilon."""
+  """Normalizes vectors to length 1, float32; those shorter than epsilon are divided by epsilon."""
   x = x.astype(jnp.float32)
   square = jnp.sum(jnp.square(x), -1, keepdims=True)
   return x / jnp.sqrt(jnp.maximum(square, epsilon**2))
 
 
 def scores(x: Array, kernel: Array, dtype: str) -> Array:
-  """The product x @ kernel, multiplied in `dtype`, summed and returned in float32."""
+  """Multiplies x @ kernel in `dtype`, summed and returned in float32."""
   half = jnp.dtype(dtype)
   return jnp.matmul(x.astype(half), kernel.astype(half), preferred_element_type=jnp.float32)

@@ -14,13 +14,13 @@ from mim_jax.ops import gelu
 
 
 class Vocabulary(nn.Module):
-  """Scores every id of a vocabulary by the table that embeds it: [*b d], [k d] -> [*b k].
+  """Masked language model head: logits of a vocabulary, tied: [*b d], [k d] -> [*b k].
 
   A linear layer, GELU and a norm, then the product with the tied table, plus a learned bias (BERT's
   reference, `get_masked_lm_output`). InputError where the tokenizer has no table.
 
   Attributes:
-    dtype: what is computed in.
+    dtype: of the computation.
     kernel_init: of the linear layer, a word of layers.init.
     epsilon: of the norm.
   """

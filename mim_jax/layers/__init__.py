@@ -1,4 +1,4 @@
-"""Linen blocks that encoders and predictors are built from; those named here are parts."""
+"""Linen layers of encoders and predictors; those named here are parts."""
 
 from mim_jax.layers.masking import Drop as Drop
 from mim_jax.layers.masking import Replace as Replace

@@ -10,7 +10,7 @@ from mim_jax.ops import norm as norms
 
 
 def dense(width: int, dtype: str, name: str | None = None, **settings) -> nn.Dense:
-  """A linear map with Xavier-uniform kernel and zero bias, MAE's initialiser."""
+  """Makes a linear layer with Xavier-uniform kernel and zero bias, MAE's initialiser."""
   settings.setdefault("kernel_init", nn.initializers.xavier_uniform())
   return nn.Dense(width, dtype=jnp.dtype(dtype), name=name, **settings)
 
@@ -33,5 +33,5 @@ class LayerNorm(nn.Module):
 
 
 def norm(dtype: str, name: str | None = None, **settings) -> LayerNorm:
-  """LayerNorm with epsilon 1e-6."""
+  """Makes a LayerNorm with epsilon 1e-6."""
   return LayerNorm(dtype=dtype, name=name, **settings)

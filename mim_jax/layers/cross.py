@@ -16,7 +16,7 @@ from mim_jax.ops import attention, gelu
 
 
 class CrossAttention(nn.Module):
-  """Tokens ask a memory: [b n d], [b k e] -> [b n d]; with the tokens as memory, self-attention.
+  """Cross-attention of tokens to a memory: [b n d], [b k e] -> [b n d]; self-attention of x to x.
 
   The projections of query, key and value start like one fused Xavier matrix, or with `kernel_init`
   "xavier_per_projection" on their own. `valid` [b k] says which entries of the memory are real.
@@ -46,7 +46,7 @@ class CrossAttention(nn.Module):
     return basic.dense(d, self.dtype, "out")(mixed.reshape(b, n, d))
 
   def _project(self, name: str, count: int, x, width: int | None = None):
-    """`count` projections of x at once, cut into heads: [b n count heads d/heads]."""
+    """Projects x `count` times at once, split into heads: [b n count heads d/heads]."""
     b, n, d = x.shape
     width = d if width is None else width
     # Of one matrix of three times the width the bound is sqrt(6 / (inputs + 3 width)).
@@ -92,7 +92,7 @@ class CrossBlock(nn.Module):
 
 
 def _dropped(module: nn.Module, x, rate: float):
-  """Entries of x set to 0 with probability `rate` and the others enlarged, where there is a key."""
+  """Applies dropout: entries of x are 0 with probability `rate`, others enlarged; needs a key."""
   if not rate or not module.has_rng("dropout"):
     return x
   kept = jax.random.bernoulli(module.make_rng("dropout"), 1.0 - rate, x.shape)

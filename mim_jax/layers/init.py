@@ -1,4 +1,4 @@
-"""How parameters start, by word, so that a config can name it."""
+"""Initialisers by name, for configs."""
 
 from collections.abc import Callable
 
@@ -52,6 +52,6 @@ def token(word: str) -> Callable:
 
 
 def fan_in(inputs: int) -> Callable:
-  """Uniform in +-1/sqrt(inputs), PyTorch's default for kernels and biases of maps."""
+  """Makes uniform in +-1/sqrt(inputs), PyTorch's default for kernels and biases."""
   bound = inputs**-0.5
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)

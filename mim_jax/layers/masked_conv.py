@@ -1,4 +1,4 @@
-"""Convolutional layers on images with hidden cells, as if only the visible sites were there.
+"""Masked (sparse) convolution: layers on images with hidden cells.
 
 Every map is zero at hidden sites where a convolution reads it, so that nothing of a hidden cell
 reaches a visible one: sparse convolution, computed densely (SparK, arXiv 2301.03580, section 3.1).
@@ -23,7 +23,7 @@ STEMS = (1, 2, 4)  # strides before the first stage
 
 
 def canvas(tokens: core.Tokens, mask: core.Mask | None, patch: int) -> tuple[Array, Array | None]:
-  """The image [b h w c] that cells of raw pixels make, hidden ones zero, and `seen` [b i j].
+  """Unpatchifies cells of raw pixels: (image [b h w c], hidden cells zero; `seen` [b i j]).
 
   Padding is hidden, whatever the mask says.
   """
@@ -37,18 +37,18 @@ def canvas(tokens: core.Tokens, mask: core.Mask | None, patch: int) -> tuple[Arr
 
 
 def visible(mask: core.Mask) -> Bool[Array, "b i j"]:
-  """Which cells are visible, on their grid."""
+  """Tells which cells are visible, on their grid."""
   listed = gather.member(mask.visible, mask.positions.shape[1], mask.valid)
   return listed.reshape(-1, *mask.grid)
 
 
 def hide(x: Float[Array, "b h w c"], seen: Bool[Array, "b i j"] | None) -> Float[Array, "b h w c"]:
-  """A map with zeros at hidden sites; all sites are visible where `seen` is None."""
+  """Zeroes a map at hidden sites; all sites are visible where `seen` is None."""
   return x if seen is None else jnp.where(at_sites(seen, x), x, jnp.zeros_like(x))
 
 
 def at_sites(seen: Bool[Array, "b i j"], x: Float[Array, "b h w c"]) -> Bool[Array, "b h w 1"]:
-  """Which sites of the map `x` are visible; InputError where a cell is no whole number of sites."""
+  """Tells which sites of the map `x` are visible; InputError where no whole sites fill a cell."""
   (b, i, j), (h, w) = seen.shape, x.shape[1:3]
   if h % i or w % j:
     raise InputError(
@@ -60,7 +60,7 @@ def at_sites(seen: Bool[Array, "b i j"], x: Float[Array, "b h w c"]) -> Bool[Arr
 
 
 def pyramid(maps: list[Array], seen: Array | None, mask: core.Mask | None, layers=None):
-  """The Pyramid that ends in the last map, or with `layers` (1 = the first stage) a list of them.
+  """Makes the Pyramid up to the last map, or with `layers` (1 = first stage) a list of them.
 
   Its values are the sites of that map, of the last one only the visible: [b v c], without prefix.
   What is not `seen` [b i j] is not valid.
@@ -79,7 +79,7 @@ def pyramid(maps: list[Array], seen: Array | None, mask: core.Mask | None, layer
 
 
 def stem_stride(patch: int, stages: int) -> int:
-  """The stride before the first stage, such that `stages` halvings of it make cells of `patch`."""
+  """Computes the stem's stride, such that `stages` halvings of it make cells of `patch`."""
   stride = patch >> (stages - 1)
   if stride not in STEMS or stride << (stages - 1) != patch:
     allowed = [s << (stages - 1) for s in STEMS]
@@ -91,7 +91,7 @@ def stem_stride(patch: int, stages: int) -> int:
 
 
 def conv(width: int, kernel: int, dtype: str, name: str, stride: int = 1, **settings) -> nn.Conv:
-  """A convolution whose output has 1 / stride of the sides, zero-padded alike on all sides."""
+  """Makes a convolution of 1 / stride of the sides, zero-padded equally on all sides."""
   side = (kernel - stride + 1) // 2
   return nn.Conv(
     width,
@@ -140,7 +140,7 @@ class BatchNorm(nn.Module):
     return hide(((x.astype(jnp.float32) - mean) * factor + bias).astype(self.dtype), seen)
 
   def _statistics(self, x, seen):
-    """Mean and variance to normalise by, each [c]."""
+    """Computes the mean and variance to normalise by, each [c]."""
     training = self.is_mutable_collection("batch_stats")
     if not training and not self.has_variable("batch_stats", "mean"):
       raise InputError(
@@ -162,7 +162,7 @@ class BatchNorm(nn.Module):
 def moments(
   x: Float[Array, "b h w c"], seen: Bool[Array, "b i j"] | None
 ) -> tuple[Float[Array, "c"], Float[Array, "c"], Float[Array, ""]]:
-  """Mean and biased variance of each channel over visible sites, and how many there are."""
+  """Computes each channel's mean and biased variance over visible sites, and their number."""
   sites = jnp.ones((*x.shape[:3], 1), bool) if seen is None else at_sites(seen, x)
   count = jnp.sum(sites, dtype=jnp.float32)
   mean = jnp.sum(x, (0, 1, 2), where=sites) / count

@@ -1,4 +1,4 @@
-"""What becomes of tokens that are not visible. Letters: b batch, n tokens, v visible, d width.
+"""Masking of tokens in encoders: drop or replace. Letters: b batch, n tokens, v visible, d width.
 
 Like positions, a part of masking is no module: `draw` makes a parameter of the module that holds it
 (see position_embeddings).
@@ -17,7 +17,7 @@ from mim_jax.ops import gather
 
 @runtime_checkable
 class Masking(Protocol):
-  """What an encoder asks of a way of hiding.
+  """Interface of masking in an encoder.
 
   Attributes:
     keeps_grid: whether all n tokens are kept, in their order.
@@ -29,17 +29,17 @@ class Masking(Protocol):
     ...
 
   def before(self, draw: Callable, tokens: core.Tokens, mask: core.Mask) -> Array:
-    """Changes the values [b n d] before positions are added."""
+    """Masks the values [b n d] before positions are added."""
     ...
 
   def after(self, x: Array, tokens: core.Tokens, mask: core.Mask) -> tuple[Array, Array | None]:
-    """Picks what the blocks work on once positions are added, and which of it is real."""
+    """Selects the input of the blocks after positions are added, and which of it is real."""
     ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Drop:
-  """Drops what is hidden: the encoder is as short as the visible set (MAE)."""
+  """Drops hidden tokens: the encoder runs on the visible ones alone (MAE)."""
 
   keeps_grid = False
 
@@ -54,7 +54,7 @@ class Drop:
 
 @dataclasses.dataclass(frozen=True)
 class Replace:
-  """Puts one learned token in place of each hidden one: all n are kept (BEiT, SimMIM).
+  """Replaces hidden tokens by a learned mask token: all n are kept (BEiT, SimMIM).
 
   Attributes:
     init: how that token starts, a word of `layers.init.token`; None as all tokens of the encoder.

@@ -17,9 +17,9 @@ ACTIVATIONS: dict[str, Callable] = {
 
 
 class Mlp(nn.Module):
-  """Two linear maps around an activation, [... d] -> [... d].
+  """Two linear layers around an activation, [... d] -> [... d].
 
-  `activation` is "gelu" (exact), "gelu_tanh", "quick_gelu" (CLIP) or "swiglu": two maps up, one
+  `activation` is "gelu" (exact), "gelu_tanh", "quick_gelu" (CLIP) or "swiglu": two layers up, one
   through a sigmoid times itself gates the other; 2/3 of the width, in multiples of 8 (DINOv2).
   """
 

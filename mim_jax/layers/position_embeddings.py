@@ -1,4 +1,4 @@
-"""Positions of tokens, for encoders and predictors alike. Letters: b, n tokens, k prefix, d, p.
+"""Position embeddings of encoders and predictors. Letters: b, n tokens, k prefix, d, p.
 
 A part of positions is no module: what it learns belongs to the module that holds it, which hands it
 `draw(name, shape, init=None)`: a parameter of that module, `init` a word of `layers.init`.
@@ -19,7 +19,7 @@ from mim_jax.ops import relative_positions, resize
 
 @runtime_checkable
 class Positions(Protocol):
-  """What encoders and predictors ask of a part of absolute positions."""
+  """Interface of absolute positions, for encoders and predictors."""
 
   def code(self, draw: Callable, where: Array, grid: tuple[int, ...], width: int) -> Array | None:
     """Encodes coordinates [b n p] of tokens on `grid`: [b n d], or None without positions."""
@@ -45,7 +45,7 @@ class SinCos:
 
 @dataclasses.dataclass(frozen=True)
 class NoPositions:
-  """Adds nothing: where tokens are is told otherwise (relative positions), or not at all."""
+  """No absolute positions: tokens have relative ones, or none at all."""
 
   def code(self, draw: Callable, where: Array, grid: tuple[int, ...], width: int) -> None:
     """See Positions."""
@@ -80,7 +80,7 @@ class Learned:
         f"learned positions: those of the grid {self.grid} can't be resized to {grid}. Both must "
         "have one axis, or both two; leave `positions.grid` at None for the tokens' own."
       )
-    # A line is a column, whose single row of width 1 stays as it is.
+    # A line is a column, whose single row of width 1 is unchanged.
     square = table.reshape(1, *(*self.grid, 1)[:2], width)
     sides = grid[0], (*grid, 1)[1]
     new = resize.bicubic(square, sides, antialias=self.antialias, grid_offset=self.grid_offset)

@@ -1,6 +1,4 @@
-"""Latents to codes and back. Letters: b batch, n tokens, d width, k codes, c their width, v = b
-n.
-"""
+"""Vector quantizer. Letters: b batch, n tokens, d width, k codes, c their width, v = b n."""
 
 from typing import NamedTuple
 
@@ -18,7 +16,7 @@ STATE = "codebook"  # the collection that holds the codes
 
 
 class Coded(NamedTuple):
-  """What a quantizer makes of latents.
+  """The output of a quantizer.
 
   Attributes:
     values: [b n c] float32, the chosen codes; their gradient goes straight through to the latents.
@@ -36,7 +34,7 @@ class Coded(NamedTuple):
 
 
 class Quantizer(nn.Module):
-  """A small code space and the nearest of `codes` vectors in it: [b n d] -> Coded.
+  """Vector quantizer: the nearest of `codes` vectors in a small code space, [b n d] -> Coded.
 
   Linear, tanh, linear down to `width`, in float32. The codes are state, not parameters: after each
   training step they follow the vectors that chose them. With `unit` vectors and codes have length 1
@@ -96,7 +94,7 @@ class Quantizer(nn.Module):
     return vector_quantization.unit(z) if self.unit else z
 
   def _book(self) -> dict:
-    """The codes, their running counts, and without `unit` the running sums of their vectors."""
+    """Makes the state: codes, their running counts, without `unit` running sums of vectors."""
 
     def start():
       drawn = jax.random.normal(self.make_rng("params"), (self.codes, self.width))
@@ -110,7 +108,7 @@ class Quantizer(nn.Module):
     return state
 
   def _follow(self, state, count, sums):
-    """Codes and counts after this batch; counts are in units of a code's even share."""
+    """Updates codes and counts by EMA; counts are in units of a code's even share."""
     even, usage = self.codes / jnp.sum(count), state["usage"]
     usage.value = self.decay * usage.value + (1 - self.decay) * count * even
     if self.unit:
@@ -122,7 +120,7 @@ class Quantizer(nn.Module):
     state["codes"].value = vector_quantization.averaged(usage.value, state["sums"].value)
 
   def _revive(self, state, count, flat, distance):
-    """Codes that are not used begin anew as vectors of the batch."""
+    """Restarts dead codes as vectors of the batch."""
     most = round(self.revive * self.codes)
     if not most or not self.has_rng("dropout"):
       return

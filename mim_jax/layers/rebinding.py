@@ -8,9 +8,9 @@ from mim_jax.errors import InputError
 
 
 def with_settings(module: nn.Module, **settings) -> nn.Module:
-  """Makes a bound module's twin: the same variables, other settings; nothing random is drawn in it.
+  """Rebinds a bound module with other settings, its variables and no random keys.
 
-  So a teacher records what its own config never asked for. InputError for settings that the module
+  So a teacher records what its own config does not. InputError for settings that the module
   does not have.
   """
   known = {field.name for field in dataclasses.fields(module)}

@@ -1,4 +1,4 @@
-"""Transformer with rotary positions, root-mean-square norms and no biases, as in CAPI.
+"""Transformer with RoPE, RMSNorm and no biases, as in CAPI.
 
 Compute runs in `dtype`; parameters, softmax, norms and angles stay float32. Letters: b batch,
 n tokens (queries), c context tokens (keys), d width, w width of a head.
@@ -36,13 +36,13 @@ class Turns:
 
 
 class Places(NamedTuple):
-  """Where tokens are, in [0, 1]: coordinates [b n p], and which are real [b n] (None: all)."""
+  """Positions of tokens in [0, 1]: coordinates [b n p], and which are real [b n] (None: all)."""
 
   coordinates: Array
   valid: Array | None = None
 
   def with_registers(self, count: int) -> "Places":
-    """The same after `count` registers around the box of the real tokens, [b k+n p]."""
+    """Prepends `count` registers around the box of the real tokens, [b k+n p]."""
     if not count:
       return self
     around = rope.edge(self.coordinates, count, self.valid)
@@ -52,19 +52,19 @@ class Places(NamedTuple):
     return Places(coordinates, jnp.pad(self.valid, ((0, 0), (count, 0)), constant_values=True))
 
   def angles(self, width: int, heads: int, freq_range: tuple[float, float]) -> Array:
-    """By which angles a head's channels turn, [b n w]; InputError where heads do not divide."""
+    """Computes rotation angles of a head, [b n w]; InputError where heads do not divide."""
     if width % heads:
       raise InputError(f"attention: width {width} is not a multiple of {heads} heads")
     return rope.angles(self.coordinates, width // heads, freq_range)
 
 
 def norm(dtype: str, name: str | None = None, **settings) -> nn.RMSNorm:
-  """Root-mean-square norm with epsilon 1e-5, statistics in float32."""
+  """Makes an RMSNorm with epsilon 1e-5, statistics in float32."""
   return nn.RMSNorm(epsilon=1e-5, dtype=jnp.dtype(dtype), name=name, **settings)
 
 
 class Attention(nn.Module):
-  """x [b n d] attends to context [b c d] -> [b n d]; queries and keys are turned, values are not.
+  """Attention of x [b n d] to context [b c d] -> [b n d], RoPE on queries and keys.
 
   Four projections without bias, each Xavier-uniform on its own. `layout` is "axial" (a rotation) or
   "coupled" (CAPI's published weights), see ops.rope.rotate.
@@ -97,7 +97,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-  """Two linear maps without bias around an exact (erf) GELU, [b n d] -> [b n d]."""
+  """Two linear layers without bias around an exact (erf) GELU, [b n d] -> [b n d]."""
 
   ratio: float = 4.0
   dtype: str = "float32"
@@ -110,7 +110,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-  """Pre-norm block: attention (to itself, or to `context` as it is, not normed here), then mlp.
+  """Pre-norm block: attention (to itself, or to `context`, which is not normed here), then mlp.
 
   `drop_path` is the same in every block; it acts when a "dropout" key is given.
   """
@@ -168,7 +168,7 @@ class RopeStack(nn.Module):
     return run(x.astype(self.dtype), turns, context, keep)
 
   def angles(self, places: Places, width: int) -> Array:
-    """By which angles tokens of `width` at these places turn, [b n w]."""
+    """Computes rotation angles of tokens of `width` at these places, [b n w]."""
     return places.angles(width, self.heads, self.freq_range)
 
   def _block(self, name: str) -> nn.Module:

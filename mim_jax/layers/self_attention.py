@@ -15,7 +15,7 @@ from mim_jax.ops import attention
 class Attention(nn.Module):
   """Self-attention with one fused projection (Xavier over the fused matrix), [b n d] -> [b n d].
 
-  With `queries` it also returns whom the first `queries` tokens attend to, [b heads queries n].
+  With `queries` it also returns the attention of the first `queries` tokens, [b heads queries n].
   `valid` says which keys are real, for all queries [b n] or for each [b n n]. `bias` [heads n n] is
   added to the scaled logits, as relative positions are. Without `key_bias` only queries and values
   have one, each its own (BEiT). `kernel_init` is a word of layers.init; `block` numbers this block.
@@ -53,7 +53,7 @@ class Attention(nn.Module):
     return out, attention.weights(query[:, : self.queries], key, keep, asked)
 
   def _project(self, x):
-    """Queries, keys and values beside each other, [b n 3d]."""
+    """Projects to queries, keys and values, concatenated, [b n 3d]."""
     d, fused = x.shape[-1], self.qkv_bias and self.key_bias
     kernel = init.kernel(self.kernel_init, fused=3)
     qkv = basic.dense(3 * d, self.dtype, "qkv", use_bias=fused, kernel_init=kernel)(x)

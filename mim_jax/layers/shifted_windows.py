@@ -54,7 +54,7 @@ class Block(nn.Module):
     return Residual(name="residual2")(x, y, drop)
 
   def _attend(self, y: Float[Array, "bu t d"], b: int, where, valid) -> Float[Array, "bu t d"]:
-    """Attention within each window, with its relative positions; `valid` keys [bu 1 t]."""
+    """Attends within each window, with its relative positions; `valid` keys [bu 1 t]."""
     grid, window, shift = where
     rows = relative_positions.table_rows(window)
     table = self.param("relative_table", nn.initializers.normal(0.02), (rows, self.heads))
@@ -77,7 +77,7 @@ class Block(nn.Module):
 
 
 class Merge(nn.Module):
-  """Each 2 x 2 neighbours become one token of twice the width, [b h w d] -> [b h/2 w/2 2d].
+  """Patch merging: 2 x 2 neighbours become one token, [b h w d] -> [b h/2 w/2 2d].
 
   Their order is by columns, as in the reference. InputError where a side is odd.
   """
@@ -112,19 +112,19 @@ def merged(valid: Bool[Array, "b h w"] | None) -> Bool[Array, "b i j"] | None:
 
 
 def layout(grid: Pair, window: int, shifted: bool) -> tuple[Pair, Pair]:
-  """(sides of a window, shift) along both axes of the grid."""
+  """Computes (sides of a window, shift) along both axes of the grid."""
   sides = min(window, grid[0]), min(window, grid[1])
   shift = [window // 2 if shifted and side > window else 0 for side in grid]
   return sides, (shift[0], shift[1])
 
 
 def padded(grid: Pair, window: Pair) -> Pair:
-  """The grid's sides rounded up to whole windows."""
+  """Rounds the grid's sides up to whole windows."""
   return -(-grid[0] // window[0]) * window[0], -(-grid[1] // window[1]) * window[1]
 
 
 def cut(x: Shaped[Array, "b h w d"], window: Pair, shift: Pair) -> Shaped[Array, "bu t d"]:
-  """The windows of a padded and shifted grid, image after image and row by row."""
+  """Cuts the padded and shifted grid into windows, image after image and row by row."""
   b, *grid, d = x.shape
   h, w = padded((grid[0], grid[1]), window)
   if (h, w) != tuple(grid):
@@ -146,7 +146,7 @@ def joined(
 
 
 def same_region(grid: Pair, window: Pair, shift: Pair) -> np.ndarray | None:
-  """Which tokens of a window were neighbours in the image, bool [u t t]; None where all were.
+  """Tells which tokens of a window are neighbours in the image, bool [u t t]; None for all.
 
   A region is what the roll did not tear from its place, or what it did, along each axis; and
   padding is a region of its own.

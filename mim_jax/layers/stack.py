@@ -24,7 +24,7 @@ REMAT = {
 
 
 class Residual(nn.Module):
-  """x + branch, with layer scale and per-sample drop path (active given a 'dropout' key)."""
+  """Residual: x + branch, with layer scale and per-sample drop path (given a 'dropout' key)."""
 
   layer_scale: float | None = None
 
@@ -83,7 +83,7 @@ class Stack(nn.Module):
     scan: compile one block and loop over stacked parameters (short compile, the same numbers).
     unroll: blocks a turn of that loop.
     remat: what the backward pass recomputes: none, dots (all but matrix products), full.
-    dtype: what is computed in.
+    dtype: of the computation.
   """
 
   depth: int
@@ -109,8 +109,8 @@ class Stack(nn.Module):
     """Returns the last output, or with `layers` (1 = after the first block) the list of those.
 
     `valid` says which tokens are real, [b n]. `bias` [heads n n] is added to the logits of every
-    block; [depth heads n n] has one for each. With `queries` a pair: that, and whom the first
-    `queries` tokens attend to in the last block, [b heads queries n].
+    block; [depth heads n n] has one for each. With `queries` a pair: that, and the attention of the
+    first `queries` tokens in the last block, [b heads queries n].
     """
     if self.remat not in REMAT:
       raise unknown("remat", self.remat, REMAT)
@@ -142,7 +142,7 @@ class Stack(nn.Module):
     )
 
   def _unrolled(self, x, shared, rates, keep, queries):
-    """(last output, all outputs, attention of the last block)."""
+    """Runs the blocks in turn: (last output, all outputs, attention of the last block)."""
     outputs, weights, (valid, bias) = [], None, shared
     for i in range(self.depth):
       asked = queries if i == self.depth - 1 else 0
@@ -154,7 +154,7 @@ class Stack(nn.Module):
     return x, outputs, weights
 
   def _scanned(self, x, shared, rates, keep, queries):
-    """The same with one block; all outputs are None where they are not to be kept."""
+    """Runs one block in a loop, with the same result; all outputs are None unless kept."""
     valid, bias = shared
     each = bias is not None and bias.ndim == 4
 
@@ -181,7 +181,7 @@ class Stack(nn.Module):
 
 
 def check_layer(layer: int, depth: int) -> int:
-  """A layer number in 1..depth; negative ones count from the end (-1 is the last)."""
+  """Resolves a layer number to 1..depth; negative ones count from the end (-1 is the last)."""
   if not (1 <= layer <= depth or -depth <= layer <= -1):
     raise InputError(
       f"layer {layer} does not exist: allowed are 1..{depth}, or -1..-{depth} from the end"

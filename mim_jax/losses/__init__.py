@@ -1,4 +1,4 @@
-"""How far off, per token; loss(predictions, targets) -> [b g m]."""
+"""Losses, per token; loss(predictions, targets) -> [b g m]."""
 
 from mim_jax.losses.classification import cross_entropy as cross_entropy
 from mim_jax.losses.classification import pixel_cross_entropy as pixel_cross_entropy

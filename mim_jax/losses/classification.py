@@ -12,7 +12,7 @@ def soft_cross_entropy(
   *,
   temperature: float = 1.0,
 ) -> Float[Array, "b g m"]:
-  """-sum_k targets log softmax(predictions / temperature); targets are distributions over k.
+  """Computes -sum_k targets log softmax(predictions / temperature), targets summing to 1.
 
   DINO (arXiv 2104.14294), equation 2; iBOT; CAPI.
   """
@@ -25,10 +25,10 @@ def soft_cross_entropy(
 def cross_entropy(
   predictions: Float[Array, "b g m e"], targets: Int[Array, "b g m p"]
 ) -> Float[Array, "b g m"]:
-  """Mean of the cross-entropies of a token's p choices: e = p x classes, class last.
+  """Averages the cross-entropies of a token's p labels: e = p x classes, class last.
 
-  A token has one choice where it is to be given a code (BEiT, equation 1), and one for each pixel
-  where it is to be segmented (MultiMAE, section 3.4).
+  A token has one label where the target is its code (BEiT, equation 1), and one for each pixel
+  where it is its segmentation (MultiMAE, section 3.4).
   """
   p = targets.shape[-1]
   scores = predictions.astype(jnp.float32).reshape(*targets.shape, predictions.shape[-1] // p)
@@ -36,4 +36,4 @@ def cross_entropy(
   return jnp.mean(jax.nn.logsumexp(scores, -1) - right, -1)
 
 
-pixel_cross_entropy = cross_entropy  # where the choices are those of pixels
+pixel_cross_entropy = cross_entropy  # where the labels are those of pixels

@@ -6,12 +6,12 @@ from jaxtyping import Float
 
 
 def squared_error(predictions: Float[Array, "b g m e"], targets: Float[Array, "b g m e"]) -> Array:
-  """Mean squared difference of each token, [b g m e] -> [b g m] (MAE, section 3)."""
+  """Averages squared differences of each token, [b g m e] -> [b g m] (MAE, section 3)."""
   return jnp.mean(jnp.square(_difference(predictions, targets)), -1)
 
 
 def absolute_error(predictions: Float[Array, "b g m e"], targets: Float[Array, "b g m e"]) -> Array:
-  """Mean absolute difference of each token, [b g m e] -> [b g m] (SimMIM, equation 1)."""
+  """Averages absolute differences of each token, [b g m e] -> [b g m] (SimMIM, equation 1)."""
   return jnp.mean(jnp.abs(_difference(predictions, targets)), -1)
 
 
@@ -22,7 +22,7 @@ def smooth_l1(
   beta: float = 1.0,
   scale: float = 1.0,
 ) -> Array:
-  """`scale` times the mean of u^2 / 2 beta where |u| < beta, else |u| - beta / 2: [b g m].
+  """Averages `scale` times u^2 / 2 beta where |u| < beta, else |u| - beta / 2: [b g m].
 
   u is the difference. Source: Fast R-CNN (arXiv 1504.08083), equation 3; MaskAlign has scale 2.
   """

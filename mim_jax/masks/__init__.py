@@ -1,4 +1,4 @@
-"""What is visible and what is predicted; mask(key, tokens, scores, progress, *, ...) -> Mask."""
+"""Masks: visible and predicted tokens; mask(key, tokens, scores, progress, *, ...) -> Mask."""
 
 from mim_jax.masks.block import block_wise as block_wise
 from mim_jax.masks.block import block_wise_by_chance as block_wise_by_chance

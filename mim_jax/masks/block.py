@@ -12,7 +12,7 @@ from mim_jax import core
 from mim_jax.errors import InputError
 from mim_jax.masks import padded
 
-TRIES = 10  # at one block, before a mask is taken as it is
+TRIES = 10  # at one block, before the mask ends
 DRAWS = 12  # blocks at most; at the published sizes 1 mask of 20000 asks for more than 10
 
 

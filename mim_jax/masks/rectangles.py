@@ -190,7 +190,7 @@ def _listed(
 ) -> tuple[Int[Array, "b v"], Bool[Array, "b v"]]:
   """Lists up to v members in random order, and which entries are real; else the first again.
 
-  So that no token which is not a member is ever looked at. room: how many of a sample at most.
+  So that no token which is not a member is ever read. room: how many of a sample at most.
   """
   noise = jax.random.uniform(key, member.shape)
   order = jnp.argsort(jnp.where(member, noise, 2.0), axis=1)[:, :v].astype(jnp.int32)

@@ -126,7 +126,7 @@ def _meters(truth, features) -> dict:
   return dict(
     target_entropy=collapse.entropy(truth),
     code_entropy=collapse.entropy(jnp.mean(truth, (0, 1))),
-    feature_deviation=collapse.deviation(features),
+    feature_deviation=collapse.feature_std(features),
     feature_rank=collapse.rank_me(features),
   )
 

@@ -20,7 +20,7 @@ def attend(
   keep: Bool[Array, "b 1 _ n"] | None = None,
   implementation: str | None = None,
 ) -> Float[Array, "b q h e"]:
-  """Values mixed by whom each query attends to, in the type of the values.
+  """Computes softmax attention: values mixed for each query, in the type of the values.
 
   bias: added to the scaled logits. keep: which keys are seen, by all queries or by each.
   implementation: None or "xla"; "cudnn" for the fused kernel (a GPU, bfloat16 or float16).
@@ -36,12 +36,12 @@ def weights(
   keep: Bool[Array, "b 1 _ n"] | None = None,
   bias: Float[Array, "1 h q n"] | None = None,
 ) -> Float[Array, "b h q n"]:
-  """Whom each query attends to, float32; over the n keys it sums to 1. Arguments as `attend`."""
+  """Computes attention weights, float32, which sum to 1 over keys. Arguments as `attend`."""
   return jax.nn.softmax(_logits(query, key, bias, keep))
 
 
 def _logits(query, key, bias, keep) -> Float[Array, "b h q n"]:
-  """Scaled products of queries and keys, float32."""
+  """Computes scaled products of queries and keys, float32."""
   logits = _products(query * query.shape[-1] ** -0.5, key)
   logits = logits if bias is None else logits + bias
   return logits if keep is None else jnp.where(keep, logits, _NEVER)
@@ -49,8 +49,9 @@ def _logits(query, key, bias, keep) -> Float[Array, "b h q n"]:
 
 @jax.custom_vjp
 def _products(query: Float[Array, "b q h e"], key: Float[Array, "b n h e"]):
-  """Of every query and key, float32 [b h q n]; in the gradient too no product is of float32
-  factors, where queries and keys are not.
+  """Multiplies every query and key: float32 [b h q n].
+
+  The gradient's products, too, are of float32 factors only where queries and keys are.
   """
   return _products_forward(query, key)[0]
 
@@ -71,7 +72,7 @@ _products.defvjp(_products_forward, _products_backward)
 
 
 def _to_keys(rows: Float[Array, "b q h e"], shares: Float[Array, "b h q n"]):
-  """Sum over queries of rows x shares, [b n h e].
+  """Sums rows x shares over queries, [b n h e].
 
   Made as [b h e n]: a CPU reads shares row by row that way, in half the time.
   """
@@ -80,7 +81,7 @@ def _to_keys(rows: Float[Array, "b q h e"], shares: Float[Array, "b h q n"]):
 
 @jax.custom_vjp
 def _mix(logits: Float[Array, "b h q n"], value: Float[Array, "b n h e"]):
-  """Softmax over keys, then the sum of values, [b q h e].
+  """Takes the softmax over keys and sums the values, [b q h e].
 
   Its gradient needs the row sums of (gradient of the weights) x (weights). These are those of
   (gradient of the output) x (output), which has e entries a row instead of n: FlashAttention, arXiv

@@ -1,4 +1,4 @@
-"""Meters of collapse: numbers that fall to their bottom when features no longer differ. b, d, k."""
+"""Metrics of collapse, at their minimum where features no longer differ. Letters: b, d, k."""
 
 import jax
 import jax.numpy as jnp
@@ -9,19 +9,19 @@ ENOUGH = 256  # vectors; a rank cannot be larger than that, and more would cost 
 
 
 def entropy(shares: Float[Array, "*b k"]) -> Float[Array, ""]:
-  """Mean entropy of distributions over k, in nats: log k where even, 0 where sure."""
+  """Averages the entropy of distributions over k, in nats: log k where even, 0 where sure."""
   return jnp.mean(jnp.sum(jax.scipy.special.entr(shares.astype(jnp.float32)), -1))
 
 
-def deviation(features: Float[Array, "b d"]) -> Float[Array, ""]:
-  """Mean deviation of the entries of unit vectors, times sqrt(d): 1 where even, 0 where equal."""
+def feature_std(features: Float[Array, "b d"]) -> Float[Array, ""]:
+  """Averages the std of the entries of unit vectors, x sqrt(d): 1 where even, 0 where equal."""
   features = features.astype(jnp.float32)
   length = jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(features), -1, keepdims=True), 1e-24))
   return jnp.mean(jnp.std(features / length, 0)) * features.shape[-1] ** 0.5
 
 
 def rank_me(features: Float[Array, "b d"]) -> Float[Array, ""]:
-  """Exponential of the entropy of the singular values of up to 256 vectors: 1 to min(b, d).
+  """Computes RankMe, exp of the entropy of singular values of up to 256 vectors: 1 to min(b, d).
 
   RankMe, equation 2 (arXiv 2210.02885). Values below 0.3 % of the largest count as rounding.
   """

@@ -11,30 +11,30 @@ TRAIN = 3.0  # forward, gradient of the inputs, gradient of the weights
 
 
 def dense(n: Number, a: Number, b: Number) -> float:
-  """A linear map of n vectors from width a to width b."""
+  """Counts a linear layer on n vectors, from width a to width b."""
   return 2.0 * n * a * b
 
 
 def attention(
   n: Number, d: Number, keys: Number | None = None, width: Number | None = None
 ) -> float:
-  """Attention of n queries of width d over `keys` (n) of `width` (d), with its four projections."""
+  """Counts attention of n queries, width d, over `keys` (n) of `width` (d), four projections."""
   keys, width = n if keys is None else keys, d if width is None else width
   return 2.0 * dense(n, d, d) + 2.0 * dense(keys, width, d) + 4.0 * n * keys * d
 
 
 def mlp(n: Number, d: Number, ratio: Number = 4.0) -> float:
-  """Two linear maps of n tokens, d -> ratio d -> d."""
+  """Counts two linear layers on n tokens, d -> ratio d -> d."""
   return 2.0 * dense(n, d, ratio * d)
 
 
 def stack(n: Number, d: Number, depth: int, ratio: Number = 4.0) -> float:
-  """A transformer on n tokens of width d: depth (24 n d^2 + 4 n^2 d) at the mlp ratio of 4."""
+  """Counts a transformer on n tokens, width d: depth (24 n d^2 + 4 n^2 d) at mlp ratio 4."""
   return depth * (attention(n, d) + mlp(n, d, ratio))
 
 
 def convolution(h: int, w: int, k: int, a: int, b: int, groups: int = 1, stride: int = 1) -> float:
-  """A k x k convolution from a to b channels whose output has h x w sites.
+  """Counts a k x k convolution from a to b channels whose output has h x w sites.
 
   Counted as XLA counts: only where the kernel lies on the signal, which is zero-padded so that the
   output has 1 / stride of its sides. On small maps that is notably less than k^2 a site. A
@@ -44,7 +44,7 @@ def convolution(h: int, w: int, k: int, a: int, b: int, groups: int = 1, stride:
 
 
 def resnet(side: int, channels: int, depths: tuple[int, ...], width: int, stem: int) -> float:
-  """A ResNet of bottleneck blocks on images of `side` pixels, as encoders.ResNet."""
+  """Counts a ResNet of bottleneck blocks on images of `side` pixels, as encoders.ResNet."""
   h, a = side // stem, width
   kernel, step = (3, 1) if stem == 1 else (7, 2)
   total = convolution(side // step, side // step, kernel, channels, width, stride=step)
@@ -63,7 +63,7 @@ def resnet(side: int, channels: int, depths: tuple[int, ...], width: int, stem: 
 def convnext(
   side: int, channels: int, depths: tuple[int, ...], widths: tuple[int, ...], stem: int
 ) -> float:
-  """A ConvNeXt on images of `side` pixels, as encoders.ConvNeXt."""
+  """Counts a ConvNeXt on images of `side` pixels, as encoders.ConvNeXt."""
   h, a = side // stem, widths[0]
   total = convolution(h, h, 3 if stem == 1 else stem, channels, a, stride=stem)
   for stage, (depth, b) in enumerate(zip(depths, widths, strict=True)):
@@ -76,7 +76,7 @@ def convnext(
 
 
 def unet(grid: int, channels: int, widths: tuple[int, ...], width: int, patch: int) -> float:
-  """The decoder of predictors.UNet over maps of `widths`, coarsest first and `grid` sites wide."""
+  """Counts the decoder predictors.UNet on maps of `widths`, coarsest first, `grid` sites wide."""
   total, h = 0.0, grid
   for i in range(patch.bit_length()):
     b = width >> i
@@ -91,7 +91,7 @@ def unet(grid: int, channels: int, widths: tuple[int, ...], width: int, patch: i
 
 
 def _taps(outputs: int, k: int, stride: int) -> int:
-  """Pairs of an output and an input that meet along one axis."""
+  """Counts pairs of an output and an input that meet along one axis."""
   inputs, padding = outputs * stride, (k - stride + 1) // 2
   first = (stride * i - padding for i in range(outputs))
   return sum(min(i + k, inputs) - max(i, 0) for i in first)

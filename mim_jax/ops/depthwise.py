@@ -9,7 +9,7 @@ from jaxtyping import Float
 def convolve(
   x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], *_, **__
 ) -> Float[Array, "b h w c"]:
-  """Each channel by its own kernel of odd side, zero-padded to as many sites, in the type of x.
+  """Convolves each channel by its own kernel of odd side, zero-padded to n sites, in x's type.
 
   What flax.linen.Conv takes as `conv_general_dilated`; its further arguments say the same. On a CPU
   it is a sum over the taps: XLA's compiler has slow loops for it there, and makes the gradient of
@@ -46,7 +46,7 @@ def _by_taps(x, kernel):
 
 
 def _to_kernel_by_taps(x, kernel, gradient):
-  """Row by row in a loop: all taps at once would compile for long."""
+  """Sums the kernel's gradient row by row in a loop: all taps at once would compile for long."""
   (_, h, w, _), k, wide = x.shape, kernel.shape[0], _padded(x, kernel)
   gradient = gradient.astype(jnp.float32)
 
@@ -58,7 +58,7 @@ def _to_kernel_by_taps(x, kernel, gradient):
 
 
 def _padded(x, kernel):
-  """With k // 2 zeros on all sides, float32."""
+  """Pads k // 2 zeros on all sides, float32."""
   side = (kernel.shape[0] // 2,) * 2
   return jnp.pad(x.astype(jnp.float32), ((0, 0), side, side, (0, 0)))
 

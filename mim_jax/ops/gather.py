@@ -1,4 +1,4 @@
-"""Index sets: undoing a permutation, membership, putting tokens back. Letters: b n m e."""
+"""Index sets: inverse permutation, membership, scatter. Letters: b n m e."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 
 
 def inverse(order: Int[Array, "b n"]) -> Int[Array, "b n"]:
-  """The inverse of permutations, by one scatter (a second argsort costs more)."""
+  """Inverts permutations by one scatter (a second argsort costs more)."""
   b, n = order.shape
   rows = jnp.arange(b, dtype=order.dtype)[:, None]
   iota = jnp.broadcast_to(jnp.arange(n, dtype=order.dtype), (b, n))
@@ -16,7 +16,7 @@ def inverse(order: Int[Array, "b n"]) -> Int[Array, "b n"]:
 def member(
   index: Int[Array, "b m"], n: int, valid: Bool[Array, "b m"] | None = None
 ) -> Bool[Array, "b n"]:
-  """Which of n tokens are listed in `index` (and valid): [b m] -> [b n]."""
+  """Tells which of n tokens are listed in `index` (and valid): [b m] -> [b n]."""
   rows = jnp.arange(index.shape[0])[:, None]
   listed = jnp.ones(index.shape, bool) if valid is None else valid
   return jnp.zeros((index.shape[0], n), bool).at[rows, index].max(listed)
@@ -25,6 +25,6 @@ def member(
 def place(
   values: Float[Array, "b m e"], index: Int[Array, "b m"], base: Float[Array, "b n e"]
 ) -> Array:
-  """A copy of `base` [b n e] with `values` [b m e] at `index` [b m]."""
+  """Scatters `values` [b m e] at `index` [b m] into a copy of `base` [b n e]."""
   rows = jnp.arange(index.shape[0])[:, None]
   return base.at[rows, index].set(values.astype(base.dtype))

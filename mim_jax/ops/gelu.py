@@ -7,10 +7,10 @@ from jaxtyping import Float
 
 
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-  """Gives x times the share of a normal distribution below x; of any shape.
+  """Computes x times the normal distribution's CDF at x; of any shape.
 
   By erf, as the published networks compute it: jax.nn.gelu(approximate=False) takes erfc, whose
-  two branches cost more. All that is kept for the gradient is x. Source: arXiv 1606.08415.
+  two branches cost more. Only x is kept for the gradient. Source: arXiv 1606.08415.
   """
   return _gelu(x)
 
@@ -21,7 +21,7 @@ def _gelu(x):
 
 
 def _below(x):
-  """Share of a normal distribution below x."""
+  """Computes the normal distribution's CDF."""
   return 0.5 + 0.5 * jax.lax.erf(x * 2**-0.5)
 
 

@@ -1,4 +1,4 @@
-"""Values on a grid of cells made coarser or finer. Letters: b batch, n cells, s other cells, e."""
+"""Rescaling of values on a grid. Letters: b batch, n cells, s rescaled cells, e values."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -10,7 +10,7 @@ from mim_jax.errors import InputError
 def rescale(
   values: Float[Array, "b n e"], grid: tuple[int, ...], scale: int | float
 ) -> Float[Array, "b s e"]:
-  """[b n e] on a 2-D grid -> `scale` times as many rows and columns, row by row.
+  """Rescales [b n e] on a 2-D grid to `scale` times the rows and columns, row by row.
 
   A whole `scale` repeats every cell, 1/2, 1/3, ... takes the mean of 2 x 2, 3 x 3, ... of them.
   InputError for other scales, and where cells would be left over.

@@ -10,7 +10,7 @@ from mim_jax.ops import patches
 def hog(
   image: Float[Array, "b h w c"], cell: int, bins: int, bias: tuple[float, float] = (0.0, 0.0)
 ) -> Float[Array, "b n e"]:
-  """One histogram a cell and channel, of length 1 (flat cells: 0), [b n c*bins] float32.
+  """Computes HOG: a unit-length histogram a cell and channel (flat: 0), [b n c*bins] float32.
 
   Each pixel votes with its magnitude for one of `bins` unsigned orientations, not for the two that
   it lies between. Cells come row by row; in a cell all bins of the first channel come first.
@@ -30,7 +30,7 @@ def hog(
 def orientation(
   image: Float[Array, "b h w c"], bins: int, bias: tuple[float, float] = (0.0, 0.0)
 ) -> tuple[Int[Array, "b h w c"], Float[Array, "b h w c"]]:
-  """(bin in 0..bins-1, magnitude) of the Sobel gradient at every pixel, borders reflected.
+  """Computes (bin in 0..bins-1, magnitude) of the Sobel gradient, borders reflected.
 
   The angle runs from the vertical axis, atan2(horizontal, vertical), and opposite gradients share a
   bin. `bias` (horizontal, vertical) is added to the gradient.
@@ -49,7 +49,7 @@ def orientation(
 def sobel(
   image: Float[Array, "b h w c"],
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
-  """(left minus right, top minus bottom), each smoothed by (1, 2, 1) along the other axis."""
+  """Computes Sobel gradients: (left - right, top - bottom), smoothed (1, 2, 1) across."""
   x = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
   across = x[:, :, :-2] - x[:, :, 2:]
   down = x[:, :-2] - x[:, 2:]

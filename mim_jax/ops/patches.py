@@ -1,4 +1,4 @@
-"""Signals to patches and back. Letters: b batch, s spatial axes, n patches, c channels."""
+"""Patchify and unpatchify. Letters: b batch, s spatial axes, n patches, c channels."""
 
 import math
 
@@ -9,7 +9,7 @@ from mim_jax.errors import InputError
 
 
 def patch_grid(shape: tuple[int, ...], patch: int | tuple[int, ...]) -> tuple[int, ...]:
-  """Patches along each axis of `shape` (no batch, no channels); InputError where none fits."""
+  """Counts patches along each axis of `shape` (no batch, channels); InputError where none fits."""
   sizes = (patch,) * len(shape) if isinstance(patch, int) else tuple(patch)
   if len(sizes) != len(shape):
     raise InputError(

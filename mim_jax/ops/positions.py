@@ -1,4 +1,4 @@
-"""Where tokens are. Letters: n tokens, p coordinates, d width."""
+"""Positions of tokens and their code. Letters: n tokens, p coordinates, d width."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,18 +9,18 @@ from mim_jax.errors import InputError
 
 
 def grid_positions(grid: tuple[int, ...]) -> Float[Array, "n p"]:
-  """Coordinates of a grid's cells in units of cells, row by row: [n p], float32."""
+  """Lists the coordinates of a grid's cells, in cells, row by row: [n p], float32."""
   axes = [np.arange(length, dtype=np.float32) for length in grid]
   return jnp.asarray(np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(grid)))
 
 
 def sincos(positions: Float[Array, "*n p"], width: int) -> Float[Array, "*n d"]:
-  """Fixed sine-cosine code of coordinates, [... p] -> [... width], float32.
+  """Encodes coordinates by fixed sines and cosines, [... p] -> [... width], float32.
 
   Each coordinate gets as many sines as cosines, f = width // 2p, frequencies 10000^(-i / f), sines
-  first; what is left over behind them (4 of 1024 channels of three coordinates) is 0.
-  The last coordinate (the column) comes first, as in MAE's reference (util/pos_embed.py). Of a
-  single coordinate sines and cosines take turns (Vaswani et al. 2017, section 3.5; VideoMAE).
+  first; channels left over behind them (4 of 1024 for three coordinates) are 0. The last coordinate
+  (the column) comes first, as in MAE's reference (util/pos_embed.py). Of a single coordinate sines
+  and cosines take turns (Vaswani et al. 2017, section 3.5; VideoMAE).
   """
   p = positions.shape[-1]
   if not p or width < 2 * p:

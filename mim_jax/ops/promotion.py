@@ -1,12 +1,13 @@
-"""Optax where JAX is told to refuse mixed types."""
+"""Optax under strict dtype promotion."""
 
 import jax
 import optax
 
 
 def lenient(transform: optax.GradientTransformation) -> optax.GradientTransformation:
-  """The same, also where JAX is told to refuse mixed types: Optax's Adam raises a float to an
-  int.
+  """Wraps an optimizer so that it runs under strict dtype promotion.
+
+  Optax's Adam raises a float to an int.
   """
 
   def update(updates, state, params=None):

@@ -10,12 +10,12 @@ SPACINGS = ("geometric", "even")
 
 
 def table_rows(grid: tuple[int, int], prefix: int = 0) -> int:
-  """Rows of a table with one for every offset between two cells, and three more for a prefix."""
+  """Counts rows of a table: one for every offset between two cells, three more for a prefix."""
   return (2 * grid[0] - 1) * (2 * grid[1] - 1) + (3 if prefix else 0)
 
 
 def table_index(grid: tuple[int, int], prefix: int = 0) -> np.ndarray:
-  """Which row belongs to a query (rows) and a key (columns): int32 [k+n k+n], cells row by row.
+  """Indexes the table by query (rows) and key (columns): int32 [k+n k+n], cells row by row.
 
   The row of offset (query - key) is (dy + h - 1) (2w - 1) + (dx + w - 1), as in Swin and BEiT. The
   last three rows are for a prefix token asking a cell, a cell asking one, and one asking another.
@@ -35,7 +35,7 @@ def table_index(grid: tuple[int, int], prefix: int = 0) -> np.ndarray:
 def resized(
   table: np.ndarray, old: tuple[int, int], new: tuple[int, int], *, spacing: str = "geometric"
 ) -> np.ndarray:
-  """A table [rows heads] of the grid `old` as one of the grid `new`, float32.
+  """Resizes a table [rows heads] of the grid `old` to the grid `new`, float32.
 
   spacing: where offsets of the old grid lie among those of the new one. "geometric": 0, then steps
   that grow by one factor, so that near ones stay what they are, with cubic splines between (BEiT,
@@ -63,7 +63,7 @@ def resized(
 
 
 def _splined(square: np.ndarray, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
-  """[2h-1 2w-1 heads] of another grid, cubic between offsets in geometric progression."""
+  """Resizes [2h-1 2w-1 heads] by cubic splines between offsets in geometric progression."""
   from scipy import interpolate  # late, as it is heavy
 
   knots = [_progression(a - 1, b - 1) for a, b in zip(old, new, strict=True)]
@@ -77,7 +77,7 @@ def _splined(square: np.ndarray, old: tuple[int, int], new: tuple[int, int]) -> 
 
 
 def _progression(count: int, reach: int) -> np.ndarray:
-  """-x_count .. 0 .. x_count whose steps 1, q, q^2, ... reach as far, q in [1.01, 1.5]."""
+  """Makes -x_count .. 0 .. x_count in steps 1, q, q^2, ... up to `reach`, q in [1.01, 1.5]."""
   low, high = 1.01, 1.5
   for _ in range(40):
     q = (low + high) / 2

@@ -16,9 +16,9 @@ def teacher_view(
   seen: tuple[tuple[float, ...], tuple[float, ...]],
   wanted: tuple[tuple[float, ...], tuple[float, ...]],
 ) -> Float[Array, "b H W c"]:
-  """The normalised image as another network wants it: resized to `size`, normalised its own way.
+  """Resizes a normalised image to `size` and renormalises it as another network needs it.
 
-  seen, wanted: (mean, deviation) of the channels now and then.
+  seen, wanted: (mean, std) of the channels before and after.
   """
   (mean, std), (new_mean, new_std) = (tuple(map(_row, pair)) for pair in (seen, wanted))
   for row in (mean, std, new_mean, new_std):
@@ -38,7 +38,7 @@ def bicubic(
   antialias: bool = False,
   grid_offset: float = 0.0,
 ) -> Float[Array, "b H W c"]:
-  """Keys' cubic, a = -3/4, on four pixels, edges repeated: PyTorch's bicubic.
+  """Resizes bicubically as PyTorch: Keys' cubic, a = -3/4, on four pixels, edges repeated.
 
   With `antialias` a = -1/2, as wide as the old pixels of a new one, edges cut off: PyTorch's
   antialiased bicubic, and PIL's. Without it, `grid_offset` is by how many pixels longer than it is
@@ -57,7 +57,7 @@ def bicubic(
 
 
 def _weights(old: int, new: int, grid_offset: float, a: float = -0.75) -> np.ndarray:
-  """How much of each of `old` pixels goes into each of `new`: [new old], float32."""
+  """Computes the weight of each of `old` pixels in each of `new`: [new old], float32."""
   centers = (np.arange(new) + 0.5) * old / (new + grid_offset) - 0.5
   first = np.floor(centers).astype(int) - 1
   found = np.zeros((new, old))
@@ -72,7 +72,7 @@ def _weights(old: int, new: int, grid_offset: float, a: float = -0.75) -> np.nda
 
 
 def _wide_weights(old: int, new: int, a: float = -0.5) -> np.ndarray:
-  """The same with a kernel as wide as old / new where that is more than 1."""
+  """Computes such weights with a kernel as wide as old / new where that is more than 1."""
   scale = max(1.0, old / new)
   centers = (np.arange(new) + 0.5) * old / new
   x = np.abs((np.arange(old)[None] + 0.5 - centers[:, None]) / scale)

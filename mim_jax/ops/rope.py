@@ -1,4 +1,4 @@
-"""Rotary positions: queries and keys are turned by where they are.
+"""Rotary position embeddings (RoPE): queries and keys are rotated by their positions.
 
 Letters: b batch, n tokens, k registers, h heads, w width of a head, p coordinates.
 """
@@ -16,7 +16,7 @@ from mim_jax.errors import InputError
 def unit_coordinates(
   positions: Float[Array, "b n p"], grid: tuple[int, ...], valid: Bool[Array, "b n"] | None = None
 ) -> Float[Array, "b n p"]:
-  """Positions on a grid as shares of the way from its first to its last cell, in [0, 1].
+  """Scales positions on a grid to [0, 1], from its first to its last cell.
 
   The last is that of the real (`valid`) tokens, so that padding a sample does not shrink it.
   """
@@ -34,7 +34,7 @@ def unit_coordinates(
 def edge(
   coordinates: Float[Array, "b n p"], count: int, valid: Bool[Array, "b n"] | None = None
 ) -> Float[Array, "b k p"]:
-  """`count` places evenly around the smallest box that holds the (valid) coordinates of an image.
+  """Places `count` registers evenly around the bounding box of an image's (valid) coordinates.
 
   The walk starts at the first corner and goes down its first axis; four sides, so `count` must be
   a multiple of 4 (InputError). CAPI places its registers so, section 3.3. On a line they stand
@@ -51,7 +51,7 @@ def edge(
 
 
 def _walk(p: int, count: int) -> np.ndarray:
-  """`count` places on a line from 0 to 1, or around the unit square: [k p], float32."""
+  """Lists `count` places on a line from 0 to 1, or around the unit square: [k p], float32."""
   if p == 1:
     return np.linspace(0.0, 1.0, count, dtype=np.float32)[:, None]
   if p != 2:
@@ -70,7 +70,7 @@ def _walk(p: int, count: int) -> np.ndarray:
 def angles(
   coordinates: Float[Array, "b n p"], width: int, freq_range: tuple[float, float]
 ) -> Float[Array, "b n w"]:
-  """Radians by which each of `width` channels of a head turns, float32.
+  """Computes rotation angles of the `width` channels of a head, radians, float32.
 
   Each coordinate has width / p channels: a list of frequencies, twice. They run geometrically from
   freq_range[0] to freq_range[1] turns a unit, both included. InputError where the width has no such
@@ -89,7 +89,7 @@ def angles(
 def rotate(
   x: Float[Array, "b n h w"], angle: Float[Array, "b n w"], planes: int
 ) -> Float[Array, "b n h w"]:
-  """Queries or keys turned by `angle`, computed in float32, returned in their own type.
+  """Rotates queries or keys by `angle`, in float32, returned in their own type.
 
   `planes` is in how many pieces the channels are cut before the first half of each piece is paired
   with its second. With one piece a coordinate both of a pair turn by the same angle: a rotation, so

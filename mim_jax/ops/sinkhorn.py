@@ -1,4 +1,4 @@
-"""SinkhornTargets soft assignments. Letters: b batch, n tokens, k prototypes."""
+"""Sinkhorn-Knopp soft assignments. Letters: b batch, n tokens, k prototypes."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def sinkhorn_knopp(
   iterations: int = 3,
   by_position: bool = False,
 ) -> Float[Array, "b n k"]:
-  """Soft assignments that use all prototypes about evenly; float32, without gradient.
+  """Computes soft assignments that use prototypes about evenly; float32, without gradient.
 
   exp(scores / temperature) is scaled in turn to equal sums a prototype (over samples) and to sum 1
   a token, `iterations` times, tokens last: every [b n] is a distribution. Samples are all b n

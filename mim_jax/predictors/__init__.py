@@ -1,4 +1,4 @@
-"""Predict what is masked; predictor(latents, mask, context=None) -> [b g m e]."""
+"""Predictors of masked tokens; predictor(latents, mask, context=None) -> [b g m e]."""
 
 from mim_jax.predictors.cross_attention import CrossTransformer as CrossTransformer
 from mim_jax.predictors.joint import Transformer as Transformer

@@ -1,4 +1,4 @@
-"""Predict one view from another. Letters as in core."""
+"""Cross-attention decoder from one view to another. Letters as in core."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from mim_jax.predictors import joint as joined
 
 
 class CrossTransformer(nn.Module):
-  """Latents of one view and, as `context`, of another -> predictions [b g m e] at masked tokens.
+  """CropMAE's decoder: Latents, `context` of another view -> [b g m e] at the masked tokens.
 
   Visible latents and mask tokens, with positions, ask the context in every block; what is asked,
   prefix tokens included, gets no positions here: its encoder has put them in. Both come in by one

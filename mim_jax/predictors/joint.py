@@ -14,8 +14,8 @@ class Transformer(nn.Module):
   """MAE's decoder: Latents -> predictions [b g m e] at the masked tokens.
 
   Tokens go in as [prefix, visible, masked]: with positions added, attention does not care for the
-  order, so nothing is put back in place. Each group of targets is predicted on its own. What is
-  computed in (dtype), the epsilon of norms and how kernels start are those of the stack.
+  order, so nothing is put back in place. Each group of targets is predicted on its own. dtype,
+  the epsilon of norms and kernel_init are those of the stack.
 
   Attributes:
     width: of the stack.
@@ -57,7 +57,7 @@ class Transformer(nn.Module):
 
 
 def sequence(embed: nn.Module, token, latents: core.Latents, mask: core.Mask, code):
-  """What a decoder works on: ([prefix, visible, masked] [b*g k+v+m width], which are real or None).
+  """Makes a decoder's input: ([prefix, visible, masked] [b*g k+v+m width], which are real or None).
 
   `embed` maps latents to the decoder's width; `token` [1 1 1 width] stands in for what is masked;
   `code` [b n width] is the positions of all tokens, None without any. Entries of weight 0 are not

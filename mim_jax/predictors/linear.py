@@ -1,4 +1,4 @@
-"""One linear map from each latent to its target. Letters: b, g groups, n tokens, m masked, d, e."""
+"""Linear prediction of each latent's target. Letters: b, g groups, n tokens, m masked, d, e."""
 
 import flax.linen as nn
 from jax import Array
@@ -11,13 +11,12 @@ from mim_jax.ops import patches
 
 
 class Linear(nn.Module):
-  """Reads the latents of masked tokens: Latents [b n d] -> predictions [b g m e].
+  """Linear decoder of masked tokens: Latents [b n d] -> predictions [b g m e].
 
   cell: tokens along the side of the square that one latent stands for. 1 for a ViT; where a
   hierarchical encoder returns fewer latents than tokens, each predicts all tokens of its square (a
   1x1 convolution and a pixel shuffle in SimMIM, section 3.3). kernel_init: a word of `layers.init`,
-  or
-  "torch" for PyTorch's default of kernel and bias. InputError where the latents do not fit.
+  or "torch" for PyTorch's default of kernel and bias. InputError where the latents do not fit.
   """
 
   target_width: int
@@ -48,7 +47,7 @@ class Linear(nn.Module):
     return basic.dense(self.cell**2 * self.target_width, self.dtype, "head", **start)
 
   def _shuffled(self, made: Array, grid: tuple[int, ...]) -> Array:
-    """Predictions of squares as predictions of their tokens, row by row over the whole grid."""
+    """Splits predictions of squares into those of their tokens, row by row (pixel shuffle)."""
     coarse = tuple(side // self.cell for side in grid)
     cells = patches.unpatchify(made, coarse, self.cell)  # [b h w e]
     return cells.reshape(cells.shape[0], -1, self.target_width)

@@ -1,4 +1,4 @@
-"""Predictions made one by one, with rotary positions. Letters: b, g groups, m masked, v, k, d."""
+"""Cross-attention decoder with RoPE. Letters: b, g groups, m masked, v, k, d."""
 
 import flax.linen as nn
 import jax.numpy as jnp

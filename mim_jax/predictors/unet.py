@@ -51,7 +51,7 @@ class UNet(nn.Module):
     return core.take(patches.patchify(image, self.patch), mask.masked)
 
   def _densify(self, x, seen, real, i):
-    """Map number i, coarsest first, real sites all filled: [b h w c] -> [b h w width / 2^i]."""
+    """Fills all real sites of map i, coarsest first: [b h w c] -> [b h w width / 2^i]."""
     c, width, kernel = x.shape[-1], self.width >> i, 3 if i else 1
     x = NORMS[self.norm](dtype=self.dtype, name=f"densify_{i}_norm")(x, seen)
     token = self.param(f"densify_{i}_token", init.token("trunc_normal"), (1, 1, 1, c))
@@ -72,7 +72,7 @@ TRANSPOSED = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class Double(nn.Module):
-  """Transposed convolution and two 3 x 3 ones with batch norm: [b h w c] -> [b 2h 2w width]."""
+  """Upsampling: transposed convolution, two 3 x 3 with batch norm, [b h w c] -> [b 2h 2w width]."""
 
   width: int
   dtype: str = "float32"

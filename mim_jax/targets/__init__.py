@@ -1,4 +1,4 @@
-"""What should have been predicted; target(batch, teachers) -> [b n e], no gradient."""
+"""Targets of predictions; target(batch, teachers) -> [b n e], no gradient."""
 
 from mim_jax.targets.classes import class_ids as class_ids
 from mim_jax.targets.cube import cubes as cubes

@@ -1,4 +1,4 @@
-"""Classes of pixels as targets. Letters: b batch, n tokens, p pixels of a patch."""
+"""Semantic classes of pixels as targets. Letters: b batch, n tokens, p pixels of a patch."""
 
 from jax import Array
 
@@ -6,5 +6,5 @@ from mim_jax.ops import patches
 
 
 def class_ids(batch, teachers=None, mask=None, *, patch: int, entry: str = "semantic") -> Array:
-  """The class of every pixel of every patch of a class map [b h w], row by row: [b n p], int."""
+  """Patchifies a class map [b h w]: the class of every pixel, row by row, [b n p], int."""
   return patches.patchify(batch[entry][..., None], patch)

@@ -21,10 +21,15 @@ def cubes(
   normalize: bool = True,
   entry: str = "image",
 ) -> Array:
-  """The pixels of every cube, [b n e]; with `normalize` each colour of each cube by itself.
+  """Cuts a clip into cubes of pixels, [b n e].
 
-  std: what the clip was divided by after [0, 1], one number a channel, so that epsilon has its
-  published scale. Values go by frame, row, column, channel. Source: VideoMAE, section 3.1, and
+  tubelet, patch: sides of a cube, in frames and in pixels.
+  std: that the clip was normalised by, one number a channel, so that epsilon has its published
+    scale.
+  normalize: each channel of each cube separately.
+  entry: of the batch, the clip.
+
+  Values go by frame, row, column, channel. Source: VideoMAE, section 3.1, and
   engine_for_pretraining.py of its reference.
   """
   clip = batch[entry].astype(jnp.float32)
@@ -35,10 +40,10 @@ def cubes(
 def normalize_cubes(
   cut: Float[Array, "b n e"], std: tuple[float, ...]
 ) -> tuple[Array, Array, Array]:
-  """(normalised [b n e], mean, deviation [b n 1 c]), statistics over the values of each channel.
+  """Normalizes each channel of each cube: (normalised [b n e], mean, std [b n 1 c]).
 
-  x - mean over (unbiased deviation + 1e-6 of [0, 1] pixels); mean and deviation are on the scale of
-  `cut`. InputError where a cube has one value a channel, or `std` not one number a channel.
+  (x - mean) / (unbiased std + 1e-6 of [0, 1] pixels); mean and std are on the scale of `cut`.
+  InputError where a cube has one value a channel, or `std` not one number a channel.
   """
   b, n, e = cut.shape
   if e % len(std) or e < 2 * len(std):
@@ -49,5 +54,5 @@ def normalize_cubes(
   values = cut.reshape(b, n, -1, len(std))
   mean = jnp.mean(values, 2, keepdims=True)
   epsilon = 1e-6 / jnp.asarray(std, jnp.float32).reshape(1, 1, 1, -1)
-  deviation = jnp.std(values, 2, keepdims=True, ddof=1) + epsilon
-  return ((values - mean) / deviation).reshape(b, n, e), mean, deviation
+  cube_std = jnp.std(values, 2, keepdims=True, ddof=1) + epsilon
+  return ((values - mean) / cube_std).reshape(b, n, e), mean, cube_std

@@ -11,10 +11,10 @@ from mim_jax.core import painted_by
 def codes(
   batch, teachers, mask=None, *, view: Callable, teacher: str = "codes", entry: str = "image"
 ) -> Array:
-  """Which code a frozen codebook gives each patch: [b n 1] int32.
+  """Looks up the code of each patch in a frozen codebook: [b n 1] int32.
 
   The teacher has a tokenizer, an encoder and a quantizer, as runs of configs/codebook.py do; `view`
-  makes of our image that of the teacher. Source: BEiT (arXiv 2106.08254), section 2.1.
+  converts our image to the teacher's. Source: BEiT (arXiv 2106.08254), section 2.1.
   """
   network = getattr(teachers, teacher)
   latents = network.encoder(network.tokenizer(view(batch[entry])))

@@ -1,4 +1,4 @@
-"""Orientations of edges as targets. Letters: b batch, n cells, e = channels x bins."""
+"""Histograms of oriented gradients as targets. Letters: b batch, n cells, e = channels x bins."""
 
 from jax import Array
 
@@ -17,9 +17,9 @@ def hog(
   bias: tuple[float, float] = (0.0, 0.0),
   entry: str = "image",
 ) -> Array:
-  """The histogram of oriented gradients of every cell of `cell` x `cell` pixels, [b n e] float32.
+  """Computes HOG of every cell of `cell` x `cell` pixels, [b n e] float32.
 
-  Of the normalised picture, every channel by itself; `bias` is added to its gradient (see ops.hog).
+  Of the normalised image, each channel separately; `bias` is added to its gradient (see ops.hog).
   Source: LocalMIM (arXiv 2303.05251).
   """
   return ops.hog(batch[entry], cell, bins, bias)

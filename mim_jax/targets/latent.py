@@ -21,11 +21,11 @@ def latents(
   view: Callable | None = None,
   entry: str = "image",
 ) -> Float[Array, "b n e"]:
-  """What the teacher of that name makes of every patch of the whole signal, float32, no gradient.
+  """Encodes the whole input by the named teacher: latents of every patch, float32, no gradient.
 
-  With `normalize` each token has mean 0 and deviation 1, by a second norm without parameters behind
-  the encoder's own (I-JEPA, section 3: targets; the norm is its reference's). `view` makes of our
-  signal that of a teacher with a size and a normalisation of its own (ops.resize.teacher_view).
+  With `normalize` each token has mean 0 and std 1, by a second norm without parameters behind the
+  encoder's own (I-JEPA, section 3: targets; the norm is its reference's). `view` converts our input
+  to that of a teacher with another size and normalisation (ops.resize.teacher_view).
   """
   network = getattr(teachers, teacher)
   seen = batch[entry] if view is None else view(batch[entry])
@@ -34,6 +34,6 @@ def latents(
 
 
 def standardized(values: Float[Array, "*b e"], epsilon: float = 1e-5) -> Float[Array, "*b e"]:
-  """Vectors with mean 0 and deviation 1: (x - mean) / sqrt(variance + epsilon)."""
+  """Standardizes vectors to mean 0 and std 1: (x - mean) / sqrt(variance + epsilon)."""
   centred = values - jnp.mean(values, -1, keepdims=True)
   return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), -1, keepdims=True) + epsilon)

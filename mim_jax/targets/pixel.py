@@ -13,8 +13,7 @@ from mim_jax.ops import patches
 def pixels(
   batch, teachers=None, mask=None, *, patch: int, normalize: bool = True, entry: str = "image"
 ) -> Array:
-  """The pixels of every patch, [b n e] float32; with `normalize` each patch has mean 0, deviation
-  1.
+  """Cuts an image into patches of pixels, [b n e] float32; with `normalize` of mean 0, std 1.
 
   MAE section 4.1 (normalised targets): unbiased variance plus 1e-6, as in its reference.
   """
@@ -23,12 +22,12 @@ def pixels(
 
 
 def normalize_patches(cut: Float[Array, "*n e"]) -> tuple[Array, Array, Array]:
-  """(normalised, mean, deviation) of each patch vector: [... e], [... 1], [... 1]."""
+  """Normalizes each patch: (normalised [... e], mean [... 1], std [... 1])."""
   if cut.shape[-1] < 2:
     raise InputError(
       "normalised targets: a patch of one value has no deviation. Use a larger `patch`, or "
       "objective.target.normalize=False."
     )
   mean = jnp.mean(cut, -1, keepdims=True)
-  deviation = jnp.sqrt(jnp.var(cut, -1, keepdims=True, ddof=1) + 1e-6)
-  return (cut - mean) / deviation, mean, deviation
+  std = jnp.sqrt(jnp.var(cut, -1, keepdims=True, ddof=1) + 1e-6)
+  return (cut - mean) / std, mean, std

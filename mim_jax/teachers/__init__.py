@@ -1,4 +1,4 @@
-"""Networks that are bound but not trained by gradient; init, update, bind."""
+"""Teachers: networks that are not trained by gradient; init, update, bind."""
 
 from mim_jax.teachers.ema import Ema as Ema
 from mim_jax.teachers.frozen import FromRun as FromRun

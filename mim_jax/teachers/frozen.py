@@ -1,4 +1,4 @@
-"""Frozen networks: the parts of a finished run, or of a config drawn at random."""
+"""Frozen teachers: the parts of a finished run, or of a config at random initialisation."""
 
 import dataclasses
 import functools
@@ -15,15 +15,15 @@ from mim_jax.weights import parts as parts_lib
 
 @dataclasses.dataclass(frozen=True)
 class FromRun:
-  """The parts of a finished run, or published weights, as a teacher that is never updated.
+  """Frozen teacher of a finished run, or of published weights.
 
   Its arrays become part of the state, so that a checkpoint holds all that resuming needs.
 
   Attributes:
-    path: a run folder, its weights.safetensors, or published weights that say all of themselves
-      (with a config.json); bring others in by `mim-jax convert` first.
-    sha256: of that file; None takes it as it is.
-    dtype: what it computes in; None as in its own run.
+    path: a run folder, its weights.safetensors, or published weights with a config.json; convert
+      others by `mim-jax convert` first.
+    sha256: of that file; None for no check.
+    dtype: of its computation; None as in its own run.
   """
 
   path: str
@@ -35,7 +35,7 @@ class FromRun:
     return native.load(self.path, self.sha256)
 
   def init(self, params):
-    """The run's variables."""
+    """Loads the run's variables."""
     return jax.tree.map(jnp.asarray, self._loaded[0])
 
   def update(self, teacher, params, progress):
@@ -43,7 +43,7 @@ class FromRun:
     return teacher
 
   def bind(self, parts, teacher, stats):
-    """The run's own parts, ready to be called."""
+    """Binds the run's own parts."""
     return parts_lib.parts_of(self._config).bind(teacher)
 
   @functools.cached_property
@@ -60,14 +60,14 @@ class FromRun:
 
 @dataclasses.dataclass(frozen=True)
 class Untrained:
-  """A frozen network drawn at random: a stand-in with the shapes of a real teacher, for trying out.
+  """Frozen teacher at random initialisation, with the shapes of a real one, for trying out.
 
   Attributes:
-    config: name of a config whose parts it has.
+    config: name of the config of its parts.
     arg: argument of that config.
-    image: height, width, channels of the image it sees when its parameters are drawn.
+    image: height, width, channels of the image that its parameters are initialised with.
     seed: of its parameters.
-    whole: draw all parts, by running the config's objective; else tokenizer and encoder alone.
+    whole: initialise all parts, by running the objective; else tokenizer and encoder alone.
   """
 
   config: str
@@ -85,7 +85,7 @@ class Untrained:
     return parts_lib.parts_of(self._config)
 
   def init(self, params):
-    """Fresh parameters, and other collections where its parts have some."""
+    """Initialises parameters, and other collections where its parts have some."""
     look = self._objective if self.whole else self._encoder
     return dict(self._parts.init(jax.random.key(self.seed), method=look))
 
@@ -103,5 +103,5 @@ class Untrained:
     return teacher
 
   def bind(self, parts, teacher, stats):
-    """Its parts, ready to be called."""
+    """Binds its parts."""
     return self._parts.bind(teacher)

@@ -1,4 +1,4 @@
-"""Signals to tokens, one file a signal."""
+"""Tokenizers, one file a modality."""
 
 from mim_jax.tokenizers.cells import Cells as Cells
 from mim_jax.tokenizers.image import ImagePatches as ImagePatches

@@ -1,4 +1,4 @@
-"""Images to tokens that are their pixels. Letters: b batch, h w c, n cells, e values of a cell."""
+"""Raw pixels as tokens. Letters: b batch, h w c, n cells, e values of a cell."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,9 +10,9 @@ from mim_jax.ops import patches, positions
 
 
 class Cells(nn.Module):
-  """The pixels of every cell as they are: [b h w c] -> Tokens [b n e], e = patch x patch x c.
+  """Raw-pixel tokenizer: [b h w c] -> Tokens [b n e], e = patch x patch x c, unchanged.
 
-  For encoders that are no transformers: masks need to know of cells only. Nothing is learnt.
+  For convolutional encoders: only masks need cells. Nothing is learnt.
   InputError where the cell does not divide the image.
   """
 

@@ -1,4 +1,4 @@
-"""Images to tokens. Letters: b batch, h w c, n tokens, d width."""
+"""Tokenizer of images. Letters: b batch, h w c, n tokens, d width."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from mim_jax.ops import patches, positions
 
 
 class ImagePatches(nn.Module):
-  """One token a patch by a linear map: [b h w c] -> Tokens [b n d] on the patch grid.
+  """Linear patch embedding: [b h w c] -> Tokens [b n d] on the patch grid.
 
   Kernel Xavier-uniform over the flattened patch; bias uniform in +-1/sqrt(fan-in), which is what
   the convolution in MAE's reference starts from. With `kernel_init` "torch" both start like the

@@ -1,4 +1,4 @@
-"""Maps of classes to tokens. Letters: b batch, h w, n tokens, d width."""
+"""Tokenizer of class maps. Letters: b batch, h w, n tokens, d width."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ from mim_jax.ops import patches, positions
 
 
 class ClassPatches(nn.Module):
-  """One token a patch of a class map: [b h w] -> Tokens [b n d] on the patch grid.
+  """Patch embedding of a class map: [b h w] -> Tokens [b n d] on the patch grid.
 
-  Each of `classes` has a learned vector of `class_width`, normal(0.02); a patch of them goes
-  through a linear map, as pixels do in ImagePatches. Ids must lie in [0, classes); InputError where
-  the patch does not divide the map. Source: MultiMAE, section 3.2 and its reference.
+  Each of `classes` has a learned embedding of `class_width`, normal(0.02); a patch of them goes
+  through a linear layer, as pixels do in ImagePatches. Ids must lie in [0, classes); InputError
+  where the patch does not divide the map. Source: MultiMAE, section 3.2 and its reference.
   """
 
   patch: int

@@ -1,4 +1,4 @@
-"""Texts to tokens. Letters: b batch, n ids, d width, k vocabulary."""
+"""Tokenizer of texts. Letters: b batch, n ids, d width, k vocabulary."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from mim_jax.ops import positions
 
 
 class Bytes(nn.Module):
-  """Embeds ids by a learned table: [b n], -1 where there is none, -> Tokens [b n d] on a 1-D grid.
+  """Token embedding: ids [b n], -1 where there is none, -> Tokens [b n d] on a 1-D grid.
 
   Ids 0 to 255 are bytes; those behind them are signs such as [MASK]. `valid` says where there is an
   id. The table [k d] is the attribute `table`, so that a head may be tied to it.

@@ -1,4 +1,4 @@
-"""Clips to tokens. Letters: b batch, t h w c, n tokens, d width."""
+"""Tokenizer of clips. Letters: b batch, t h w c, n tokens, d width."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from mim_jax.ops import patches, positions
 
 
 class VideoCubes(nn.Module):
-  """One token a cube, `tubelet` frames and `patch` x `patch` pixels: [b t h w c] -> Tokens [b n d].
+  """Cube embedding of `tubelet` frames, `patch` x `patch` pixels: [b t h w c] -> Tokens [b n d].
 
   Tokens go by time, then row, then column, and so do the values in a cube, channels last. With
   `flat` a token's position is its number in that order (VideoMAE's code); without, it is (time,

@@ -16,9 +16,9 @@ from mim_jax.evaluate.frozen import carried, pixel_classes
 
 
 @pytest.fixture(scope="module")
-def body():
+def program():
   config = config_lib.get_config("mae", "dataset=embedded,size=nano")
-  return network.Body(config.copy_and_resolve_references())
+  return network.EncoderProgram(config.copy_and_resolve_references())
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def data():
   return types.SimpleNamespace(**{s: pseudo.digits_with_maps(split=s) for s in ("train", "test")})
 
 
-def test_patches_are_classified_and_pixels_compared(body, data):
-  linear = pixel_classes.segmentation(body.plain, data, 0, strength=10.0, patches=4000)
-  near = pixel_classes.segmentation(body.plain, data, 0, classifier="knn", patches=4000)
-  best = oracle(body, data.test)
+def test_patches_are_classified_and_pixels_compared(program, data):
+  linear = pixel_classes.segmentation(program.plain, data, 0, strength=10.0, patches=4000)
+  near = pixel_classes.segmentation(program.plain, data, 0, classifier="knn", patches=4000)
+  best = oracle(program, data.test)
   assert 0.5 * best["miou"] < linear["miou"] <= best["miou"]
   assert 0.7 * best["miou"] < near["miou"] <= best["miou"]
   given = pixel_classes.segmentation(
-    body.plain,
+    program.plain,
     types.SimpleNamespace(train=None, test=None),
     0,
     classifier="knn",
@@ -44,20 +44,20 @@ def test_patches_are_classified_and_pixels_compared(body, data):
   assert given == near
 
 
-def oracle(body, source):
+def oracle(program, source):
   """The scores of who knows the class that most pixels of a patch have."""
-  _, truth = pixel_classes.read(body.plain, source, "semantic", 256)
-  t = 64 // body.config.parts.tokenizer.patch**2
+  _, truth = pixel_classes.read(program.plain, source, "semantic", 256)
+  t = 64 // program.config.parts.tokenizer.patch**2
   return pixel_classes.scores(
     pixel_classes.enlarged(pixel_classes.majority(truth, t), (8, 8)), truth
   )
 
 
-def test_images_without_maps_are_skipped(body):
+def test_images_without_maps_are_skipped(program):
   plain = types.SimpleNamespace(train=sources.digits(split="train"), test=None)
   plain.test = plain.train
   with pytest.raises(features.NoLabels, match="needs maps 'semantic'"):
-    pixel_classes.segmentation(body.plain, plain, 0)
+    pixel_classes.segmentation(program.plain, plain, 0)
 
 
 def test_majority_and_its_way_back():
@@ -106,17 +106,17 @@ def test_j_and_f():
   assert carried.boundary(empty, truth, 0.01) == 0.0
 
 
-def test_refuses(body):
+def test_refuses(program):
   pair = lambda: sources.Arrays(np.zeros((2, 8, 8), np.uint8))
   with pytest.raises(errors.InputError, match="three frames or more"):
-    carried.propagation(body.plain, None, 0, clips=pair)
+    carried.propagation(program.plain, None, 0, clips=pair)
   with pytest.raises(errors.InputError, match="does not say which part of an image"):
     pixel_classes.view_of(lambda batch: batch)
 
 
-def test_moving_digits_are_followed(body):
-  net = network.Network(
-    body, body.start(jax.random.key(0), body.view(sources.digits()[np.arange(2)]))
+def test_moving_digits_are_followed(program):
+  net = network.Encoder(
+    program, program.init(jax.random.key(0), program.view(sources.digits()[np.arange(2)]))
   )
   found = carried.propagation(net, None, 0, count=2, size=12, radius=2.0, context=2)
   assert 0.2 < found["j"] <= 1

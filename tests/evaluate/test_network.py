@@ -17,9 +17,9 @@ from mim_jax.evaluate import features, network, runner
 @pytest.fixture(scope="module")
 def net():
   config = config_lib.get_config("mae", "dataset=embedded,size=nano")
-  body = network.Body(config.copy_and_resolve_references())
-  view = body.view(sources.digits(split="test")[np.arange(2)])
-  return network.Network(body, body.start(jax.random.key(0), view))
+  program = network.EncoderProgram(config.copy_and_resolve_references())
+  view = program.view(sources.digits(split="test")[np.arange(2)])
+  return network.Encoder(program, program.init(jax.random.key(0), view))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def batch():
 
 def test_pools_and_layers(net, batch):
   tokens = net(batch, pool="tokens")
-  assert tokens.shape == (4, 64 // net.body.config.parts.tokenizer.patch**2, 24)
+  assert tokens.shape == (4, 64 // net.program.config.parts.tokenizer.patch**2, 24)
   np.testing.assert_allclose(net(batch), tokens.mean(1), atol=1e-5)
   both = net(batch, pool="both")
   np.testing.assert_array_equal(both[:, :24], net(batch, pool="class"))
@@ -61,7 +61,7 @@ def test_the_mean_is_that_of_the_real_tokens():
 
 
 def test_another_size_interpolates_positions(net, batch):
-  assert net.at(8) is net
+  assert net.at_resolution(8) is net
   tokens = net(batch, pool="tokens", size=16)
   assert tokens.shape[1] == 4 * net(batch, pool="tokens").shape[1]
   assert np.isfinite(tokens).all()
@@ -72,18 +72,22 @@ def test_another_size_interpolates_positions(net, batch):
 
 
 def test_positions_that_learn_start_where_fixed_ones_are(net, batch):
-  np.testing.assert_allclose(net.learning_positions()(batch), net(batch), atol=1e-5)
+  np.testing.assert_allclose(net.with_learned_positions()(batch), net(batch), atol=1e-5)
 
 
 def test_settings_are_changed_where_there_are_such(net):
-  assert net.changed(window=7) is net
-  assert net.changed(drop_path=0.5).body is net.changed(drop_path=0.5).body is not net.body
+  assert net.with_settings(window=7) is net
+  assert (
+    net.with_settings(drop_path=0.5).program
+    is net.with_settings(drop_path=0.5).program
+    is not net.program
+  )
 
 
 def test_batches_are_split_over_the_devices(net, batch):
   two = mesh.make(data=2, devices=jax.devices()[:2])
-  wide = network.Network(network.Body(net.body.config, two), net.variables)
-  assert len(wide.body.placed(batch)["image"].sharding.device_set) == 2
+  wide = network.Encoder(network.EncoderProgram(net.program.config, two), net.variables)
+  assert len(wide.program.placed(batch)["image"].sharding.device_set) == 2
   np.testing.assert_allclose(wide(batch), net(batch), atol=1e-5)
   odd = {key: value[:3] for key, value in batch.items()}
   np.testing.assert_allclose(wide(odd), net(odd), atol=1e-5)
@@ -98,12 +102,15 @@ def test_features_are_kept_in_a_folder(net, tmp_path, monkeypatch):
   def never(*_, **__):
     raise AssertionError("encoded again")
 
-  again = net.like(net.variables)
-  monkeypatch.setattr(network.Network, "__call__", never)
+  again = net.with_variables(net.variables)
+  monkeypatch.setattr(network.Encoder, "__call__", never)
   found = features.Cached(again, tmp_path).features(sources.digits(split="test"), 64, None, "mean")
   np.testing.assert_array_equal(found[0], first[0])
   np.testing.assert_array_equal(found[1], first[1])
-  for other in (net.like(jax.tree.map(lambda x: x + 1, net.variables)), net.changed(drop_path=0.5)):
+  for other in (
+    net.with_variables(jax.tree.map(lambda x: x + 1, net.variables)),
+    net.with_settings(drop_path=0.5),
+  ):
     told.append(other.fingerprint)
     with pytest.raises(AssertionError, match="encoded again"):
       features.Cached(other, tmp_path).features(source, 128, None, "mean")
@@ -117,9 +124,9 @@ def test_features_are_kept_in_a_folder(net, tmp_path, monkeypatch):
 
 def test_what_needs_a_network_leaves_the_row_of_pixels_empty(net):
   def deep(encode, data, seed):
-    return {"depth": float(network.of(encode).body.config.parts.encoder.stack.depth)}
+    return {"depth": float(network.unwrap(encode).program.config.parts.encoder.stack.depth)}
 
-  encoders = {"pretrained": [net], "pixels": [net.body.plain]}
+  encoders = {"pretrained": [net], "pixels": [net.program.plain]}
   found = runner.run({"deep": (deep, {})}, encoders, types.SimpleNamespace(), [0])
   assert found["deep"]["results"]["pretrained"]["depth"]["mean"] == 2
   assert "pixels" not in found["deep"]["results"]
@@ -127,7 +134,7 @@ def test_what_needs_a_network_leaves_the_row_of_pixels_empty(net):
 
 
 def test_pixels_have_patches_too(net, batch):
-  assert net.body.plain(batch).shape == (4, 64)
-  assert net.body.plain(batch, size=12).shape == (4, 144)
-  patch = net.body.config.parts.tokenizer.patch
-  assert net.body.plain(batch, pool="tokens").shape == (4, 64 // patch**2, patch**2)
+  assert net.program.plain(batch).shape == (4, 64)
+  assert net.program.plain(batch, size=12).shape == (4, 144)
+  patch = net.program.config.parts.tokenizer.patch
+  assert net.program.plain(batch, pool="tokens").shape == (4, 64 // patch**2, patch**2)

@@ -92,7 +92,7 @@ def test_every_source_is_encoded_once_an_encoder():
 def test_what_draws_nothing_runs_once_an_encoder():
   calls = []
 
-  @features.drawless
+  @features.deterministic
   def still(encode, data, seed):
     calls.append(seed)
     return {"accuracy": 0.5}

@@ -34,8 +34,10 @@ def data():
 @pytest.fixture(scope="module")
 def net(data):
   config = config_lib.get_config("mae", "dataset=embedded,size=nano")
-  body = network.Body(config.copy_and_resolve_references())
-  return network.Network(body, body.start(jax.random.key(0), body.view(data.test[np.arange(2)])))
+  program = network.EncoderProgram(config.copy_and_resolve_references())
+  return network.Encoder(
+    program, program.init(jax.random.key(0), program.view(data.test[np.arange(2)]))
+  )
 
 
 def moved(before, after):
@@ -103,4 +105,4 @@ def test_images_without_label_are_no_lesson(data, net):
 
 def test_what_has_no_network_is_told_so(net, data):
   with pytest.raises(network.NoNetwork, match="needs a network"):
-    tuning.attentive(net.body.plain, data, 0)
+    tuning.attentive(net.program.plain, data, 0)

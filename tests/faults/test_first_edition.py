@@ -82,7 +82,7 @@ def test_a_config_is_read_in_the_words_of_today(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_weights_are_a_network(method):
   variables, config = native.load(GOLDEN / method / "whole")
-  encode = network.Network(network.Body(config), variables)
+  encode = network.Encoder(network.EncoderProgram(config), variables)
   experiment = experiment_lib.build(config, devices=jax.devices()[:1])
   batch = experiment.spec.data.test[np.arange(4)]
   features = encode(batch)

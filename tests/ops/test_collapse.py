@@ -17,9 +17,9 @@ def test_entropy():
 
 def test_deviation():
   noise = jax.random.normal(jax.random.key(0), (5000, 16))
-  assert collapse.deviation(noise) == pytest.approx(1, abs=0.02)
-  assert collapse.deviation(7 * noise) == pytest.approx(1, abs=0.02)  # length does not matter
-  assert collapse.deviation(jnp.ones((9, 16)) * 3) < 1e-6
+  assert collapse.feature_std(noise) == pytest.approx(1, abs=0.02)
+  assert collapse.feature_std(7 * noise) == pytest.approx(1, abs=0.02)  # length does not matter
+  assert collapse.feature_std(jnp.ones((9, 16)) * 3) < 1e-6
 
 
 @pytest.mark.parametrize("shape", [(40, 12), (12, 40), (300, 8)])

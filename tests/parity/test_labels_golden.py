@@ -94,7 +94,7 @@ def imported(arrays):
     arrays |= {"norm.weight": np.ones(48, np.float32), "norm.bias": np.zeros(48, np.float32)}
   source = files.source(GOLDEN, arrays, dict(heads=2, image=32))
   variables, config = published.read(source)
-  return network.Network(network.Body(config), variables), head
+  return network.Encoder(network.EncoderProgram(config), variables), head
 
 
 def theirs(params, config, folder):
@@ -134,7 +134,9 @@ def started(net, head, recipe, note, others=None):
 
 def stepped(net, recipe, state, fixed, transform, targets):
   """The losses of the steps, and the last state."""
-  step = jax.jit(lambda s, b, k: supervised.step(net.body, recipe, transform, s, fixed, {}, b, k))
+  step = jax.jit(
+    lambda s, b, k: supervised.step(net.program, recipe, transform, s, fixed, {}, b, k)
+  )
   losses = []
   for i, target in enumerate(targets):
     view = {"image": jnp.asarray(batch(i)[0]), "target": jnp.asarray(target)}
@@ -146,7 +148,7 @@ def stepped(net, recipe, state, fixed, transform, targets):
 def test_fine_tuning_takes_the_recorded_steps(golden, tmp_path, record):
   note = json.loads(str(golden["finetune/note"]))
   net, head = imported(drawn(note))
-  config = net.body.config
+  config = net.program.config
   settings = dict(rate=note["lr"], warmup=note["warmup"], layer_decay=note["layer_decay"])
   settings |= dict(weight_decay=0.05, drop_path=0.0, b2=0.999, blocks=None, pool="mean", ema=0.0)
   net, recipe = tuning.tuned(net, data(), **settings, epochs=1.0, batch_size=8, smoothing=0.1)
@@ -166,7 +168,7 @@ def test_fine_tuning_takes_the_recorded_steps(golden, tmp_path, record):
   def loss(params):
     tree = supervised.unflat(params)
     head = {"params": tree.pop("head")}
-    found = net.body.pooled({"params": tree}, {"image": jnp.asarray(batch(0)[0])}, pool="mean")
+    found = net.program.pooled({"params": tree}, {"image": jnp.asarray(batch(0)[0])}, pool="mean")
     return supervised.cross_entropy(recipe.head.apply(head, found), jnp.asarray(batch(0)[1]))
 
   gradient = theirs(jax.jit(jax.grad(loss))(state["params"]), config, tmp_path / "g")

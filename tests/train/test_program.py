@@ -115,7 +115,7 @@ def test_evaluations_of_all_states_share_one_compiled_encoder():
   config = config_lib.get_config("mae", "dataset=digits,size=nano")
   config.train.update(dict(steps=10, epochs=None, batch_size=8))
   experiment = experiment_lib.build(config, devices=jax.devices()[:1])
-  read, found = experiment.viewer.body.read, []
+  read, found = experiment.viewer.program.read, []
   for seed in range(3):
     state = experiment.trainable.init(jax.random.key(seed))
     encode = experiment.viewer.encoder(state.params, state.stats)

@@ -1,4 +1,4 @@
-"""A mask of the first frame carried through a clip. Letters: t frames, n patches, h w pixels."""
+"""Propagation of the first frame's mask in a clip. Letters: t frames, n patches, h w pixels."""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import pixel_classes
 
 
-@features.drawless
+@features.deterministic
 def propagation(
   encode,
   data,
@@ -33,14 +33,21 @@ def propagation(
   layer: int | None = None,
   size: int = 0,
 ) -> dict[str, numbers.Number]:
-  """J (region), F (boundary) and their mean, of masks propagated by likeness of patches.
+  """Measures J (region), F (boundary) and their mean, of masks propagated by patch similarity.
+
+  clips: a source of clips (a config node); the moving digits unless given.
+  count: of clips.
+  threshold: the true mask is where pixels are brighter.
+  context: frames before each that are searched beside the first.
+  neighbours: nearest patches that a patch takes its mask from.
+  radius: in patches, within which they lie.
+  temperature: of their weights exp(cosine / temperature).
+  tolerance: of boundaries, as a fraction of the diagonal.
+  layer, size: of the features, see network.Encoder.
 
   The protocol of DAVIS as in DINO (appendix A; its eval_video_segmentation.py): a patch takes the
-  mean mask of its nearest `neighbours` within `radius` patches in the first frame and the `context`
-  frames before, weighted by exp(cosine / temperature); the first frame's mask is given. Scores are
-  those of the frames between the first and the last. clips: a source of clips (a config node) whose
-  true mask is where pixels are brighter than `threshold`: the moving digits, unless given. This is
-  no DAVIS score. count: of clips. tolerance: of boundaries, as a share of the diagonal.
+  weighted mean mask of its neighbours; the first frame's mask is given. Scores are those of the
+  frames between the first and the last. This is no DAVIS score.
   """
   sample = functools.partial(frames_lib.dense, frames=10, stride=1)
   source = moving.moving_digits(split="test", sample=sample) if clips is None else clips()
@@ -66,7 +73,7 @@ def propagation(
 
 
 def of_frames(encode, frames: np.ndarray, whole, layer, size: int):
-  """(features of the patches of each frame [t n e], the frames as seen, [t h w c] in 0..1)."""
+  """Encodes frames: (patch features [t n e], the encoder's view of them [t h w c] in 0..1)."""
   t = len(frames)
   raw = {
     "image": frames,
@@ -82,7 +89,7 @@ def of_frames(encode, frames: np.ndarray, whole, layer, size: int):
 
 
 def close(rows: int, columns: int, radius: float) -> np.ndarray:
-  """Which patches lie within `radius` of each other along both axes, bool [n n]."""
+  """Finds patches within `radius` of each other along both axes, bool [n n]."""
   place = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), -1)
   place = place.reshape(-1, 2)
   return np.abs(place[:, None] - place[None]).max(-1) <= radius
@@ -90,7 +97,7 @@ def close(rows: int, columns: int, radius: float) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def carried(context: int, neighbours: int, temperature: float, tokens, first, near):
-  """Soft masks [t n] of all frames: tokens [t n e], first [n] in 0..1, near bool [n n]."""
+  """Propagates a soft mask, [t n]: tokens [t n e], first [n] in 0..1, near bool [n n]."""
   t, n, _ = tokens.shape
   tokens = tokens / jnp.maximum(jnp.linalg.norm(tokens, axis=-1, keepdims=True), 1e-12)
   masks = [first]
@@ -106,24 +113,24 @@ def carried(context: int, neighbours: int, temperature: float, tokens, first, ne
 
 
 def shrunk(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-  """Mean of a mask [h w] in each patch, [rows columns]."""
+  """Averages a mask [h w] over each patch, [rows columns]."""
   (h, w), (rows, columns) = mask.shape, grid
   return mask.reshape(rows, h // rows, columns, w // columns).mean((1, 3))
 
 
 def grown(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Soft masks [t rows columns] bilinearly at all pixels, [t h w]."""
+  """Upsamples soft masks [t rows columns] bilinearly to all pixels, [t h w]."""
   return np.asarray(jax.image.resize(masks, (len(masks), *size), "linear"))
 
 
 def overlap(found: np.ndarray, truth: np.ndarray) -> float:
-  """Intersection over union of two masks [h w], 1 where both are empty."""
+  """Computes the intersection over union of two masks [h w], 1 where both are empty."""
   union = np.sum(found | truth)
   return float(np.sum(found & truth) / union) if union else 1.0
 
 
 def boundary(found: np.ndarray, truth: np.ndarray, tolerance: float) -> float:
-  """F of the boundaries of two masks [h w] that may lie `tolerance` x diagonal apart; in [0, 1].
+  """Computes F of the boundaries of two masks [h w], up to `tolerance` x diagonal apart; in [0, 1].
 
   Source: Perazzi et al., CVPR 2016, section 3; a boundary is what erosion takes away.
   """

@@ -1,6 +1,6 @@
-"""What is left on corrupted copies of the test images, and what looks out of place.
+"""Robustness to corrupted images, and detection of outliers.
 
-Letters: n images known, q queries, e feature width.
+Letters: n training images, q queries, e feature width.
 """
 
 import functools
@@ -17,7 +17,7 @@ from mim_jax.evaluate.frozen import linear, neighbours
 KINDS = tuple(noise.SEVERITIES)
 
 
-@features.drawless
+@features.deterministic
 def robustness(
   encode,
   data,
@@ -35,11 +35,18 @@ def robustness(
   size: int = 0,
   batch_size: int = 256,
 ) -> dict[str, numbers.Number]:
-  """Top-1 accuracy in [0, 1] on corrupted test images of a classifier that learnt from clean ones.
+  """Measures top-1 accuracy in [0, 1] on corrupted test images, of a classifier of clean ones.
 
-  classifier: "knn" (k, temperature) or "linear" (logistic regression, inverse penalty `strength`).
-  `clean`, each kind as the mean over its severities, and `corrupted`, the mean over kinds. Nothing
-  is drawn but by kind, severity and number of the image. Source: arXiv 1903.12261, section 4.
+  classifier: "knn" or "linear" (logistic regression).
+  kinds, severities: of corruptions.
+  k, temperature: of "knn".
+  strength: inverse penalty of "linear".
+  pool, layer, last, size: of the features, see network.Encoder.
+  batch_size: of encoding.
+
+  Returns `clean`, each kind as the mean over its severities, and `corrupted`, the mean over kinds.
+  Deterministic: noise depends on kind, severity and number of the image alone. Source: arXiv
+  1903.12261, section 4.
   """
   where = dict(layer=layer, pool=pool, last=last, size=size)
   bank, labels, test, truth = features.labelled(encode, data, batch_size, **where)
@@ -49,7 +56,7 @@ def robustness(
     shares = []
     for severity in severities:
       changed = noise.Corrupted(data.test, kind, severity)
-      values, label = features.features(features.passing(encode), changed, batch_size, **where)
+      values, label = features.features(features.uncached(encode), changed, batch_size, **where)
       known = label >= 0
       shares.append(np.mean(predict(values[known]) == label[known]))
     found[kind] = float(np.mean(shares))
@@ -73,12 +80,18 @@ def outliers(
   size: int = 0,
   batch_size: int = 256,
 ) -> dict[str, numbers.Number]:
-  """AUROC in [0, 1], 0.5 by chance, of telling strange from usual test images by their distance.
+  """Measures AUROC in [0, 1], 0.5 by chance, of detecting outliers by their k-NN distance.
 
-  The distance is that to the k-th nearest training image, of unit vectors (Sun et al., arXiv
-  2204.06507). Strange are: `classes`, a share `held_out` of the classes, drawn by `seed`, that is
-  taken from the training images (where there are labels); `rotated`, upside down; each of `kinds`
-  of corruptions at this severity; `other`, the images of another source (a config node), if given.
+  k: the distance is that to the k-th nearest training image.
+  held_out: fraction of the classes, drawn by `seed`, that is taken from the training images.
+  kinds, severity: of corruptions.
+  other: another source (a config node), None without one.
+  pool, layer, last, size: of the features, see network.Encoder.
+  batch_size: of encoding.
+
+  Distances are of unit vectors (Sun et al., arXiv 2204.06507). Inliers are the test images;
+  outliers are `classes`, those held out (where there are labels); `rotated`, images upside down;
+  each of `kinds`; and `other`, if given.
   """
   read = functools.partial(
     features.features, batch_size=batch_size, layer=layer, pool=pool, last=last, size=size
@@ -90,7 +103,7 @@ def outliers(
     strange["other"] = other()
   usual = distances(bank, test, k)
   found = {
-    name: auroc(usual, distances(bank, read(features.passing(encode), source)[0], k))
+    name: auroc(usual, distances(bank, read(features.uncached(encode), source)[0], k))
     for name, source in strange.items()
   }
   present = np.unique(labels[labels >= 0])
@@ -104,10 +117,10 @@ def outliers(
 
 
 class Rotated(noise.Corrupted):
-  """A Source whose images are upside down."""
+  """Turns the images of a source upside down: a Source."""
 
   def __init__(self, source):
-    """Takes the images as they are."""
+    """Wraps a source."""
     self.source, self.kind, self.severity = source, "rotated", 0
     self.classes = source.classes
 
@@ -121,7 +134,7 @@ class Rotated(noise.Corrupted):
 
 
 def distances(bank: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-  """Distance of each of queries [q e] to its k-th nearest of bank [n e], of unit vectors: [q]."""
+  """Computes k-th nearest neighbour distances [q] of queries [q e] in bank [n e], unit vectors."""
   if not 0 < k <= len(bank):
     raise InputError(f"outliers: k = {k}, but it must lie in 1 to {len(bank)}, the images known.")
   bank = np.asarray(neighbours.unit(jnp.asarray(bank)))
@@ -135,7 +148,7 @@ def distances(bank: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
 
 
 def auroc(usual: np.ndarray, strange: np.ndarray) -> float:
-  """Chance that a strange one has the larger score, ties counting half: [n], [q]."""
+  """Computes the AUROC of scores of inliers [n] and outliers [q]; ties count half."""
   from sklearn import metrics  # late: it takes a second to import
 
   truth = np.concatenate([np.zeros(len(usual)), np.ones(len(strange))])

@@ -8,12 +8,8 @@ from mim_jax.errors import InputError, unknown
 from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import neighbours
 
-FEW = (
-  1000  # with fewer labels than this one held-out part is too noisy, and every part takes its turn
-)
-SMALL = (
-  2**23
-)  # numbers; below, BLAS threads that wait for each other on busy cores cost up to 50 times
+FEW = 1000  # labels; with fewer, one held-out part is too noisy: cross-validation instead
+SMALL = 2**23  # numbers; below, BLAS threads waiting for each other on busy cores cost up to 50 x
 
 
 def linear_probe(
@@ -31,12 +27,18 @@ def linear_probe(
   size: int = 0,
   batch_size: int = 256,
 ) -> dict[str, numbers.Number]:
-  """Top-1 accuracy in [0, 1] of a linear classifier on features standardised over training images.
+  """Measures top-1 accuracy in [0, 1] of logistic regression on standardised frozen features.
 
-  The inverse penalty is chosen among `strengths` on a share `validation` of the training labels (by
-  cross-validation where labels are few), then the classifier is fitted to all of them. Test labels
-  are looked at once, at the end. With `per_class`, `seed` draws so many labelled images a class,
-  with `share` such a part of each class.
+  per_class: labelled images a class that `seed` draws; None for all.
+  share: fraction of each class that `seed` draws instead.
+  strengths: inverse penalties, of which one is chosen.
+  validation: fraction of the training labels that chooses it.
+  pool, layer, last, size: of the features, see network.Encoder.
+  batch_size: of encoding.
+
+  Features are standardised over all training images. The inverse penalty is chosen on held-out
+  training labels (by cross-validation where labels are few), then the classifier is fitted to all
+  of them. Test labels are used once, at the end.
   """
   where = dict(last=last, size=size)
   train, labels, test, truth = features.labelled(encode, data, batch_size, layer, pool, **where)
@@ -53,15 +55,16 @@ def linear_probe(
 
 
 def standardised(train: np.ndarray) -> Callable:
-  """What brings features [n e] to mean 0 and deviation 1 over `train`."""
-  mean, deviation = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
-  deviation[deviation < 1e-6] = 1.0  # a constant feature says nothing and must not be blown up
-  return lambda values: (values - mean) / deviation
+  """Makes the function that standardises features [n e] to mean 0 and std 1 over `train`."""
+  mean, std = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
+  std[std < 1e-6] = 1.0  # a constant feature says nothing and must not be blown up
+  return lambda values: (values - mean) / std
 
 
 def predictor(kind: str, bank, labels, k: int, temperature: float, strength: float) -> Callable:
-  """predict(features [q e]) -> classes [q], by "knn" (k, temperature) or "linear" (strength).
+  """Fits a classifier: predict(features [q e]) -> classes [q].
 
+  kind: "knn" (k, temperature) or "linear" (strength).
   bank: features [n e] with labels [n]. "linear" is fitted to standardised features.
   """
   if kind == "knn":
@@ -78,7 +81,7 @@ def predictor(kind: str, bank, labels, k: int, temperature: float, strength: flo
 
 
 def few(labels, seed: int, per_class: int | None = None, share: float = 1.0, classes=()):
-  """Indices of the labels [n] to learn from, sorted: all, `per_class` of each, or a `share`.
+  """Selects labels [n] to train on: sorted indices of all, `per_class` of each, or a `share`.
 
   A share is rounded, at least two images a class. InputError where a class has fewer, or where both
   are asked for.
@@ -97,7 +100,7 @@ def few(labels, seed: int, per_class: int | None = None, share: float = 1.0, cla
 
 
 def draw(labels, per_class, seed: int, classes=()) -> np.ndarray:
-  """Indices of `per_class` images of each class that occurs in labels [n], sorted.
+  """Draws `per_class` images of each class that occurs in labels [n]: sorted indices.
 
   per_class: one number for all, or an array [classes]. InputError where a class has fewer, or where
   nothing would be left to choose the strength with.
@@ -124,7 +127,7 @@ def draw(labels, per_class, seed: int, classes=()) -> np.ndarray:
 def choose(
   train, labels, seed: int, strengths: tuple[float, ...], validation: float = 0.2
 ) -> float:
-  """The strength with the best held-out accuracy; among equals the one that penalises most."""
+  """Chooses the strength of best held-out accuracy; among equals the one that penalises most."""
   if not strengths or min(strengths) <= 0 or not 0 < validation <= 0.5:
     raise InputError(
       f"linear probe: strengths = {strengths}, validation = {validation}. Strengths must be above "
@@ -140,7 +143,7 @@ def choose(
 
 
 def folds(labels, seed: int, count: int) -> np.ndarray:
-  """A part in [0, count) for each of labels [n]; every class is spread over the parts evenly."""
+  """Assigns labels [n] to folds in [0, count), stratified: each class is spread evenly."""
   shuffled = np.random.default_rng(seed).random(len(labels))
   part = np.empty(len(labels), int)
   part[np.lexsort((shuffled, labels))] = np.arange(len(labels)) % count
@@ -148,7 +151,7 @@ def folds(labels, seed: int, count: int) -> np.ndarray:
 
 
 def _sweep(train, labels, out, path) -> list[float]:
-  """Accuracies on the entries `out` [n] for each strength; every fit starts from the one before."""
+  """Measures accuracy on the entries `out` [n] for each strength; fits are warm-started."""
   classifier = _classifier(path[0], warm_start=True)
   scores = []
   for strength in path:

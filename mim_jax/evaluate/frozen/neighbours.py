@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours on frozen features. Letters: n images known, q queries, e width."""
+"""k-NN classification of frozen features. Letters: n training images, q queries, e width."""
 
 import functools
 
@@ -10,7 +10,7 @@ from mim_jax.errors import InputError
 from mim_jax.evaluate import features, numbers
 
 
-@features.drawless
+@features.deterministic
 def knn(
   encode,
   data,
@@ -24,10 +24,15 @@ def knn(
   size: int = 0,
   batch_size: int = 256,
 ) -> dict[str, numbers.Number]:
-  """Top-1 accuracy in [0, 1] of k cosine neighbours voting with exp(similarity / temperature).
+  """Measures top-1 accuracy in [0, 1] of k-NN classification by cosine similarity.
 
-  DINO's protocol (eval_knn.py of its reference). Nothing is drawn, so `seed` changes nothing.
-  InputError where there are fewer than k labelled training images; NoLabels where there are none.
+  k: neighbours that vote.
+  temperature: of their weights exp(similarity / temperature).
+  pool, layer, last, size: of the features, see network.Encoder.
+  batch_size: of encoding.
+
+  DINO's protocol (eval_knn.py of its reference). Deterministic: `seed` changes nothing. InputError
+  where there are fewer than k labelled training images; NoLabels where there are none.
   """
   where = dict(last=last, size=size)
   bank, labels, queries, truth = features.labelled(encode, data, batch_size, layer, pool, **where)
@@ -36,7 +41,7 @@ def knn(
 
 
 def vote(bank, labels, queries, k: int = 20, temperature: float = 0.07) -> np.ndarray:
-  """The classes that win the vote, [q]: bank [n e] with labels [n] from 0 on, queries [q e]."""
+  """Predicts classes [q] by weighted vote: bank [n e] with labels [n] from 0 on, queries [q e]."""
   if not 0 < k <= len(bank):
     raise InputError(
       f"knn: k = {k}, but it must lie in 1 to {len(bank)}, the labelled training images"
@@ -52,7 +57,7 @@ def vote(bank, labels, queries, k: int = 20, temperature: float = 0.07) -> np.nd
 
 
 def unit(values: jax.Array) -> jax.Array:
-  """Rows [n e] scaled to length 1; a row of zeros stays."""
+  """Normalizes rows [n e] to length 1; a row of zeros is unchanged."""
   return values / jnp.maximum(jnp.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 

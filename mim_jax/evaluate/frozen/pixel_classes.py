@@ -1,4 +1,4 @@
-"""Classes of pixels from features of patches. Letters: n images, t patches, h w pixels."""
+"""Semantic segmentation by patch features. Letters: n images, t patches, h w pixels."""
 
 from collections.abc import Callable
 
@@ -34,14 +34,20 @@ def segmentation(
   size: int = 0,
   batch_size: int = 256,
 ) -> dict[str, numbers.Number]:
-  """Mean IoU over classes, and share of pixels found, of a classifier of single patches.
+  """Measures mean IoU over classes, and pixel accuracy, of a classifier of single patches.
 
-  Each patch learns the class that most of its pixels have; test patches give theirs to all their
-  pixels, and pixels are compared. classifier: "linear" (logistic regression, inverse penalty
-  `strength`) or "knn" (k, temperature). patches: so many training patches are drawn by `seed`, of
-  an eighth as many images.
-  train, test: sources with class maps (config nodes), None for the run's own. Ids 255 and 65535 are
-  no class; the mean is over classes that the test pixels have. NoLabels where there are no maps.
+  classifier: "linear" (logistic regression) or "knn".
+  k, temperature: of "knn".
+  strength: inverse penalty of "linear".
+  patches: training patches drawn by `seed`, of an eighth as many images.
+  train, test: sources with class maps (config nodes), None for the run's own.
+  signal: the batch's entry of class maps.
+  layer, last, size: of the features, see network.Encoder.
+  batch_size: of encoding.
+
+  A patch is labelled with the class of most of its pixels; a predicted class counts for all pixels
+  of its patch. Ids 255 and 65535 are no class; the mean is over classes that the test pixels have.
+  NoLabels where there are no maps.
   """
   where = dict(layer=layer, last=last)
   sources = [
@@ -66,8 +72,8 @@ def segmentation(
 
 
 def read(encode, source, signal: str, batch_size: int, size: int = 0, **where):
-  """(features of patches [n t e], classes of the pixels of the view [n h w]) of a source."""
-  encode = features.passing(encode)
+  """Encodes a source: (patch features [n t e], classes of the view's pixels [n h w])."""
+  encode = features.uncached(encode)
   values, _ = features.features(encode, source, batch_size, pool="tokens", size=size, **where)
   view = view_of(encode)
   pixels = (size, size) if size else tuple(view.size)
@@ -77,23 +83,23 @@ def read(encode, source, signal: str, batch_size: int, size: int = 0, **where):
 
 
 def view_of(encode):
-  """The node of the view of an encode: of a network, or of the pixels of one."""
+  """Finds the config node of an encode's view: of an Encoder, or of its program's `plain`."""
   inner = getattr(encode, "encode", encode)
-  body = getattr(inner, "body", getattr(inner, "__self__", None))
-  if body is None:
+  program = getattr(inner, "program", getattr(inner, "__self__", None))
+  if program is None:
     raise InputError("segmentation: this encode does not say which part of an image it sees.")
-  return body.config.data.view
+  return program.config.data.view
 
 
 def seen(batch: dict, signal: str, size: tuple[int, int], resize: float):
-  """The classes under the middles of the pixels of the view, [b h w]."""
+  """Resamples class maps to the view: the class under each pixel's centre, [b h w]."""
   box = augment.center_boxes(batch["size"], size, resize)
   still = jnp.zeros(box.shape[:1], bool)
   return map_views.nearest(batch[signal], batch["size"], box, size, still)
 
 
 def grid_of(t: int, size: tuple[int, int]) -> tuple[int, int]:
-  """Rows and columns of t patches of an image; InputError where they are no even grid."""
+  """Computes rows and columns of t patches of an image; InputError where they are no even grid."""
   rows = round((t * size[0] / size[1]) ** 0.5)
   if rows < 1 or t % rows or size[0] % rows or size[1] % (t // rows):
     raise InputError(f"segmentation: {t} tokens are no grid of patches of {size} pixels.")
@@ -101,7 +107,7 @@ def grid_of(t: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def majority(classes: np.ndarray, t: int) -> np.ndarray:
-  """The class that most pixels of each patch have: [n h w] -> [n t]; the least among equals."""
+  """Finds the majority class of each patch's pixels: [n h w] -> [n t]; the least among equals."""
   n, h, w = classes.shape
   rows, columns = grid_of(t, (h, w))
   cut = classes.reshape(n, rows, h // rows, columns, w // columns).swapaxes(2, 3).reshape(n, t, -1)
@@ -111,14 +117,14 @@ def majority(classes: np.ndarray, t: int) -> np.ndarray:
 
 
 def enlarged(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Each patch's value at all of its pixels: [n t] -> [n h w]."""
+  """Repeats each patch's value at all of its pixels: [n t] -> [n h w]."""
   rows, columns = grid_of(found.shape[1], size)
   grid = found.reshape(len(found), rows, columns)
   return grid.repeat(size[0] // rows, 1).repeat(size[1] // columns, 2)
 
 
 def scores(found: np.ndarray, truth: np.ndarray) -> dict[str, numbers.Number]:
-  """Mean IoU over the classes in truth, and pixel accuracy; [n h w], IGNORED ones left out."""
+  """Computes mean IoU over the classes in truth, and pixel accuracy; [n h w], without IGNORED."""
   known = ~np.isin(truth, IGNORED)
   found, truth = found[known], truth[known]
   shares = []

@@ -1,4 +1,4 @@
-"""Finding images of the same class. Letters: n images known, q queries, e feature width."""
+"""Image retrieval by class. Letters: n training images, q queries, e feature width."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,10 +6,10 @@ import numpy as np
 from mim_jax.evaluate import features, numbers
 from mim_jax.evaluate.frozen import neighbours
 
-CHUNK = 2**26  # numbers: similarities of so many pairs at a time
+CHUNK = 2**26  # pairs whose similarities are computed at a time
 
 
-@features.drawless
+@features.deterministic
 def retrieval(
   encode,
   data,
@@ -21,11 +21,14 @@ def retrieval(
   size: int = 0,
   batch_size: int = 256,
 ) -> dict[str, numbers.Number]:
-  """Mean average precision, and precision of the nearest, when test images ask for training images.
+  """Measures mAP and precision at 1 of test images as queries of the training images.
 
-  All training images are ranked by cosine similarity; those of the query's class are right.
-  Precision is averaged over the ranks of the right ones (no interpolation), then over queries whose
-  class the training images have. NoLabels where there are none. Nothing is drawn.
+  pool, layer, last, size: of the features, see network.Encoder.
+  batch_size: of encoding.
+
+  All training images are ranked by cosine similarity; those of the query's class are relevant.
+  Precision is averaged over the ranks of the relevant ones (no interpolation), then over queries
+  whose class the training images have. NoLabels where there are none. Deterministic.
   """
   where = dict(layer=layer, pool=pool, last=last, size=size)
   bank, labels, queries, truth = features.labelled(encode, data, batch_size, **where)
@@ -43,7 +46,7 @@ def retrieval(
 
 
 def average_precision(right: np.ndarray) -> np.ndarray:
-  """Mean over the right entries of the share of right ones up to there: bool [q n] -> [q]."""
+  """Averages precision over the ranks of relevant entries: bool [q n] -> [q]."""
   ranks = np.arange(1, right.shape[1] + 1)
   share = np.cumsum(right, 1) / ranks[None]
   return (share * right).sum(1) / right.sum(1)

@@ -1,4 +1,4 @@
-"""Meters that look at features alone. Letters: n images, e feature width, k clusters."""
+"""Metrics of representations. Letters: n images, e feature width, k clusters."""
 
 import jax
 import numpy as np
@@ -21,12 +21,17 @@ def meters(
   size: int = 0,
   batch_size: int = 256,
 ) -> dict[str, numbers.Number]:
-  """RankMe, deviation, and k-means of the test features: its even use, agreement with the labels.
+  """Measures RankMe, std and k-means of the test features: cluster entropy, NMI, accuracy.
 
-  rank_me: 1 to min(n, e), arXiv 2210.02885, on up to 256 images drawn by `seed`. deviation: of unit
-  vectors, 1 where even, 0 where collapsed. entropy: of the sizes of the clusters, over log k.
-  Where there are labels, nmi (arithmetic) and cluster_accuracy (clusters named by the best one to
-  one match with the classes), in [0, 1]. clusters: 0 for the number of classes, or 10.
+  clusters: k; 0 for the number of classes, or 10.
+  restarts: of k-means.
+  pool, layer, last, size: of the features, see network.Encoder.
+  batch_size: of encoding.
+
+  rank_me: 1 to min(n, e), arXiv 2210.02885, on up to 256 images drawn by `seed`. deviation: the std
+  of unit vectors, 1 where even, 0 where collapsed. entropy: of the sizes of the clusters, over
+  log k. Where there are labels, nmi (arithmetic) and cluster_accuracy (clusters named by the best
+  one to one match with the classes), in [0, 1].
   """
   where = dict(layer=layer, pool=pool, last=last, size=size)
   values, labels = features.features(encode, data.test, batch_size, **where)
@@ -36,7 +41,7 @@ def meters(
   drawn = np.random.default_rng(seed).permutation(len(values))[: collapse.ENOUGH]
   found: dict[str, numbers.Number] = dict(
     rank_me=numbers.Number(jax.jit(collapse.rank_me)(values[drawn]), ""),
-    deviation=numbers.Number(jax.jit(collapse.deviation)(values), ""),
+    deviation=numbers.Number(jax.jit(collapse.feature_std)(values), ""),
   )
   cluster = clustered(values, k, seed, restarts)
   shares = np.bincount(cluster, minlength=k) / len(cluster)
@@ -49,7 +54,7 @@ def meters(
 
 
 def clustered(values: np.ndarray, k: int, seed: int, restarts: int) -> np.ndarray:
-  """Which of k clusters each row of values [n e] belongs to, by k-means on unit vectors."""
+  """Assigns each row of values [n e] to one of k clusters, by k-means on unit vectors."""
   from sklearn import cluster  # late: it takes a second to import
 
   length = np.linalg.norm(values, axis=1, keepdims=True)
@@ -58,7 +63,7 @@ def clustered(values: np.ndarray, k: int, seed: int, restarts: int) -> np.ndarra
 
 
 def agreement(cluster: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-  """nmi, and cluster_accuracy by the best one to one match, of clusters [n] with labels [n]."""
+  """Computes nmi, and cluster_accuracy by the best one to one match, of clusters and labels [n]."""
   from scipy import optimize
   from sklearn import metrics
 

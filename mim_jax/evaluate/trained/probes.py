@@ -1,4 +1,4 @@
-"""What is trained on top of an encoder. Letters: b batch, n tokens, d width, k classes."""
+"""Probes: heads trained on an encoder. Letters: b batch, n tokens, d width, k classes."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from mim_jax.layers import basic, cross
 
 
 def batch_norm(train: bool) -> nn.BatchNorm:
-  """Mean and variance of the batch, or with `train` False the running ones; no scale, no bias."""
+  """Makes a batch norm without scale and bias; with `train` False it uses running statistics."""
   return nn.BatchNorm(
     use_running_average=not train,
     use_fast_variance=False,
@@ -20,10 +20,10 @@ def batch_norm(train: bool) -> nn.BatchNorm:
 
 
 class Linear(nn.Module):
-  """Pooled features [b d] -> logits [b k]: a norm, then a linear map from normal(std).
+  """Linear probe: pooled features [b d] -> logits [b k], a norm, then a linear layer, normal(std).
 
   norm: "layer" (MAE's fine-tuning), "batch" (its linear probe: no scale, no bias, epsilon 1e-6) or
-  "none". With `train` the batch gives mean and variance, and the running ones follow.
+  "none". With `train` mean and variance are the batch's, and the running ones are updated.
   """
 
   classes: int
@@ -42,9 +42,9 @@ class Linear(nn.Module):
 
 
 class Attentive(nn.Module):
-  """All tokens [b n d] -> logits [b k]: a learned query asks the normed tokens, then a linear map.
+  """Attentive probe: tokens [b n d] -> logits [b k], a learned query's attention, a linear layer.
 
-  heads: of the attention; 0 takes one for 64 numbers of width. The norm is over all tokens of the
+  heads: of the attention; 0 takes one for 64 numbers of width. Tokens are batch-normed over the
   batch, without scale and bias, as in AIM (arXiv 2401.08541): some encoders have a narrow spread.
   """
 

@@ -1,4 +1,4 @@
-"""How what is trained on top of an encoder is trained: LARS, AdamW, rates by depth."""
+"""Optimizers of fine-tuning and probes: LARS, AdamW, layer-wise learning rate decay."""
 
 import re
 
@@ -17,11 +17,11 @@ _STAGE = re.compile(r"stage_\d+_")
 def lars(
   learning_rate, *, momentum: float = 0.9, decay: float = 0.0, trust: float = 0.001
 ) -> optax.GradientTransformation:
-  """LARS as MAE's linear probe uses it (util/lars.py of its reference; arXiv 1708.03888).
+  """Makes LARS as in MAE's linear probe (util/lars.py of its reference; arXiv 1708.03888).
 
   Updates of parameters with two or more axes are decayed, then scaled to trust x |parameter|; those
-  of others are taken as they are. Momentum gathers that, the rate comes last: optax.lars has it the
-  other way round, which differs while the rate changes.
+  of others are unchanged. Momentum accumulates that, the learning rate comes last: optax.lars has
+  it the other way round, which differs while the learning rate changes.
   """
 
   def matrices(params):
@@ -38,7 +38,7 @@ def lars(
 
 
 def adamw(learning_rate, rates: dict, *, decay: float, b2: float = 0.999):
-  """AdamW of flat parameters {name: array}, each update times its entry in `rates`.
+  """Makes AdamW of flat parameters {name: array}, each update times its entry in `rates`.
 
   No decay of parameters with one axis, of tokens and of positions, as in MAE's fine-tuning.
   """
@@ -55,23 +55,23 @@ def adamw(learning_rate, rates: dict, *, decay: float, b2: float = 0.999):
 
 
 def decays(name: str) -> bool:
-  """Whether a parameter of this name decays; by name, as a scanned stack adds an axis to all."""
+  """Tells whether a parameter of this name decays; a scanned stack adds an axis to all."""
   return name.endswith("/kernel")
 
 
 def schedule(peak: float, steps: int, warmup: float, end: float = 1e-6):
-  """Straight up over `warmup` steps, then half a cosine down to `end`, by the step."""
+  """Makes a learning rate schedule: linear `warmup`, then half a cosine to `end`, by the step."""
   warmup = min(round(warmup), max(steps - 1, 0))
   return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(steps, 1), min(end, peak))
 
 
 def rates(params: dict, decay: float = 1.0, blocks: int | None = None) -> dict:
-  """Factors on the learning rate {name: number, or [depth 1 ...] of a scanned stack}.
+  """Computes learning rate scales {name: number, or [depth 1 ...] of a scanned stack}.
 
-  params: flat {name: array}. The factor is decay^(depth + 1 - layer), as in BEiT and MAE's
+  params: flat {name: array}. The scale is decay^(depth + 1 - layer), as in BEiT and MAE's
   lr_decay.py: layer 0 is what stands before the blocks, depth + 1 what comes after them. blocks:
-  only so many last blocks learn, and what comes after them; None for all. InputError where there
-  are not so many.
+  the last n that are trained, with what comes after them; None for all. InputError where there are
+  fewer.
   """
   order = sorted({found[0] for name in params if (found := _BLOCK.search(name))})
   scanned = [value.shape[0] for name, value in params.items() if "/blocks/" in name]
@@ -93,7 +93,7 @@ def rates(params: dict, decay: float = 1.0, blocks: int | None = None) -> dict:
 
 
 def _layer(name: str, order: list[str]) -> int:
-  """The layer of a parameter; `order` are the names of the blocks from the first to the last."""
+  """Finds the layer of a parameter; `order` are the blocks' names from the first to the last."""
   if found := _BLOCK.search(name):
     return order.index(found[0]) + 1
   if stage := _STAGE.search(name):  # what joins two stages goes with the block behind it

@@ -1,6 +1,6 @@
-"""An encoder and a head trained on labels. Letters: b batch, k classes.
+"""Training of an encoder and a head on labels. Letters: b batch, k classes.
 
-The loop that probes and fine-tuning share; the recipes stand in finetune.py.
+The loop that probes and fine-tuning share; the recipes are in tuning.py.
 """
 
 import dataclasses
@@ -24,17 +24,17 @@ from mim_jax.evaluate.frozen import linear
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """How to train.
+  """A recipe of training on labels.
 
   Attributes:
     head: the module behind the encoder, head(features, train) -> logits [b k].
     optimizer: optimizer(params, steps, steps of an epoch, batch size) -> (Optax transformation of
-      flat {name: array}, the factors on the rates by name; what has 0 throughout stays frozen).
-    augment: augment(key, batch) -> view with `target` [b k]; see data/mixes.py.
-    key: tells this recipe from others, so that nothing is compiled twice.
+      flat {name: array}, learning rate scales by name; parameters with 0 throughout are frozen).
+    augment: augment(key, batch) -> view with `target` [b k]; see data/image/mixup.py.
+    key: identifies the recipe, so that nothing is compiled twice.
     epochs, batch_size: of the labelled training images; batches are no larger than what there is.
-    pool, layer, last: what the head sees, see network.Network.
-    ema: of the weights that are evaluated, 0 for the last ones.
+    pool, layer, last: the head's input, see network.Encoder.
+    ema: momentum of the averaged weights that are evaluated, 0 for the last weights.
   """
 
   head: nn.Module
@@ -50,9 +50,9 @@ class Recipe:
 
 
 def accuracy(
-  net: network.Network, data, seed: int, recipe: Recipe, **few
+  net: network.Encoder, data, seed: int, recipe: Recipe, **few
 ) -> dict[str, numbers.Number]:
-  """Top-1 accuracy on the test images after training on the training images.
+  """Trains on the training images and measures top-1 accuracy on the test images.
 
   few: `per_class`, `share` of the labels, see linear.few.
   """
@@ -60,8 +60,8 @@ def accuracy(
   return {"accuracy": numbers.Number(score(fitted, data.test, recipe))}
 
 
-def fit(net: network.Network, data, seed: int, recipe: Recipe, **few) -> types.SimpleNamespace:
-  """Trains; returns the network with its new weights as `net`, and the head's `head` variables.
+def fit(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> types.SimpleNamespace:
+  """Trains by a recipe: the Encoder with its new weights, `net`, and the head's variables, `head`.
 
   NoLabels where images have none.
   """
@@ -71,9 +71,9 @@ def fit(net: network.Network, data, seed: int, recipe: Recipe, **few) -> types.S
   per_epoch = len(source) // batch_size
   steps = max(1, round(recipe.epochs * per_epoch))
   keys = jax.random.split(jax.random.fold_in(jax.random.key(77), seed), 3)
-  body = net.body
-  view = body.view(two(source, seed))
-  seen = body.pooled(net.variables, view, recipe.layer, recipe.pool, recipe.last)
+  program = net.program
+  view = program.view(two(source, seed))
+  seen = program.pooled(net.variables, view, recipe.layer, recipe.pool, recipe.last)
   head = dict(recipe.head.init(keys[0], seen))
   params = flat(met(net, keys[1], view)) | flat({"head": head.pop("params")})
   transform, rates = recipe.optimizer(params, steps, per_epoch, batch_size)
@@ -82,13 +82,13 @@ def fit(net: network.Network, data, seed: int, recipe: Recipe, **few) -> types.S
   fixed = {name: jnp.asarray(value) for name, value in params.items() if name not in learns}
   others = {k: v for k, v in net.variables.items() if k != "params"}
   state = dict(params=trained, average=trained, head=head, optimizer=transform.init(trained))
-  made = jax.jit(functools.partial(step, body, recipe, transform))
-  update = body.compiled.setdefault((recipe.key, steps, batch_size, source.classes), made)
+  made = jax.jit(functools.partial(step, program, recipe, transform))
+  update = program.compiled.setdefault((recipe.key, steps, batch_size, source.classes), made)
   batches = pipeline.batches(source, batch_size, seed)
   try:
     for index in range(steps):
       key = jax.random.fold_in(keys[2], index)
-      state = update(state, fixed, others, body.placed(next(batches)), key)
+      state = update(state, fixed, others, program.placed(next(batches)), key)
       value = state.pop("loss")
   finally:
     batches.close()
@@ -96,11 +96,11 @@ def fit(net: network.Network, data, seed: int, recipe: Recipe, **few) -> types.S
     raise InputError("training on labels diverged: its loss is not finite. Lower the rate.")
   tree = unflat((state["average"] if recipe.ema else state["params"]) | fixed)
   head = {"params": tree.pop("head"), **state["head"]}
-  return types.SimpleNamespace(net=net.like({"params": tree, **others}), head=head)
+  return types.SimpleNamespace(net=net.with_variables({"params": tree, **others}), head=head)
 
 
-def step(body, recipe: Recipe, transform, state: dict, fixed, others, batch, key) -> dict:
-  """Pure: the state after one step."""
+def step(program, recipe: Recipe, transform, state: dict, fixed, others, batch, key) -> dict:
+  """Computes the state after one step (pure)."""
   drawn, dropped = jax.random.split(key)
   view = recipe.augment(drawn, batch)
 
@@ -108,7 +108,7 @@ def step(body, recipe: Recipe, transform, state: dict, fixed, others, batch, key
     tree = unflat(trained | fixed)
     head = {"params": tree.pop("head"), **state["head"]}
     variables = {"params": tree, **others}
-    found = body.pooled(variables, view, recipe.layer, recipe.pool, recipe.last, dropped)
+    found = program.pooled(variables, view, recipe.layer, recipe.pool, recipe.last, dropped)
     logits, changed = recipe.head.apply(head, found, True, mutable=list(state["head"]))
     return cross_entropy(logits, view["target"]), dict(changed)
 
@@ -122,23 +122,23 @@ def step(body, recipe: Recipe, transform, state: dict, fixed, others, batch, key
 
 
 def cross_entropy(logits, target):
-  """Mean of -sum target log softmax(logits), both [b k], float32; targets may be soft."""
+  """Computes the mean of -sum target log softmax(logits), both [b k], float32; soft targets too."""
   return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits.astype(jnp.float32)), -1))
 
 
 def score(fitted, source, recipe: Recipe, batch_size: int = 256) -> float:
-  """Share of the labelled images of a source whose class is found."""
-  body = fitted.net.body
+  """Measures top-1 accuracy in [0, 1] on the labelled images of a source."""
+  program = fitted.net.program
 
   def classes(variables, head, batch):
-    found = body.pooled(variables, body.view(batch), recipe.layer, recipe.pool, recipe.last)
+    found = program.pooled(variables, program.view(batch), recipe.layer, recipe.pool, recipe.last)
     logits: Any = recipe.head.apply(head, found)
     return jnp.argmax(logits, -1)
 
-  classes = body.compiled.setdefault((recipe.key, source.classes), jax.jit(classes))
+  classes = program.compiled.setdefault((recipe.key, source.classes), jax.jit(classes))
   right = total = 0
   for batch, count in pipeline.in_order(source, batch_size):
-    found = np.asarray(classes(fitted.net.variables, fitted.head, body.placed(batch)))[:count]
+    found = np.asarray(classes(fitted.net.variables, fitted.head, program.placed(batch)))[:count]
     label = batch["label"][:count]
     right += int(np.sum((found == label) & (label >= 0)))
     total += int(np.sum(label >= 0))
@@ -148,7 +148,7 @@ def score(fitted, source, recipe: Recipe, batch_size: int = 256) -> float:
 
 
 def labelled(source, seed: int, per_class: int | None = None, share: float = 1.0):
-  """The images of a source that have a label, or a few of them."""
+  """Selects the images of a source that have a label, or a few of them, see linear.few."""
   label = labels(source)
   known = np.flatnonzero(label >= 0)
   if not len(known):
@@ -158,7 +158,7 @@ def labelled(source, seed: int, per_class: int | None = None, share: float = 1.0
 
 
 def labels(source) -> np.ndarray:
-  """Labels of all images of a source, int32 [n]; images are read where nothing else tells."""
+  """Collects labels of a source, int32 [n]; images are read where it has no list of labels."""
   try:
     return np.asarray(source.label)
   except AttributeError:
@@ -166,22 +166,22 @@ def labels(source) -> np.ndarray:
 
 
 def two(source, seed: int) -> dict:
-  """Two images of a source, as a raw batch."""
+  """Reads two images of a source, as a raw batch."""
   return pipeline.first(skipping.SkipUnreadable(source), 2, seed)
 
 
-def met(net: network.Network, key, view) -> dict:
-  """The network's parameters that encoding meets."""
-  wanted: Any = jax.eval_shape(net.body.start, key, view)
+def met(net: network.Encoder, key, view) -> dict:
+  """Selects the parameters that encoding uses."""
+  wanted: Any = jax.eval_shape(net.program.init, key, view)
   whole = flat(net.variables["params"])
   return unflat({name: whole[name] for name in flat(wanted["params"])})
 
 
 def flat(tree) -> dict:
-  """{'a/b': x} of a nested dict."""
+  """Flattens a nested dict to {'a/b': x}."""
   return traverse_util.flatten_dict(tree, sep="/")
 
 
 def unflat(params: dict) -> dict:
-  """The nested dict again."""
+  """Undoes `flat`."""
   return traverse_util.unflatten_dict(params, sep="/")

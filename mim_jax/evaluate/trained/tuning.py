@@ -1,4 +1,4 @@
-"""Recipes that train on labels: fine-tuning, MAE's linear probe, the attentive probe.
+"""Recipes of training on labels: fine-tuning, MAE's linear probe, the attentive probe.
 
 Letters: b batch, k classes.
 """
@@ -40,19 +40,31 @@ def finetune(
   per_class: int | None = None,
   share: float = 1.0,
 ) -> dict[str, numbers.Number]:
-  """Top-1 accuracy in [0, 1] after training all of the encoder, or its last blocks, on labels.
+  """Fine-tunes all of the encoder, or its last blocks, and measures top-1 accuracy in [0, 1].
+
+  epochs, batch_size: of the labelled training images.
+  rate: learning rate for 256 images, times batch / 256.
+  warmup: in epochs.
+  layer_decay: of the learning rate, a factor for each layer from the last on.
+  weight_decay, b2: of AdamW.
+  drop_path: of the encoder.
+  mixup, cutmix, smoothing: see data/image/mixup.py.
+  changes, magnitude: of RandAugment.
+  erase: probability of random erasing.
+  scale, flip: of random resized crops.
+  ema: momentum of the averaged weights, 0 for none.
+  blocks: the last n that are trained (0: none), None for all.
+  pool: see network.Encoder.
+  per_class, share: of the labels, see linear.few.
 
   MAE's recipe for ViT-B (FINETUNE.md of its reference, arXiv 2111.06377, table 9); for L rate 1e-3,
-  layer_decay 0.75, drop_path 0.2, 50 epochs. rate: for 256 images, times batch / 256. warmup: in
-  epochs. changes, magnitude: of RandAugment. ema: share of the running average of the weights that
-  stays at each step, 0 for none. blocks: so many last blocks learn (0: none), None for all. Patches
-  are averaged without the encoder's last norm, and a new norm follows, where the encoder is a ViT.
-  NoNetwork where there is none.
+  layer_decay 0.75, drop_path 0.2, 50 epochs. Patches are averaged without the encoder's last norm,
+  and a new norm follows, where the encoder is a ViT. NoNetwork where there is none.
   """
   settings = dict(locals())
   for name in ("encode", "data", "seed", "per_class", "share"):
     del settings[name]
-  net = network.of(encode)
+  net = network.unwrap(encode)
   features.check_classes(data)
   net, recipe = tuned(net, data, **settings)
   return supervised.accuracy(net, data, seed, recipe, per_class=per_class, share=share)
@@ -76,25 +88,25 @@ def from_scratch(
   cutmix: float = 1.0,
   scale: tuple[float, float] = (0.08, 1.0),
   flip: bool = True,
-) -> network.Network:
-  """The network trained on labels from random weights: a baseline for all other evaluations.
+) -> network.Encoder:
+  """Trains the encoder on labels from random weights: a baseline for all other evaluations.
 
-  MAE's recipe for ViT from scratch (arXiv 2111.06377, table 11).
+  Settings as in `finetune`. MAE's recipe for ViT from scratch (arXiv 2111.06377, table 11).
   """
   settings = dict(locals())
   for name in ("net", "data", "seed"):
     del settings[name]
   features.check_classes(data)
-  view = net.body.view(supervised.two(data.train, seed))
-  fresh = net.like(net.body.start(jax.random.key(20_000 + seed), view))
+  view = net.program.view(supervised.two(data.train, seed))
+  fresh = net.with_variables(net.program.init(jax.random.key(20_000 + seed), view))
   tuning = dict(layer_decay=1.0, magnitude=9.0, erase=0.0, smoothing=0.1, blocks=None, pool="mean")
   ready, recipe = tuned(fresh, data, **settings, **tuning, norm="affine")
-  return net.like(supervised.fit(ready, data, seed, recipe).net.variables)
+  return net.with_variables(supervised.fit(ready, data, seed, recipe).net.variables)
 
 
-def tuned(net: network.Network, data, *, rate, warmup, layer_decay, norm="none", **s):
-  """(the network as it is trained, the Recipe) of `finetune`'s settings."""
-  encoder = net.body.config.parts.encoder
+def tuned(net: network.Encoder, data, *, rate, warmup, layer_decay, norm="none", **s):
+  """Makes (the Encoder to train, the Recipe) of `finetune`'s settings."""
+  encoder = net.program.config.parts.encoder
   vit = encoder.part.endswith(".ViT") and s["pool"] == "mean"
   changed = dict(drop_path=s["drop_path"]) | (dict(norm=norm) if vit else {})
 
@@ -115,15 +127,15 @@ def tuned(net: network.Network, data, *, rate, warmup, layer_decay, norm="none",
     ema=s["ema"],
   )
   if parts.settings(encoder).positions == "sincos" and norm == "none":
-    net = net.learning_positions()  # the reference trains them from the sine-cosine code on
-  return net.changed(**changed), recipe
+    net = net.with_learned_positions()  # the reference trains them from the sine-cosine code on
+  return net.with_settings(**changed), recipe
 
 
 def augmentation(net, data, **settings):
-  """mixes.crop_and_augment at the network's size and normalisation, with these of its settings."""
+  """Makes mixup.crop_and_augment at the encoder's resolution and normalisation."""
   names = "scale flip changes magnitude erase mixup cutmix smoothing"
   chosen = {name: settings[name] for name in names.split() if name in settings}
-  view = net.body.config.data.view
+  view = net.program.config.data.view
   same: dict = dict(size=tuple(view.size), mean=tuple(view.mean), std=tuple(view.std))
   return functools.partial(
     mixup.crop_and_augment, classes=len(data.train.classes), **same, **chosen
@@ -153,13 +165,21 @@ def linear_lars(
   per_class: int | None = None,
   share: float = 1.0,
 ) -> dict[str, numbers.Number]:
-  """Top-1 accuracy in [0, 1] of MAE's linear probe: LARS on batch-normed features of crops.
+  """Trains MAE's linear probe, LARS on batch-normed features, and measures accuracy in [0, 1].
 
-  arXiv 2111.06377, appendix A.1, and main_linprobe.py of the reference: class token, random resized
-  crop and flip, batch norm without scale and bias, then a linear map. rate: for 256 images. Batches
-  are of all images where there are fewer than batch_size. NoNetwork where there is none.
+  epochs, batch_size: of the labelled training images; all of them where there are fewer.
+  rate: learning rate for 256 images, times batch / 256.
+  warmup: in epochs.
+  momentum, weight_decay: of LARS.
+  scale, flip: of random resized crops.
+  pool, layer, last, size: of the features, see network.Encoder.
+  per_class, share: of the labels, see linear.few.
+
+  Top-1 accuracy. arXiv 2111.06377, appendix A.1, and main_linprobe.py of the reference: class
+  token, random resized crop and flip, batch norm without scale and bias, then a linear layer.
+  NoNetwork where there is none.
   """
-  net = network.of(encode).at(size)
+  net = network.unwrap(encode).at_resolution(size)
   features.check_classes(data)
   recipe = lars_recipe(
     net,
@@ -182,7 +202,7 @@ def linear_lars(
 def lars_recipe(
   net, data, *, epochs, batch_size, rate, warmup, pool, momentum=0.9, weight_decay=0.0, **s
 ) -> supervised.Recipe:
-  """The Recipe of `linear_lars`'s settings."""
+  """Makes the Recipe of `linear_lars`'s settings."""
 
   def optimizer(params, steps, per_epoch, batch):
     speed = recipes.schedule(rate * batch / 256, steps, warmup * per_epoch, end=0.0)
@@ -220,13 +240,21 @@ def attentive(
   per_class: int | None = None,
   share: float = 1.0,
 ) -> dict[str, numbers.Number]:
-  """Top-1 accuracy in [0, 1] of a probe whose learned query attends to the patches of crops.
+  """Trains an attentive probe on the frozen encoder and measures top-1 accuracy in [0, 1].
 
-  The encoder stays as it is. rate: of AdamW, for 256 images. attention_heads: 0 takes one for 64
-  numbers of width. NoNetwork where there is none.
+  epochs, batch_size: of the labelled training images.
+  rate: learning rate of AdamW for 256 images, times batch / 256.
+  warmup: in epochs.
+  weight_decay: of AdamW.
+  attention_heads: of the learned query; 0 takes one for 64 numbers of width.
+  scale, flip: of random resized crops.
+  layer, size: of the features, see network.Encoder.
+  per_class, share: of the labels, see linear.few.
+
+  NoNetwork where there is none.
   """
   key = (epochs, rate, warmup, weight_decay, attention_heads, scale, flip, layer)
-  net = network.of(encode).at(size)
+  net = network.unwrap(encode).at_resolution(size)
   features.check_classes(data)
 
   def optimizer(params, steps, per_epoch, batch):
