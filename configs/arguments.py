@@ -62,6 +62,13 @@ def _typed(name: str, value: str, kind: type):
     ) from error
 
 
+def chosen(a, name: str, among: dict):
+  """Looks up what the argument `name` chooses; InputError if that is none of `among`."""
+  if a[name] not in among:
+    raise errors.unknown(f"config argument {name}", a[name], among)
+  return among[a[name]]
+
+
 def _filled(a, given: dict, own: dict, steps: int) -> ml_collections.ConfigDict:
   """The arguments with what was not given: the embedded data's own, or as published."""
   kind = modalities.named(a.modality)
@@ -70,8 +77,7 @@ def _filled(a, given: dict, own: dict, steps: int) -> ml_collections.ConfigDict:
   shape = kind.SHAPE if a.embedded else {}
   published = dict(size="B", image=224, channels=3, epochs=1, batch_size=4096) | own
   a.size = a.size or ("tiny" if a.embedded else published["size"])
-  if a.size not in SIZES:
-    raise errors.unknown("config argument size", a.size, SIZES)
+  chosen(a, "size", SIZES)
   unfit = {"image", "channels"} - set(kind.SHAPE) | ({"patch"} - set(dir(kind)))
   for name in unfit & given.keys():
     remedy = f"It says nothing of {kind.UNIT}."

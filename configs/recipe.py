@@ -30,6 +30,7 @@ from mim_jax import (
 from mim_jax.config import part
 from mim_jax.configs import arguments
 from mim_jax.configs.arguments import SIZES as SIZES
+from mim_jax.configs.arguments import chosen as chosen
 from mim_jax.configs.overlays import finish as finish
 from mim_jax.configs.references import follow as follow
 from mim_jax.configs.references import grid as grid

@@ -1,6 +1,6 @@
 """ConvNeXt and ResNet by name, for the configs of this folder (no config itself)."""
 
-from mim_jax import encoders, errors
+from mim_jax import encoders
 from mim_jax.config import part
 from mim_jax.configs import recipe
 
@@ -27,9 +27,7 @@ def named(a) -> str:
 
 def network(c, a) -> tuple:
   """(the encoder `a.network`, the kind of its norms)."""
-  if a.network not in NETWORKS:
-    raise errors.unknown("config argument network", a.network, NETWORKS)
-  kind, shape = NETWORKS[a.network]
+  kind, shape = recipe.chosen(a, "network", NETWORKS)
   encoder = part(kind, **shape, patch=c.get_ref("patch"), dtype=c.train.get_ref("dtype"))
   return encoder, "batch" if kind is RES else "layer"
 

@@ -12,7 +12,7 @@ Differs:   views are resampled with the bicubic kernel of all our views, and the
            first rate of the schedule, not the peak.
 """
 
-from mim_jax import errors, losses, masks, objectives, predictors, schedules, targets
+from mim_jax import losses, masks, objectives, predictors, schedules, targets
 from mim_jax.config import part
 from mim_jax.configs import recipe
 from mim_jax.data import image
@@ -31,9 +31,7 @@ CROPS = {"data.augment.outer": (0.6, 1.0), "data.augment.flip": False}
 def get_config(arg: str = ""):
   """CropMAE, or SiamMAE with views=frames."""
   c, a = recipe.start(arg, lambda a: VIEWS.get(a.views, VIEWS["crops"])["modality"], **OWN)
-  if a.views not in VIEWS:
-    raise errors.unknown("config argument views", a.views, VIEWS)
-  own = VIEWS[a.views]
+  own = recipe.chosen(a, "views", VIEWS)
   if a.views == "crops":
     norm = {key: c.data.view.get_ref(key) for key in ("size", "mean", "std")}
     c.data.augment = part(image.global_and_local, **norm)

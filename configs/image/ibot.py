@@ -13,7 +13,7 @@ As in the reference, a view is masked with chance 1/2 and one that is not counts
 their grid were a tenth of a patch longer, and mask tokens start at 0.
 """
 
-from mim_jax import errors, heads, layers, losses, masks, optim, pictures, schedules, teachers
+from mim_jax import heads, layers, losses, masks, optim, pictures, schedules, teachers
 from mim_jax.config import part
 from mim_jax.configs import recipe
 from mim_jax.data import image
@@ -48,8 +48,6 @@ def get_config(arg: str = ""):
   """iBOT; targets=centred or sinkhorn."""
   epochs = lambda a: RECIPES.get(a.size, SMALL)["epochs"]
   c, a = recipe.start(arg, epochs=epochs, batch_size=1024, targets="centred")
-  if a.targets not in TARGETS:
-    raise errors.unknown("config argument targets", a.targets, TARGETS)
   own = RECIPES.get(a.size, SMALL)
   c.data.augment, c.data.view = views(c, a, own["area"])
   stairs = recipe.follow(lambda e: max(1, int(e or a.epochs)), c.train.get_ref("epochs"))
@@ -64,7 +62,8 @@ def get_config(arg: str = ""):
   c.parts = recipe.vit(c, a, dict(kernel_init="torch"), **settings, kernel_init="normal")
   head = dict(count=8192, gains=own["gains"], kernel_init="normal", dtype=c.train.get_ref("dtype"))
   c.parts.head = part(heads.ProjectionHead, **head)
-  c.parts.class_targets, c.parts.patch_targets = (part(TARGETS[a.targets]) for _ in range(2))
+  balanced = recipe.chosen(a, "targets", TARGETS)
+  c.parts.class_targets, c.parts.patch_targets = part(balanced), part(balanced)
   c.teachers.ema = part(teachers.Ema, momentum=part(schedules.cosine, peak=0.996, end=1.0))
   recipe.pool(c, "class")
   rate = recipe.cosine(c, a, own["rate"], warmup=10, end=own["end"])

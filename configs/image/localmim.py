@@ -10,7 +10,7 @@ target=pixels is the paper's other target, published for Swin alone.
 
 import numpy as np
 
-from mim_jax import errors, losses, masks, pictures, targets
+from mim_jax import losses, masks, pictures, targets
 from mim_jax.config import part
 from mim_jax.configs import recipe
 from mim_jax.methods import localmim
@@ -31,12 +31,10 @@ def get_config(arg: str = ""):
   published = {key: lambda a, key=key: facts(a)[key] for key in ("epochs", "batch_size")}
   c, a = recipe.start(arg, **published, target="hog")
   kinds = dict(hog=hog, pixels=pixels)
-  if a.target not in kinds:
-    raise errors.unknown("config argument target", a.target, kinds)
   depth = recipe.SIZES[a.size]["depth"]
   taps = dict(layers=(2, 4, depth - 2, depth), scales=(4.0, 2.0, 1.0, 0.5))
   taps = recipe.by_size(a, TAPS, taps | dict(decoder=dict(width=256, depth=1, heads=8)))
-  wanted, widths = kinds[a.target](c, a, taps["scales"], facts(a))
+  wanted, widths = recipe.chosen(a, "target", kinds)(c, a, taps["scales"], facts(a))
   c.objective = part(
     localmim.predict_multiscale,
     entry="image",

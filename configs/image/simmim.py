@@ -10,7 +10,7 @@ Differs:   images are resized with the bicubic kernel, not the bilinear one.
 encoder=vit or swin.
 """
 
-from mim_jax import errors, layers, losses, masks, objectives, schedules, targets
+from mim_jax import layers, losses, masks, objectives, schedules, targets
 from mim_jax.config import part
 from mim_jax.configs import recipe
 
@@ -34,10 +34,8 @@ def get_config(arg: str = ""):
   """SimMIM with a ViT or a Swin."""
   c, a = recipe.start(arg, **OWN)
   kinds = dict(vit=vit, swin=swin)
-  if a.encoder not in kinds:
-    raise errors.unknown("config argument encoder", a.encoder, kinds)
   recipe.augment(c, a, scale=(0.67, 1.0))
-  c.parts, unit, rules = kinds[a.encoder](c, a)
+  c.parts, unit, rules = recipe.chosen(a, "encoder", kinds)(c, a)
   target = part(targets.pixels, patch=c.get_ref("patch"), normalize=False)
   mask, loss = part(masks.random_blocks, ratio=0.6, unit=unit), part(losses.absolute_error)
   settings = dict(entry="image", mask=mask, target=target, loss=loss)

@@ -1,6 +1,6 @@
 """Swin transformers by size, for the configs of this folder (no config itself)."""
 
-from mim_jax import encoders, errors, tokenizers
+from mim_jax import encoders, tokenizers
 from mim_jax.config import part
 from mim_jax.configs import recipe
 
@@ -16,9 +16,7 @@ SIZES = dict(
 
 def parts(c, a) -> dict:
   """Swin, and a linear head that predicts the square of tokens that each latent stands for."""
-  if a.size not in SIZES:
-    raise errors.unknown("config argument size, of a Swin", a.size, SIZES)
-  shape, dtype = dict(SIZES[a.size]), c.train.get_ref("dtype")
+  shape, dtype = dict(recipe.chosen(a, "size", SIZES)), c.train.get_ref("dtype")
   tokens = dict(width=shape.pop("width"), kernel_init="torch", dtype=dtype)
   return dict(
     tokenizer=part(tokenizers.ImagePatches, patch=c.get_ref("patch"), **tokens),

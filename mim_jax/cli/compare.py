@@ -9,12 +9,12 @@ def main(argv: list[str]) -> int:
   """Prints results and config differences of several runs, and writes them with curves as HTML."""
   options = parser().parse_args(argv)
 
-  from mim_jax.report import compare, runs
+  from mim_jax.report import comparison, runs
 
   groups = runs.read(options.runs)
-  print(compare.text(groups))
+  print(comparison.text(groups))
   if options.out:
-    arguments.name_files([compare.write(groups, options.out)])
+    arguments.name_files([comparison.write(groups, options.out)])
   return 0
 
 

@@ -74,13 +74,13 @@ class Bottleneck(nn.Module):
   @nn.compact
   def __call__(self, x, seen=None, drop=None):
     y = nn.relu(self._step(x, seen, 1, self.width, 1))
-    y = nn.relu(self._step(y, seen, 2, self.width, 3, self.stride))
+    y = nn.relu(self._step(y, seen, 2, self.width, 3, stride=self.stride))
     y = self._step(y, seen, 3, 4 * self.width, 1, zero_scale=self.zero_scale)
     if x.shape != y.shape:
-      x = self._step(x, seen, 0, 4 * self.width, 1, self.stride)
+      x = self._step(x, seen, 0, 4 * self.width, 1, stride=self.stride)
     return nn.relu(Residual(name="residual")(x, y, drop))
 
-  def _step(self, x, seen, number, width, kernel, stride=1, zero_scale=False):
+  def _step(self, x, seen, number, width, kernel, *, stride=1, zero_scale=False):
     """Applies convolution and norm number 1, 2, 3; 0 is the shortcut."""
     conv = masked_conv.conv(
       width, kernel, self.dtype, f"conv{number}", stride, use_bias=False, kernel_init=HE

@@ -44,7 +44,7 @@ def block_wise(
     gone = real - padded.shown(lambda k: k - round(ratio * k), real, n)
     most, size = gone.astype(jnp.float32), real.astype(jnp.float32)
     bounds = smallest * size, most if largest is None else largest * size
-    hidden = grown(block_key, b, tokens.grid, most, bounds, aspect, tokens.valid)
+    hidden = grown(block_key, b, tokens.grid, most, bounds, aspect, valid=tokens.valid)
     # As below: what is hidden one by one has the least noise.
     noise = jnp.where(hidden.reshape(b, n), 1.0, -jax.random.uniform(rest_key, (b, n)))
     order = jnp.argsort(padded.last(noise, tokens.valid), axis=1)
@@ -85,7 +85,9 @@ def block_wise_by_chance(
     real = padded.real_tokens(tokens.valid).astype(jnp.float32)
     _, sides = padded.box(tokens.valid, tokens.grid)
     sizes = (jnp.min(sides, 1) // 3).astype(jnp.float32) ** 2, real
-    gone = grown(block_key, b, tokens.grid, share * real, sizes, aspect, tokens.valid).reshape(b, n)
+    gone = grown(
+      block_key, b, tokens.grid, share * real, sizes, aspect, valid=tokens.valid
+    ).reshape(b, n)
     drawn = jax.random.uniform(order_key, (b, n))
     order = jnp.argsort(padded.last(jnp.where(gone, 1.0 + drawn, drawn), tokens.valid), axis=1)
     return padded.split(tokens, order, padded.real_tokens(tokens.valid & ~gone), n, m)
@@ -128,6 +130,7 @@ def grown(
   count: int | Float[Array, "b"],
   sizes: tuple,
   aspect: float,
+  *,
   valid: Bool[Array, "b n"] | None = None,
 ) -> Bool[Array, "b h w"]:
   """Computes what blocks alone hide, at most `count` real cells.

@@ -50,7 +50,7 @@ def multi_block(
   size_key, place_key, view_key, order_key = jax.random.split(key, 4)
   if tokens.valid is not None:
     box = padded.box(tokens.valid, tokens.grid)
-  target = _draw(size_key, place_key, (b, blocks), tokens.grid, scale, aspect, box)
+  target = _draw(size_key, place_key, (b, blocks), tokens.grid, scale=scale, aspect=aspect, box=box)
   view = _draw_context(view_key, b, tokens.grid, context, box)
   if tokens.valid is not None:
     target, view = _mended(jax.random.fold_in(key, 4), target, view, tokens)
@@ -124,7 +124,7 @@ def _check(grid, context, largest) -> None:
     )
 
 
-def _draw(size_key, place_key, shape, grid, scale, aspect, box) -> Int[Array, "b g 4"]:
+def _draw(size_key, place_key, shape, grid, *, scale, aspect, box) -> Int[Array, "b g 4"]:
   """Draws rectangles (top, left, height, width) in cells, at places as `_anywhere` draws them."""
   scale_key, aspect_key = jax.random.split(size_key)
   cells = math.prod(grid) if box is None else jnp.prod(box[1].astype(jnp.float32), 1)[:, None]

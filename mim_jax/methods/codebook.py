@@ -35,7 +35,8 @@ def learn_codes(
   """
   tokens = parts.tokenizer(batch[entry])  # Tokens [b n d]
   latents = parts.encoder(tokens)  # [b n d]
-  coded = parts.quantizer(latents.values, latents.valid)  # values [b n c], straight through
+  counted = () if latents.valid is None else (latents.valid,)
+  coded = parts.quantizer(latents.values, *counted)  # values [b n c], straight through
   predictions = parts.decoder(dataclasses.replace(tokens, values=coded.values))[:, None]
   targets = target(batch, teachers)[:, None]  # [b 1 n e]
   errors = loss(predictions, targets)  # [b 1 n]

@@ -15,7 +15,7 @@ import numpy as np
 from mim_jax.errors import InputError
 from mim_jax.evaluate.frozen import neighbours
 from mim_jax.layers.rebinding import with_settings
-from mim_jax.pictures import features, grid
+from mim_jax.pictures import grid, palette
 from mim_jax.pictures.grid import Pictures
 
 TILE, BAR = 72, 4  # pixels of a neighbour, and of the bar below it
@@ -71,14 +71,14 @@ def seen(still, parts, encode, batch) -> Pictures:
   latents = encode(Attending(parts) if attends else parts, batch)
   attended = latents.extras.get("attention")
   grid = grid_of(latents.values.shape[1], image.shape)
-  colours = features.coloured(latents.values, features.directions(latents.values))
-  panels = {"original": image, "features": features.painted(colours, grid, image)}
+  colours = palette.coloured(latents.values, palette.directions(latents.values))
+  panels = {"original": image, "features": palette.painted(colours, grid, image)}
   if attended is None:
     return Pictures(panels, NOTE + NO_CLASS)
   weights = attended[:, :, 0, latents.prefix.shape[1] :].astype(jnp.float32)  # [b h n]
-  panels["attention"] = features.painted(heat(jnp.mean(weights, 1)), grid, image)
+  panels["attention"] = palette.painted(heat(jnp.mean(weights, 1)), grid, image)
   for i in range(min(weights.shape[1], HEADS)):
-    panels[f"head {i + 1}"] = features.painted(heat(weights[:, i]), grid, image)
+    panels[f"head {i + 1}"] = palette.painted(heat(weights[:, i]), grid, image)
   return Pictures(panels, NOTE + ATTENTION)
 
 

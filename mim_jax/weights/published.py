@@ -8,7 +8,7 @@ import numpy as np
 from mim_jax import config as config_lib
 from mim_jax import errors, objectives
 from mim_jax.ops import positions
-from mim_jax.weights import layouts, parts, rules, table
+from mim_jax.weights import layouts, parts, reshaping, table
 from mim_jax.weights.layouts import base, conv
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -141,10 +141,10 @@ def computed(layout: base.Layout, config) -> dict[str, np.ndarray]:
   return found
 
 
-def rules_for(config) -> dict[str, rules.Rule]:
+def rules_for(config) -> dict[str, reshaping.Rule]:
   """Makes the reshaping rules for the config's patches."""
   tokenizer, head = config.parts.tokenizer, config.parts.get("predictor", {})
   cube = (tokenizer.get("tubelet"), tokenizer.patch, tokenizer.patch)
-  return rules.rules(
+  return reshaping.rules(
     tuple(side for side in cube if side), len(config.data.view.mean), head.get("cell") or 1
   )

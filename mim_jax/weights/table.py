@@ -4,7 +4,7 @@ A row is "ours | theirs | rule". `#` is the number of a block, `{a,b}` several a
 beside each other in one of ours, `-` in such a list one that they do not have (zeros), `*` all
 blocks' arrays stacked in one of ours, and `[a]`, `[b]`, ... behind a name the pieces of one of
 theirs, in this order, along its last axis but one. `#-1` and `#+1` count differently. Rules stand
-in `rules.py`; without one an array is copied.
+in `reshaping.py`; without one an array is copied.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import re
 import numpy as np
 
 from mim_jax import errors
-from mim_jax.weights import rules
+from mim_jax.weights import reshaping
 
 _PIECE = re.compile(r"\[(\w)\]$")
 
@@ -33,7 +33,7 @@ class Pair:
   ours: str
   shape: tuple[int, ...]
   theirs: tuple[str | None, ...]
-  rule: rules.Rule
+  rule: reshaping.Rule
   stacked: bool
   piece: str
 
@@ -55,7 +55,7 @@ class Pair:
     return {name: np.ascontiguousarray(self.rule.theirs(x)) for name, x in pairs if name}
 
 
-def pairs(table: str, shapes: dict[str, tuple[int, ...]], known: dict[str, rules.Rule]):
+def pairs(table: str, shapes: dict[str, tuple[int, ...]], known: dict[str, reshaping.Rule]):
   """Makes the Pairs of our arrays, {name: shape}.
 
   InputError for one that no row of the table holds.

@@ -5,6 +5,7 @@ import math
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -38,7 +39,7 @@ def net():
 
 
 def test_without_a_network_by_frequency():
-  found = MASKED(net().body.plain, DATA, 0)
+  found = MASKED(net().program.plain, DATA, 0)
   # In training 4 a, 2 b, each of 256 counted once more; of 15 in the test 5 are a.
   share = {"a": 5 / 262, "b": 3 / 262}
   error = sum(-math.log(share.get(x, 1 / 262)) for x in "aabca b a b a b")
@@ -50,14 +51,14 @@ def test_without_a_network_by_frequency():
 @pytest.mark.parametrize(("every", "batch_size"), [(3, 2), (12, 128)])
 def test_each_token_is_hidden_once(every, batch_size):
   found = MASKED(net(), DATA, 0, every=every, batch_size=batch_size)
-  bound = net().body.parts.bind(net().variables)
+  bound = net().program.parts.bind(net().variables)
   right = error = count = 0
   for row in DATA.test[np.arange(3)]["text"].astype(np.int32):
     for turn in range(every):
       places = [i for i in range(turn, 12, every) if row[i] >= 0]
       given = row.copy()
       given[places] = 256
-      latents = bound.encoder(bound.tokenizer(given[None])).values
+      latents = bound.encoder(bound.tokenizer(jnp.asarray(given)[None])).values
       logits = np.asarray(bound.head(latents, bound.tokenizer.table))[0]
       for i in places:
         right += logits[i].argmax() == row[i]
@@ -71,7 +72,7 @@ def test_each_token_is_hidden_once(every, batch_size):
 def test_what_is_refused():
   with pytest.raises(InputError, match="every = 1 would hide all"):
     MASKED(net(), DATA, 0, every=1)
-  headless = net().like({"params": {"encoder": {}}})
+  headless = net().with_variables({"params": {"encoder": {}}})
   with pytest.raises(network.NoNetwork, match="no head"):
     MASKED(headless, DATA, 0)
   empty = types.SimpleNamespace(train=DATA.train, test=chunks(b""))

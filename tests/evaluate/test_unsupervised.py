@@ -8,7 +8,7 @@ from sklearn import datasets, linear_model, metrics, preprocessing
 
 from mim_jax import errors
 from mim_jax.data.image import sources
-from mim_jax.evaluate.frozen import corrupted, linear, ranked, representation
+from mim_jax.evaluate.frozen import corrupted, ranked, representation
 
 
 def spots(n, seed, classes=4):
@@ -104,7 +104,7 @@ def test_distance_is_to_the_kth_neighbour():
 def test_linear_predictions_are_scikit_learns():
   digits = datasets.load_digits()
   train, test, labels = digits.data[:600], digits.data[600:], digits.target[:600]
-  predict = linear.predictor("linear", train, labels, 1, 1.0, 0.05)
+  predict = logistic.predictor("linear", train, labels, 1, 1.0, 0.05)
   scaler = preprocessing.StandardScaler().fit(train)
   classifier = linear_model.LogisticRegression(C=0.05, max_iter=10_000)
   expected = classifier.fit(scaler.transform(train), labels).predict(scaler.transform(test))
@@ -113,6 +113,6 @@ def test_linear_predictions_are_scikit_learns():
 
 def test_few_labels_by_share():
   labels = np.repeat([0, 1, 2], [100, 40, 10])
-  assert np.bincount(labels[linear.few(labels, 0, share=0.1)]).tolist() == [10, 4, 2]
-  assert len(linear.few(labels, 0)) == 150
-  assert (linear.few(labels, 0, share=0.1) != linear.few(labels, 1, share=0.1)).any()
+  assert np.bincount(labels[logistic.few(labels, 0, share=0.1)]).tolist() == [10, 4, 2]
+  assert len(logistic.few(labels, 0)) == 150
+  assert (logistic.few(labels, 0, share=0.1) != logistic.few(labels, 1, share=0.1)).any()

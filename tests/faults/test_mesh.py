@@ -13,6 +13,7 @@ from mim_jax.checkpoint import store
 from mim_jax.devices import program
 from mim_jax.errors import InputError
 from mim_jax.optim import rules
+from mim_jax.train import loop
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import runs
@@ -34,7 +35,7 @@ def built(devices, method="", **axes):
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
   path = tmp_path_factory.mktemp("one")
-  built(1).train(path)
+  loop.train(built(1).trainable, path)
   return path
 
 
@@ -61,14 +62,14 @@ def position(folder):
   [(2, dict(data=1, fsdp=2)), (4, dict(data=2, tensor=2)), (8, dict(data=2, fsdp=2, tensor=2))],
 )
 def test_any_number_of_devices_gives_the_losses_of_one(tmp_path, one, devices, axes):
-  built(devices, **axes).train(tmp_path)
+  loop.train(built(devices, **axes).trainable, tmp_path)
   same_story(one, tmp_path)
 
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_other_devices(tmp_path, one):
   for devices, fsdp, stop in ((1, 1, 2), (8, 8, 4), (2, 1, 6), (4, 2, None)):
-    built(devices, fsdp=fsdp).train(tmp_path, stop_at=stop)
+    loop.train(built(devices, fsdp=fsdp).trainable, tmp_path, stop_at=stop)
   same_story(one, tmp_path)
 
 
@@ -89,7 +90,7 @@ def test_fsdp_divides_parameters_optimizer_and_teacher():
 @pytest.mark.parametrize("axes", [dict(data=1, fsdp=8), dict(data=1, fsdp=4, tensor=2)])
 def test_the_state_is_divided_evenly_whatever_it_is_made_of(method, axes):
   """iBOT's codes alone are more than its encoder."""
-  state = built(8, method, **axes).abstract_state()
+  state = built(8, method, **axes).trainable.abstract_state()
   sizes = {
     n: (x.size * x.dtype.itemsize, np.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize)
     for n, x in rules.named_leaves(state)

@@ -111,7 +111,7 @@ def test_rewinding_without_end_stops(tmp_path, capsys):
 
 def test_an_unknown_policy_is_refused(tmp_path):
   with pytest.raises(InputError, match="on_non_finite: 'skp' is unknown; did you mean 'skip'"):
-    built(on_non_finite="skp").train(tmp_path)
+    loop.train(built(on_non_finite="skp").trainable, tmp_path)
 
 
 # The meter, without a network.

@@ -135,7 +135,9 @@ def started(net, head, recipe, note, others=None):
 def stepped(net, recipe, state, fixed, transform, targets):
   """The losses of the steps, and the last state."""
   step = jax.jit(
-    lambda s, b, k: supervised.step(net.program, recipe, transform, s, fixed, {}, b, k)
+    lambda s, b, k: supervised.step(
+      s, fixed, {}, b, k, program=net.program, recipe=recipe, transform=transform
+    )
   )
   losses = []
   for i, target in enumerate(targets):

@@ -8,7 +8,7 @@ from mim_jax import config as config_lib
 from mim_jax import core, pictures
 from mim_jax import experiment as experiment_lib
 from mim_jax.ops import patches
-from mim_jax.pictures import features, grid
+from mim_jax.pictures import grid, palette
 from tests.pictures import scene
 
 NAMES = ("image", "depth", "semantic")
@@ -61,7 +61,7 @@ def test_visible_patches_are_pasted_and_the_others_are_as_predicted():
   )
   elsewhere = np.asarray(found["semantic predicted"])[:, 2:].reshape(-1, 3)
   assert len(np.unique(elsewhere.round(5), axis=0)) == 1  # the colour of class 0
-  zero = np.asarray(features.hues(jnp.zeros((1, 1), jnp.int32)))[0, 0]
+  zero = np.asarray(palette.hues(jnp.zeros((1, 1), jnp.int32)))[0, 0]
   assert (np.argsort(elsewhere[0]) == np.argsort(zero)).all()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from mim_jax import errors
 from mim_jax.cli import main as cli
-from mim_jax.report import compare, curves, runs
+from mim_jax.report import comparison, curves, runs
 from tests.report.test_report import HOSTILE, Page
 
 
@@ -42,7 +42,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group_with_a_spread(three):
   groups = runs.read(three)
   assert [[run.name for run in group.runs] for group in groups] == [["mae_0", "mae_1"], ["half"]]
   assert [group.name for group in groups] == ["mae × 2", "half"]
-  columns, rows = compare.table(groups)
+  columns, rows = comparison.table(groups)
   column = columns.index(("knn", "accuracy"))
   both, alone = (row.cells[column] for row in rows)
   assert both.text == "92.0 ± 2.8 %"  # of 90 and 94, not the 0.5 of the evaluation's seeds
@@ -54,8 +54,8 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group_with_a_spread(three):
 def test_a_seed_that_comes_again_is_not_counted_as_spread(tmp_path):
   again = [a_run(tmp_path / name, 3) for name in ("one", "two")]
   assert [group.name for group in runs.read(again)] == ["one", "two"]
-  assert compare.differences(runs.read(again)) == []
-  assert "The configs are equal." in compare.text(runs.read(again))
+  assert comparison.differences(runs.read(again)) == []
+  assert "The configs are equal." in comparison.text(runs.read(again))
 
 
 def test_settings_that_only_one_of_two_parts_has_go_without_saying(tmp_path):
@@ -63,14 +63,14 @@ def test_settings_that_only_one_of_two_parts_has_go_without_saying(tmp_path):
   for i, folder in enumerate(folders):
     mask = [dict(part="random", ratio=0.75, shared=1), dict(part="blocks", count=4, shared=2)][i]
     (folder / "config.json").write_text(json.dumps(dict(seed=0, mask=mask, more=[None, i])))
-  found = dict(compare.differences(runs.read(folders)))
+  found = dict(comparison.differences(runs.read(folders)))
   assert found == {
     "mask.part": ["random", "blocks"], "mask.shared": ["1", "2"], "more": ["[none, 0]", "[none, 1]"]
   }  # fmt: skip
 
 
 def test_only_what_differs_is_shown(three):
-  assert compare.differences(runs.read(three)) == [("objective.mask.ratio", ["0.75", "0.5"])]
+  assert comparison.differences(runs.read(three)) == [("objective.mask.ratio", ["0.75", "0.5"])]
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_names_are_as_long_as_they_must_be(tmp_path):
 )
 def test_what_makes_a_comparison_unfair_is_said(tmp_path, other, said):
   folders = [a_run(tmp_path / "one"), a_run(tmp_path / "two", seed=1, **other)]
-  assert said in compare.text(runs.read(folders))
+  assert said in comparison.text(runs.read(folders))
   plain = [a_run(tmp_path / "three"), a_run(tmp_path / "four", seed=1)]
-  assert said not in compare.text(runs.read(plain))
+  assert said not in comparison.text(runs.read(plain))
 
 
 def test_a_line_is_the_mean_and_a_band_the_spread_at_the_steps_all_have():
@@ -117,7 +117,7 @@ def test_a_line_is_the_mean_and_a_band_the_spread_at_the_steps_all_have():
 
 
 def test_runs_with_other_batches_are_drawn_over_images(three, tmp_path):
-  charts = compare.charts(runs.read(three))
+  charts = comparison.charts(runs.read(three))
   assert {chart.unit for chart in charts} == {"step"}
   loss = charts[0]
   assert [(label, bool(band)) for label, _, _, band in loss.lines] == [
@@ -125,14 +125,14 @@ def test_runs_with_other_batches_are_drawn_over_images(three, tmp_path):
     ("half", False),
   ]
   large = a_run(tmp_path / "large", batch=32)
-  charts = compare.charts(runs.read([three[0], large]))
+  charts = comparison.charts(runs.read([three[0], large]))
   assert {chart.unit for chart in charts} == {"sample"}
   assert charts[0].touch[-1][3] == "sample 1,280"
 
 
 def test_the_page_needs_nothing_else_and_runs_nothing(three, tmp_path):
   (three[0] / "config.json").write_text(json.dumps(dict(seed=0, method=HOSTILE)))
-  out = compare.write(runs.read(three), tmp_path / "compare.html")
+  out = comparison.write(runs.read(three), tmp_path / "compare.html")
   text = out.read_text()
   page = Page(text)
   assert page.text.count(HOSTILE) == 1
@@ -143,7 +143,7 @@ def test_the_page_needs_nothing_else_and_runs_nothing(three, tmp_path):
 
 def test_a_run_under_way_has_curves_and_no_results_yet(three):
   (three[2] / "results.json").unlink()
-  text = compare.text(runs.read(three))
+  text = comparison.text(runs.read(three))
   assert "Without evaluations: half." in text
   assert "–" in text
 

@@ -276,7 +276,7 @@ def test_smoothing_neither_lags_nor_spreads_nan():
   ("modules", "heavy"),
   [
     ("cli.main evaluate report.report pictures.grid evaluate.runner", "PIL grain"),
-    ("evaluate.frozen.neighbours evaluate.frozen.linear pictures evaluate.trained", ""),
+    ("evaluate.frozen.neighbours evaluate.frozen.logistic pictures evaluate.trained", ""),
   ],
 )
 def test_the_command_line_starts_without_the_heavy_libraries(modules, heavy):

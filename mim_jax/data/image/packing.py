@@ -78,7 +78,7 @@ def pack(
         (f"{name}-{i:05}", np.arange(start, min(start + PER_FILE, len(source))))
         for i, start in enumerate(range(0, len(source), PER_FILE))
       ]
-      found = [_file(to, stem, source, rows, settings, pool, say) for stem, rows in jobs]
+      found = [_file(to, stem, source, rows, settings, pool=pool, say=say) for stem, rows in jobs]
       entries[name] = _entry(to, name, found)
   classes = [list(source.classes) for source in opened.values()]
   whole = {
@@ -121,7 +121,7 @@ def _fitted(source, settings: Settings):
   return source
 
 
-def _file(to: str, stem: str, source, rows: np.ndarray, settings: Settings, pool, say) -> dict:
+def _file(to: str, stem: str, source, rows: np.ndarray, settings: Settings, *, pool, say) -> dict:
   """Writes one array_record file, unless it is there; returns what the manifest says of it."""
   path, told = os.path.join(to, f"{stem}.array_record"), os.path.join(to, f"{stem}.part.json")
   if os.path.exists(told) and os.path.exists(path):

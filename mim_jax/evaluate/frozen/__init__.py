@@ -5,7 +5,7 @@ from typing import Any
 # Imported when first asked for: a config names some of them, and brings no library of the others.
 _HOMES = {
   "knn": "neighbours",
-  "linear_probe": "linear",
+  "linear_probe": "logistic",
   "masked_tokens": "masked",
   "meters": "representation",
   "outliers": "corrupted",

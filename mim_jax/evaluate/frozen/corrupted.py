@@ -12,7 +12,7 @@ import numpy as np
 from mim_jax.data.image import noise
 from mim_jax.errors import InputError
 from mim_jax.evaluate import features, numbers
-from mim_jax.evaluate.frozen import linear, neighbours
+from mim_jax.evaluate.frozen import logistic, neighbours
 
 KINDS = tuple(noise.SEVERITIES)
 
@@ -50,7 +50,7 @@ def robustness(
   """
   where = dict(layer=layer, pool=pool, last=last, size=size)
   bank, labels, test, truth = features.labelled(encode, data, batch_size, **where)
-  predict = linear.predictor(classifier, bank, labels, k, temperature, strength)
+  predict = logistic.predictor(classifier, bank, labels, k, temperature, strength)
   found = {"clean": float(np.mean(predict(test) == truth))}
   for kind in kinds:
     shares = []

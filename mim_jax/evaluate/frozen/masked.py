@@ -1,6 +1,7 @@
 """Masked token prediction on held-out samples. Letters: b batch, n tokens, k ids."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def masked_tokens(
     return in_numbers(*by_frequency(data, rows, entry, vocabulary))
   if "head" not in net.variables["params"]:
     raise network.NoNetwork("predicts ids, and this network has no head")
-  how = dict(entry=entry, masked_id=masked_id, every=every)
+  how: dict[str, Any] = dict(entry=entry, masked_id=masked_id, every=every)
   compiled = jax.jit(functools.partial(one_batch, net.program, **how))
   one = net.program.compiled.setdefault(("masked_tokens", *how.values()), compiled)
   totals = np.zeros(3)

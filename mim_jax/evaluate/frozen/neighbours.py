@@ -53,7 +53,7 @@ def vote(bank, labels, queries, k: int = 20, temperature: float = 0.07) -> np.nd
   classes = int(np.max(labels)) + 1
   bank, labels = unit(jnp.asarray(bank)), jnp.asarray(labels, jnp.int32)
   queries = unit(jnp.asarray(queries))
-  return np.asarray(_vote(bank, labels, queries, temperature, k, classes, chunk))
+  return np.asarray(_vote(bank, labels, queries, temperature, k=k, classes=classes, chunk=chunk))
 
 
 def unit(values: jax.Array) -> jax.Array:
@@ -62,7 +62,7 @@ def unit(values: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnames=("k", "classes", "chunk"))
-def _vote(bank, labels, queries, temperature, k, classes, chunk):
+def _vote(bank, labels, queries, temperature, *, k, classes, chunk):
   def one(query):  # [e]
     similarity, nearest = jax.lax.top_k(jnp.matmul(bank, query, precision="highest"), k)
     # Relative to the nearest: the winner is the same, and a low temperature cannot overflow.

@@ -11,7 +11,7 @@ from mim_jax.data.image import augment
 from mim_jax.data.pool import map_views
 from mim_jax.errors import InputError
 from mim_jax.evaluate import features, numbers
-from mim_jax.evaluate.frozen import linear
+from mim_jax.evaluate.frozen import logistic
 
 IGNORED = (255, 65_535)  # ids that mean "no class" in published maps
 
@@ -66,7 +66,7 @@ def segmentation(
   usable = np.flatnonzero(~np.isin(labels, IGNORED))
   chosen = np.random.default_rng(seed).permutation(usable)[:patches]
   bank = bank.reshape(-1, bank.shape[-1])[chosen]
-  predict = linear.predictor(classifier, bank, labels[chosen], k, temperature, strength)
+  predict = logistic.predictor(classifier, bank, labels[chosen], k, temperature, strength)
   found = predict(queries.reshape(-1, queries.shape[-1])).reshape(queries.shape[:2])
   return scores(enlarged(found, truth.shape[1:]), truth)
 

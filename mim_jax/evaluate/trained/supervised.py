@@ -19,7 +19,7 @@ from flax import traverse_util
 from mim_jax.data import mixing, pipeline, skipping
 from mim_jax.errors import InputError
 from mim_jax.evaluate import features, network, numbers
-from mim_jax.evaluate.frozen import linear
+from mim_jax.evaluate.frozen import logistic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def accuracy(
 ) -> dict[str, numbers.Number]:
   """Trains on the training images and measures top-1 accuracy on the test images.
 
-  few: `per_class`, `share` of the labels, see linear.few.
+  few: `per_class`, `share` of the labels, see logistic.few.
   """
   fitted = fit(net, data, seed, recipe, **few)
   return {"accuracy": numbers.Number(score(fitted, data.test, recipe))}
@@ -82,7 +82,7 @@ def fit(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> types.S
   fixed = {name: jnp.asarray(value) for name, value in params.items() if name not in learns}
   others = {k: v for k, v in net.variables.items() if k != "params"}
   state = dict(params=trained, average=trained, head=head, optimizer=transform.init(trained))
-  made = jax.jit(functools.partial(step, program, recipe, transform))
+  made = jax.jit(functools.partial(step, program=program, recipe=recipe, transform=transform))
   update = program.compiled.setdefault((recipe.key, steps, batch_size, source.classes), made)
   batches = pipeline.batches(source, batch_size, seed)
   try:
@@ -99,7 +99,7 @@ def fit(net: network.Encoder, data, seed: int, recipe: Recipe, **few) -> types.S
   return types.SimpleNamespace(net=net.with_variables({"params": tree, **others}), head=head)
 
 
-def step(program, recipe: Recipe, transform, state: dict, fixed, others, batch, key) -> dict:
+def step(state: dict, fixed, others, batch, key, *, program, recipe: Recipe, transform) -> dict:
   """Computes the state after one step (pure)."""
   drawn, dropped = jax.random.split(key)
   view = recipe.augment(drawn, batch)
@@ -148,12 +148,12 @@ def score(fitted, source, recipe: Recipe, batch_size: int = 256) -> float:
 
 
 def labelled(source, seed: int, per_class: int | None = None, share: float = 1.0):
-  """Selects the images of a source that have a label, or a few of them, see linear.few."""
+  """Selects the images of a source that have a label, or a few of them, see logistic.few."""
   label = labels(source)
   known = np.flatnonzero(label >= 0)
   if not len(known):
     raise features.NoLabels("needs labels, and the training images have none")
-  chosen = linear.few(label[known], seed, per_class, share, source.classes)
+  chosen = logistic.few(label[known], seed, per_class, share, source.classes)
   return mixing.Subset(source, known[chosen])
 
 

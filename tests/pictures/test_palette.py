@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mim_jax import core, errors, pictures
-from mim_jax.pictures import features, grid
+from mim_jax.pictures import grid, palette
 from tests.pictures import scene
 
 
@@ -23,7 +23,7 @@ def painted(outcome, given=None, painter=pictures.latents):
 
 def test_directions_are_those_of_the_covariance():
   values = jax.random.normal(jax.random.key(2), (2, 50, 4)) * jnp.asarray([[[1.0, 5.0, 3.0, 0.1]]])
-  mean, axes, std = features.directions(values + 7.0)
+  mean, axes, std = palette.directions(values + 7.0)
   flat = np.asarray(values).reshape(-1, 4) + 7
   np.testing.assert_allclose(mean, flat.mean(0), rtol=1e-5)
   np.testing.assert_allclose(np.abs(axes.T @ axes), np.eye(3), atol=1e-5)
@@ -35,10 +35,10 @@ def test_directions_are_those_of_the_covariance():
 
 
 def test_narrow_vectors_have_fewer_directions():
-  mean, axes, std = features.directions(latents(2))
+  mean, axes, std = palette.directions(latents(2))
   assert (mean.shape, axes.shape, std.shape) == ((2,), (2, 3), (3,))
   assert not np.any(axes[:, 2])
-  shown = features.coloured(latents(2), (mean, axes, std))
+  shown = palette.coloured(latents(2), (mean, axes, std))
   np.testing.assert_allclose(shown[..., 2], 0.5)
 
 
@@ -65,7 +65,7 @@ def test_perfect_predictions_look_like_their_targets():
   np.testing.assert_allclose(found["predicted"], found["target"], atol=1e-5)
   np.testing.assert_allclose(found["target"][~hidden], features.GREY, atol=1e-5)
   asked = core.take(truth, mask.masked)
-  wanted = features.coloured(asked, features.directions(asked))[:, 0]  # [b m 3]
+  wanted = palette.coloured(asked, palette.directions(asked))[:, 0]  # [b m 3]
   at = np.asarray(mask.masked)[:, 0, :, None]
   np.testing.assert_allclose(np.take_along_axis(found["target"], at, 1), wanted, atol=1e-5)
 
@@ -91,13 +91,13 @@ def test_codes(kind):
   shown = painted(made, painter=pictures.codes)
   found = {k: scene.colours(shown[k], given["image"]) for k in ("predicted", "target")}
   hidden = scene.hidden(mask)
-  np.testing.assert_allclose(found["target"][hidden], features.hues(ids)[hidden], atol=1e-5)
+  np.testing.assert_allclose(found["target"][hidden], palette.hues(ids)[hidden], atol=1e-5)
   np.testing.assert_allclose(found["predicted"], found["target"], atol=1e-5)
   np.testing.assert_allclose(found["target"][~hidden], features.GREY, atol=1e-5)
 
 
 def test_hues_are_distinct_colours():
-  found = np.asarray(features.hues(jnp.arange(64)[None]))[0]
+  found = np.asarray(palette.hues(jnp.arange(64)[None]))[0]
   assert found.min() >= 0
   assert found.max() <= 1
   apart = np.linalg.norm(found[:, None] - found[None], axis=-1) + np.eye(64)
@@ -138,7 +138,7 @@ def test_several_groups_share_the_picture():
   codes = jnp.broadcast_to(jnp.asarray([2, 5]).reshape(1, 2, 1), (3, 2, 4))
   made = core.Outcome(jnp.float32(0), {}, mask, jax.nn.one_hot(codes, 9), codes)
   found = scene.colours(painted(made, painter=pictures.codes)["target"], scene.images()["image"])
-  two, five = features.hues(jnp.asarray([[2, 5]]))[0]
+  two, five = palette.hues(jnp.asarray([[2, 5]]))[0]
   np.testing.assert_allclose(found[:, 4:8], np.broadcast_to(two, (3, 4, 3)), atol=1e-5)
   np.testing.assert_allclose(found[:, 8:12], np.broadcast_to(five, (3, 4, 3)), atol=1e-5)
   np.testing.assert_allclose(found[:, 12:], features.GREY, atol=1e-5)
@@ -155,16 +155,16 @@ def test_several_scales_have_two_panels_each_on_grids_of_their_own():
   assert "of which all was visible" in shown.note
   for name, cells in sizes.items():
     target = scales[name]
-    wanted = features.coloured(target[:, 0], features.directions(target))
+    wanted = palette.coloured(target[:, 0], palette.directions(target))
     for what in ("predicted", "target"):
       found = scene.colours(shown.panels[f"{name} {what}"], given["image"], cells)
       np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_the_grid_of_cells():
-  assert features.cell_grid((4, 4), 64) == (8, 8)
-  assert features.cell_grid((2, 4), 2) == (1, 2)
-  assert features.cell_grid((14, 14), 196) == (14, 14)
+  assert palette.cell_grid((4, 4), 64) == (8, 8)
+  assert palette.cell_grid((2, 4), 2) == (1, 2)
+  assert palette.cell_grid((14, 14), 196) == (14, 14)
 
 
 @pytest.mark.parametrize("painter", [pictures.latents, pictures.codes, pictures.scores])

@@ -186,7 +186,7 @@ def write(groups: list[Group], out) -> pathlib.Path:
   """Writes the comparison as one HTML file that needs nothing else; returns its path."""
   columns, rows = table(groups)
   page = report.rendered(
-    "compare.html.j2",
+    "comparison.html.j2",
     title=" · ".join(group.name for group in groups[:4]) + (" …" if len(groups) > 4 else ""),
     groups=groups,
     columns=columns,

@@ -6,9 +6,9 @@ from jaxtyping import Float
 
 from mim_jax import core
 from mim_jax.ops import patches
-from mim_jax.pictures.features import hues
 from mim_jax.pictures.grid import Pictures
 from mim_jax.pictures.heat import drawn, enlarged
+from mim_jax.pictures.palette import hues
 
 NOTE = (
   "All modalities are predicted from one set of visible patches, drawn over all of them; the "
