@@ -83,7 +83,8 @@ def _seen(parts, teacher, image, draw, step: Step) -> tuple[Mask, Seen]:
   asked = take(whole.values, mask.masked)
   classes = parts.head(latents.prefix[:, 0]), teacher.head(whole.prefix[:, 0])
   patches = parts.head(take(latents.values, mask.masked)), teacher.head(asked)
-  mean = teacher.head.mean(whole.values, whole.valid)
+  counted = () if whole.valid is None else (whole.valid,)
+  mean = teacher.head.mean(whole.values, *counted)
   return mask, Seen(*classes, *patches, mask.weight, mean, whole.prefix[:, 0])
 
 
