@@ -107,7 +107,7 @@ def test_a_finished_run_is_a_frozen_teacher(finished):
   teacher = frozen.FromRun(**native.pinned(folder))
   tree = teacher.init(None)
   jax.tree.map(np.testing.assert_array_equal, tree, variables)
-  assert teacher.follow(tree, None, 0.5) is tree
+  assert teacher.update(tree, None, 0.5) is tree
   images = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
   bound = teacher.bind(None, tree, {})
   assert bound.encoder(bound.tokenizer(images)).values.shape == (2, 16, 24)
