@@ -34,7 +34,10 @@ def read(config: dict) -> dict:
   config = current(config)
   if "train" in config:
     config["train"].setdefault("fit_batch", False)
-  config.setdefault("modality", {KEY: f"mim_jax.modalities.{_modality(config)}"})
+  if "data" in config:
+    config.setdefault("modality", {KEY: f"mim_jax.modalities.{_modality(config)}"})
+  if str((config.get("pictures") or {}).get(KEY)).startswith("mim_jax.evaluate."):
+    config["pictures"] = _pictures(config)
   if old:  # what is masked was called "image" in training and "crop" in pictures
     config["objective"]["entry"] = config["objective"]["target"]["entry"] = "crop"
   return config
@@ -48,6 +51,17 @@ def _modality(config: dict) -> str:
   return kinds.get(source.rpartition(".")[0], "Image")
 
 
+def _pictures(config: dict) -> dict | None:
+  """The painter in place of one of the first edition; None where the target names one by now."""
+  old = config["pictures"]
+  if old[KEY] == "mim_jax.evaluate.signals.pictures":
+    return {KEY: "mim_jax.pictures.modalities", "entries": old["signals"]}
+  if old[KEY] != "mim_jax.evaluate.maps.features":
+    return None
+  scales = config["objective"][KEY] == "mim_jax.methods.localmim.predict_multiscale"
+  return {KEY: f"mim_jax.pictures.{'latents' if scales else 'codes'}", "entry": old["signal"]}
+
+
 def renamed(**names: str) -> Callable[[dict], dict]:
   """Makes a reader of settings that gives some of them new names: old="new"."""
   return lambda settings: {names.get(k, k): v for k, v in settings.items()}
@@ -55,7 +69,20 @@ def renamed(**names: str) -> Callable[[dict], dict]:
 
 _ENTRY = renamed(signal="entry")
 _OBJECTIVE = renamed(signal="entry", guide="scores")
-_OPTIMIZER = renamed(decay="weight_decay_rules", rate="lr_rules")
+
+# Rules of decay as they were by default, and the one between that there is for learned positions:
+# those could not be trained without a rule for them.
+_DECAY = [["(bias|scale)$", 0.0], ["(kernel|token)$", 1.0]]
+_PLACED = ["(class_positions|positions_table|relative_tables?)$", 0.0]
+
+
+def _optimizer(settings: dict) -> dict:
+  """An optimizer's settings, the rules of its decay as they are by default now."""
+  settings = renamed(decay="weight_decay_rules", rate="lr_rules", late="start_rules")(settings)
+  rules = [list(rule) for rule in settings.get("weight_decay_rules", ())]
+  if rules[-2:] == _DECAY:
+    settings["weight_decay_rules"] = [*rules[:-1], _PLACED, rules[-1]]
+  return settings
 
 
 def _tasks(settings: dict) -> dict:
@@ -164,9 +191,9 @@ SETTINGS: dict[str, Callable[[dict], dict]] = {
   "mim_jax.targets.gradients.hog": _ENTRY,
   "mim_jax.targets.latent.latents": _ENTRY,
   "mim_jax.targets.pixel.pixels": _ENTRY,
-  "mim_jax.train.late.late_adamw": renamed(decay="weight_decay_rules", late="start_rules"),
-  "mim_jax.train.optimizer.adamw": _OPTIMIZER,
-  "mim_jax.train.optimizer.lamb": _OPTIMIZER,
+  "mim_jax.train.late.late_adamw": _optimizer,
+  "mim_jax.train.optimizer.adamw": _optimizer,
+  "mim_jax.train.optimizer.lamb": _optimizer,
   "mim_jax.train.schedules.cosine": renamed(share="truncate"),
   "mim_jax.train.schedules.linear": renamed(until="end_at", stairs="step_per_epoch"),
   "mim_jax.tokenizers.image.ImagePatches": _started,

@@ -72,8 +72,8 @@ def probe(experiment):
 
   def make(state):
     here, own = on_one_process(experiment, state)
-    encode = features.Cached(here.encoder(own.params, own.stats))
-    return {name: functools.partial(entries[name], encode, here.data, 0) for name in chosen}
+    encode = features.Cached(here.viewer.encoder(own.params, own.stats))
+    return {name: functools.partial(entries[name], encode, here.spec.data, 0) for name in chosen}
 
   return make
 

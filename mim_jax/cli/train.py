@@ -77,6 +77,6 @@ def compile_only(config, name: str) -> int:
 
   devices, limit = topology.devices(name)
   experiment = experiment_lib.build(config, devices=devices)
-  facts = topology.compile_only(experiment, limit)
+  facts = topology.compile_only(experiment.trainable, limit)
   print(topology.in_words(name, facts, experiment.spec.mesh.shape))
   return 0

@@ -66,7 +66,7 @@ def test_the_recipes():
 def test_an_encoder_or_size_that_is_not_there_is_refused():
   with pytest.raises(InputError, match="'swim' is unknown; did you mean 'swin'"):
     config_lib.get_config("simmim", "encoder=swim")
-  with pytest.raises(InputError, match="of a Swin"):
+  with pytest.raises(InputError, match="Allowed: B, L, S"):
     config_lib.get_config("simmim", "encoder=swin,size=H")
 
 
