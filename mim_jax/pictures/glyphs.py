@@ -107,12 +107,12 @@ def atlas() -> np.ndarray:
   from PIL import Image, ImageDraw, ImageFont
 
   folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-  font = ImageFont.truetype(str(folder / "DejaVuSansMono.ttf"), CELL)
+  font = ImageFont.truetype(str(folder / "DejaVuSansMono.ttf"), CELL - 1)
   found = np.zeros((BLANK + 1, CELL, CELL), np.float32)
   for byte in range(BLANK):
     character = chr(byte if 0x20 <= byte < 0x7F else DOT)
     cell = Image.new("L", (CELL, CELL))
     pen = ImageDraw.Draw(cell)
-    pen.text((CELL / 2, CELL * 0.76), character, fill=255, font=font, anchor="ms")
+    pen.text((CELL / 2, CELL * 0.78), character, fill=255, font=font, anchor="ms")
     found[byte] = np.asarray(cell, np.float32) / 255
   return found

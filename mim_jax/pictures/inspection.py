@@ -18,7 +18,8 @@ from mim_jax.layers.rebinding import with_settings
 from mim_jax.pictures import grid, palette
 from mim_jax.pictures.grid import Pictures
 
-TILE, BAR = 72, 4  # pixels of a neighbour, and of the bar below it
+TILE, BAR = 72, 4  # pixels of a neighbour's side at most, and of the bar beside it
+LINE = 480  # the same for one more than twice as wide as high, such as lines of a text
 ALIKE, UNLIKE = (20, 145, 155, 255), (215, 95, 40, 255)  # colours of the bar: same class or not
 KNOWN, ASKED = 2048, 512  # images at most: training images looked among, test images looked for
 NEIGHBOURS, QUERIES, HEADS = 7, 6, 4  # pictures of each
@@ -191,7 +192,7 @@ def nearest(bank: np.ndarray, asked: np.ndarray, k: int) -> np.ndarray:
 
 
 def as_tiles(look, paint, batch) -> np.ndarray:
-  """Draws raw samples, uint8 [b h w 3], no side longer than TILE (small ones enlarged)."""
+  """Draws raw samples, uint8 [b h w 3], no side longer than TILE or LINE (small ones enlarged)."""
   panels = paint({"": look(batch)})
   return np.stack([_tile(x) for x in grid.to_bytes(panels[""])[..., :3]])
 
@@ -199,15 +200,26 @@ def as_tiles(look, paint, batch) -> np.ndarray:
 def _tile(pixels: np.ndarray) -> np.ndarray:
   from PIL import Image
 
-  factor = TILE / max(pixels.shape[:2])
+  factor = (LINE if wide(pixels) else TILE) / max(pixels.shape[:2])
   if factor >= 1:
     return pixels.repeat(int(factor), 0).repeat(int(factor), 1)
   size = [max(1, round(side * factor)) for side in pixels.shape[1::-1]]
   return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 
+def wide(pixels: np.ndarray) -> bool:
+  """Tells whether an image [h w 3] is one to read in a line, and to lay below others."""
+  return pixels.shape[1] > 2 * pixels.shape[0]
+
+
 def strip(query: np.ndarray, others: np.ndarray, alike=None) -> np.ndarray:
-  """uint8 [h' w' 4]: the query [h w 3], a gap, the others [k h w 3] with what `alike` [k] says."""
+  """Lays the query [h w 3], a gap, and the others [k h w 3] side by side: uint8 [h' w' 4].
+
+  Each with a bar for what `alike` [k] says. Wide ones lie below each other.
+  """
+  if wide(query):
+    turned = strip(query.swapaxes(0, 1), others.swapaxes(1, 2), alike)
+    return turned.swapaxes(0, 1)
   height, width = query.shape[:2]
   line = np.zeros((height + BAR + 3, (width + 4) * (len(others) + 1) + 12, 4), np.uint8)
   for i, tile in enumerate([query, *others]):

@@ -15,7 +15,7 @@ from mim_jax.encoders import swin, vit
 from mim_jax.evaluate import held_out
 from mim_jax.layers import stack
 from mim_jax.ops import patches
-from mim_jax.pictures import inspection
+from mim_jax.pictures import glyphs, grid, inspection
 
 STILL = modalities.Image().still
 
@@ -176,3 +176,16 @@ def test_the_held_out_loss_is_the_objective_s_the_same_at_every_call_and_for_bot
   both = types.SimpleNamespace(train=experiment.spec.data.test, test=experiment.spec.data.test)
   same = held_out.held_out(*settings, both, 16, 2)
   assert same["train"] == same["test"] == first["test"] != first["train"]
+
+
+def test_wide_samples_lie_below_each_other_to_be_read():
+  """A line of text scaled to a tile of 72 pixels has letters of two."""
+  batch = {"text": jnp.arange(32, 96).reshape(1, 64)}
+  drawn = grid.to_bytes(np.asarray(glyphs.characters(batch["text"])))[0, ..., :3]
+  query = inspection._tile(drawn)
+  assert query.shape == (2 * glyphs.CELL, 32 * glyphs.CELL, 3)  # as drawn
+  line = inspection.strip(query, np.stack([query] * 3), np.asarray([True, False, True]))
+  assert line.shape[0] > 4 * query.shape[0]
+  assert query.shape[1] < line.shape[1] < 1.1 * query.shape[1]
+  np.testing.assert_array_equal(line[: query.shape[0], : query.shape[1], :3], query)
+  assert {tuple(x) for x in line[:, -1]} >= {inspection.ALIKE, inspection.UNLIKE}
