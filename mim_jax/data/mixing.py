@@ -1,7 +1,7 @@
 """Sources made of others: subsets, class-balanced sampling, weighted mixtures.
 
 Config nodes, which take other nodes: part(mixing.balanced, source=part(sources.folder, ...)).
-Letters: b batch, n images, g groups.
+Letters: b batch, n samples, g groups.
 """
 
 import functools
@@ -17,7 +17,7 @@ _CYCLE = 1000  # at most so many positions until the groups of a stream come in 
 
 
 class Subset:
-  """Selects some images of a Source, in the order of `rows`.
+  """Selects some samples of a Source, in the order of `rows`.
 
   Attributes:
     source: the whole.
@@ -130,12 +130,12 @@ class Concat:
 
 
 class Mixture(Subset):
-  """Mixes groups of images of a Source by weight, each in shuffled epochs of its own.
+  """Mixes groups of samples of a Source by weight, each in shuffled epochs of its own.
 
-  Of any stretch of images each group has its fraction to within two, evenly spread.
+  Of any stretch of samples each group has its fraction to within two, evenly spread.
 
   Attributes:
-    groups: int64 [any] each, which images of the source.
+    groups: int64 [any] each, which samples of the source.
     weights: float64 [g], which sum to one.
   """
 
@@ -151,7 +151,7 @@ class Mixture(Subset):
     self._per_cycle = every.sum(1)
     if not self._per_cycle.all():
       raise errors.InputError(
-        f"data.weights: {weights.min():g} of {weights.sum():g} is less than one image in "
+        f"data.weights: {weights.min():g} of {weights.sum():g} is less than one sample in "
         f"{len(self._turn)}. Leave that source out, or raise its weight."
       )
 
@@ -175,10 +175,10 @@ class Mixture(Subset):
 
 
 def subset(*, source: Callable, fraction: float = 1.0, per_class: int = 0, draw: int = 0) -> Subset:
-  """Draws a fixed subset of a source: a fraction of each class, or so many images of each.
+  """Draws a fixed subset of a source: a fraction of each class, or so many samples of each.
 
-  fraction: rounded, at least one image a class; images without label are a class. per_class: 0 for
-  no limit. draw: another number is another draw. InputError unless 0 < fraction <= 1.
+  fraction: rounded, at least one sample a class; those without label are a class. per_class: 0 for no
+  limit. draw: another number is another draw. InputError unless 0 < fraction <= 1.
   """
   if not 0 < fraction <= 1 or per_class < 0:
     raise errors.InputError(
@@ -196,10 +196,10 @@ def subset(*, source: Callable, fraction: float = 1.0, per_class: int = 0, draw:
 
 
 def balanced(*, source: Callable, power: float = 0.0) -> Mixture:
-  """Balances the classes of a source, however many images each has.
+  """Balances the classes of a source, however many samples each has.
 
-  power: a class of c images comes in proportion to c**power; 0 is all alike, 1 as they are, 1/2 the
-  square root. Images without label are passed over. InputError for a source without labels.
+  power: a class of c samples comes in proportion to c**power; 0 is all alike, 1 as they are, 1/2
+  the square root. Samples without label are passed over. InputError for a source without labels.
   """
   whole = source()
   label = whole.label
@@ -216,7 +216,7 @@ def mixed(*, sources: dict, weights: dict) -> Mixture:
   """Mixes several sources into one stream, each with its weight.
 
   sources, weights: by the same names, mixed(sources=dict(a=part(...), b=part(...)),
-  weights=dict(a=0.7, b=0.3)). An epoch is as many images as all sources have together. InputError
+  weights=dict(a=0.7, b=0.3)). An epoch is as many samples as all sources have together. InputError
   for names that differ and sources of different channels.
   """
   for name in {*sources, *weights}:

@@ -1,6 +1,6 @@
 """The input pipeline: from a source to batches on the host, with Grain.
 
-Letters: b batch, n images of the source.
+Letters: b batch, n samples of the source.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class Batches:
   """Iterates endlessly over batches; the state is the position, whatever reads them.
 
   Attributes:
-    skipped: how many images could not be read so far; see skipping.SkipUnreadable.
+    skipped: how many samples could not be read so far; see skipping.SkipUnreadable.
   """
 
   _reader: Iterator[Batch]
@@ -76,7 +76,7 @@ class Batches:
     return len(self._source.skipped)
 
   def get_state(self) -> dict:
-    """Returns the position, JSON-able: the next batch and, if there are any, the images skipped."""
+    """Returns the position, JSON-able: the next batch and the samples skipped, if any."""
     skipped = {str(index): why for index, why in self._source.skipped.items()}
     return {"next_batch": self._next} | ({"skipped": skipped} if skipped else {})
 
@@ -119,15 +119,15 @@ def batches(
   workers: int = 0,
   skip_rate: float = skipping.MAX_SKIPPED,
 ) -> Batches:
-  """Yields endless shuffled batches of `source`; each epoch permutes all its images anew.
+  """Yields endless shuffled batches of `source`; each epoch permutes all its samples anew.
 
   The order is a function of (seed, index) alone.
 
-  batch_size: counts the images of all processes.
+  batch_size: counts the samples of all processes.
   shard: (i, k) returns the i-th of k equal pieces.
   threads: read ahead, None for one a CPU, at most 16.
   workers: processes that read instead, each with its threads, for sources that hold Python up.
-  skip_rate: the fraction of images that may be unreadable, see skipping.SkipUnreadable.
+  skip_rate: the fraction of samples that may be unreadable, see skipping.SkipUnreadable.
 
   InputError when the source is smaller than a batch or the batch does not divide.
   """
@@ -143,28 +143,28 @@ def batches(
   return Batches(dataset, whole, _threads(threads), workers)
 
 
-def _check(images: int, batch_size: int, seed: int, count: int) -> None:
+def _check(samples: int, batch_size: int, seed: int, count: int) -> None:
   """Validates batch size against dataset size and process count. Errors: InputError."""
   if not 0 <= seed < 2**32:
     raise errors.InputError(f"seed: {seed} is not allowed; give 0 <= seed < 2**32.")
   if batch_size < 1 or batch_size % count:
     fitting = max(batch_size - batch_size % count, count)
     raise errors.InputError(
-      f"train.batch_size: {batch_size} images cannot be shared among {count} processes. "
+      f"train.batch_size: {batch_size} samples cannot be shared among {count} processes. "
       f"Use a multiple of {count}, say {fitting}."
     )
-  if images < batch_size:
-    largest = images - images % count
+  if samples < batch_size:
+    largest = samples - samples % count
     raise errors.InputError(
-      f"train.batch_size: the data has {images} images, fewer than one batch of {batch_size}. "
-      + (f"The largest batch that fits is {largest}." if largest else "Give more images.")
+      f"train.batch_size: the data has {samples} samples, fewer than one batch of {batch_size}. "
+      + (f"The largest batch that fits is {largest}." if largest else "Give more samples.")
     )
 
 
 def in_order(source: sources.Source, batch_size: int) -> Iterator[tuple[Batch, int]]:
   """Yields (batch, real entries) of one ordered pass.
 
-  The last image is repeated to fill the last batch.
+  The last sample is repeated to fill the last batch.
   """
   n = len(source)
   dataset = grain.MapDataset.range(0, n, batch_size).map(
@@ -176,7 +176,7 @@ def in_order(source: sources.Source, batch_size: int) -> Iterator[tuple[Batch, i
 
 
 def first(source: skipping.SkipUnreadable, count: int, seed: int) -> Batch:
-  """Reads the first images as training sees them; a source of fewer repeats them."""
+  """Reads the first samples as training sees them; a source of fewer repeats them."""
   batch = _read(0, source=source, batch_size=count, offsets=np.arange(count), seed=seed)
   del batch[skipping.SKIPPED]
   return batch

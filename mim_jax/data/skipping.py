@@ -1,4 +1,4 @@
-"""Skipping of images that cannot be read. Letters: b batch, n images."""
+"""Skipping of samples that cannot be read. Letters: b batch, n samples."""
 
 import logging
 import math
@@ -10,29 +10,29 @@ from mim_jax import errors
 from mim_jax.data import sample_order
 
 MAX_SKIPPED = 0.001
-SKIPPED = "skipped"  # key of a batch: which images of the source were replaced, int64 [any]
+SKIPPED = "skipped"  # key of a batch: which samples of the source were replaced, int64 [any]
 _log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 
 
 class SkipUnreadable:
-  """Replaces images of a Source that cannot be read by the next readable one.
+  """Replaces samples of a Source that cannot be read by the next readable one.
 
   Which one is a function of the files alone, so a run that is resumed sees what an unbroken one
-  would. Each is logged once; more than `fraction` of all images (rounded up) that cannot be read
+  would. Each is logged once; more than `fraction` of all samples (rounded up) that cannot be read
   are an InputError.
 
   Attributes:
-    source: where the images come from.
-    skipped: the images noted as unreadable so far, {index: why}.
+    source: where the samples come from.
+    skipped: the samples noted as unreadable so far, {index: why}.
   """
 
   def __init__(self, source, fraction: float = MAX_SKIPPED):
     """Takes `fraction`: 0 allows none, 1 all. InputError for others than 0 to 1."""
     if not 0 <= fraction <= 1:
       raise errors.InputError(
-        f"train.skip_rate: {fraction} is no fraction of the images; give 0 (none may be "
+        f"train.skip_rate: {fraction} is no fraction of the samples; give 0 (none may be "
         f"unreadable) to 1, say {MAX_SKIPPED}."
       )
     self.source, self.fraction = source, fraction
@@ -47,7 +47,7 @@ class SkipUnreadable:
     return other
 
   def __len__(self) -> int:
-    """Counts images, unreadable ones included."""
+    """Counts samples, unreadable ones included."""
     return len(self.source)
 
   @property
@@ -74,7 +74,7 @@ class SkipUnreadable:
     return batch
 
   def attempt(self, indices: np.ndarray, read: Callable[[np.ndarray, np.ndarray], Batch]) -> Batch:
-    """Calls read(indices, places in the batch), unreadable images replaced and SKIPPED added."""
+    """Calls read(indices, places in the batch), unreadable samples replaced and SKIPPED added."""
     indices, skipped = self._around(indices)
     places = np.arange(len(indices))
     try:
@@ -89,7 +89,7 @@ class SkipUnreadable:
           break
         except errors.UnreadableError as error:
           found[int(index)] = str(error)
-          self._check(found)  # or a source without any readable image would never end
+          self._check(found)  # or a source without any readable sample would never end
           index = (index + 1) % len(self)
     self._bad |= {*found}
     batch = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
@@ -108,7 +108,7 @@ class SkipUnreadable:
     return replaced, skipped
 
   def note(self, skipped: np.ndarray) -> None:
-    """Logs the images replaced in a batch, each once, and checks the fraction allowed."""
+    """Logs the samples replaced in a batch, each once, and checks the fraction allowed."""
     for index in skipped.tolist():
       if index not in self.skipped:
         self.skipped[index] = self._why(index)
@@ -119,10 +119,10 @@ class SkipUnreadable:
     if index not in self._told:
       self._told.add(index)
       count = len(self.skipped)
-      _log.warning("%s Another image takes its place (%d so far).", self.skipped[index], count)
+      _log.warning("%s Another sample takes its place (%d so far).", self.skipped[index], count)
 
   def _why(self, index: int) -> str:
-    """Reads an image again to say what is wrong, since another process may have read it."""
+    """Reads a sample again to say what is wrong, since another process may have read it."""
     try:
       self.source[np.array([index])]
     except errors.UnreadableError as error:
@@ -132,7 +132,7 @@ class SkipUnreadable:
   def _check(self, skipped: dict[int, str]) -> None:
     if len(skipped) > math.ceil(self.fraction * len(self)):
       raise errors.InputError(
-        f"{list(skipped.values())[-1]} With it, {len(skipped)} of {len(self):,} images cannot be "
+        f"{list(skipped.values())[-1]} With it, {len(skipped)} of {len(self):,} samples cannot be "
         f"read, more than the fraction of {self.fraction:g} that train.skip_rate allows. Mend "
         "or remove them, or raise train.skip_rate."
       )

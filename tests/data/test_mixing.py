@@ -167,7 +167,7 @@ def test_weights_that_cannot_be_are_explained():
   assert two().fingerprint != two(dict(a=1.0, b=2.0)).fingerprint
   with pytest.raises(errors.InputError, match=r"data\.weights: \[1\.0, -1\.0\]"):
     two(dict(a=1.0, b=-1.0))
-  with pytest.raises(errors.InputError, match="less than one image in 1000"):
+  with pytest.raises(errors.InputError, match="less than one sample in 1000"):
     two(dict(a=1.0, b=1e-6))
   with pytest.raises(errors.InputError, match="'b' is unknown"):
     two(dict(a=1.0))

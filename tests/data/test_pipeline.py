@@ -83,11 +83,11 @@ def test_processes_read_the_same_batches():
 
 
 def test_too_few_images_and_uneven_shares_are_explained():
-  with pytest.raises(errors.InputError, match=r"has 10 images.*batch of 16.*that fits is 10"):
+  with pytest.raises(errors.InputError, match=r"has 10 samples.*batch of 16.*that fits is 10"):
     pipeline.batches(numbered(10), 16, 0)
   with pytest.raises(errors.InputError, match="that fits is 8"):
     pipeline.batches(numbered(10), 16, 0, shard=(0, 4))
-  with pytest.raises(errors.InputError, match="Give more images"):
+  with pytest.raises(errors.InputError, match="Give more samples"):
     pipeline.batches(numbered(2), 4, 0, shard=(0, 4))
   with pytest.raises(errors.InputError, match="multiple of 4, say 8"):
     pipeline.batches(numbered(10), 10, 0, shard=(0, 4))

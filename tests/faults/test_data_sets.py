@@ -35,7 +35,7 @@ def test_an_empty_set_is_refused_before_anything_is_compiled(tmp_path, monkeypat
     (tmp_path / "none").mkdir()
     loop.train(experiment(tmp_path / "none").trainable, tmp_path)
   write(tmp_path / "few", 5)
-  with pytest.raises(errors.InputError, match="has 5 images, fewer than one batch of 8"):
+  with pytest.raises(errors.InputError, match="has 5 samples, fewer than one batch of 8"):
     loop.train(experiment(tmp_path / "few").trainable, tmp_path)
   with pytest.raises(errors.InputError, match="no folder"):
     loop.train(experiment(tmp_path / "absent").trainable, tmp_path)

@@ -142,7 +142,7 @@ def test_too_many_bad_images_stop_the_run(photos):
 def test_a_set_without_any_readable_image_ends(tmp_path):
   for i in range(4):
     (tmp_path / f"{i}.png").write_bytes(b"broken")
-  with pytest.raises(errors.InputError, match="2 of 4 images cannot be read"):
+  with pytest.raises(errors.InputError, match="2 of 4 samples cannot be read"):
     next(pipeline.batches(opened(tmp_path), 2, 0))
 
 

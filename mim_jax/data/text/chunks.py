@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import types
 from collections.abc import Iterable
 
 import numpy as np
@@ -20,7 +21,10 @@ class Chunks:
     classes: names of the labels, () when unlabelled.
     label: int32 [n], -1 where there is none.
     name: what messages call it.
+    fill: what a shorter text ends in where it is joined with longer ones.
   """
+
+  fill = types.MappingProxyType({"text": FILL})
 
   def __init__(
     self, text: np.ndarray, label: np.ndarray, classes: tuple[str, ...] = (), name: str = "texts"
