@@ -13,7 +13,7 @@ def frames(path, count):
 
 
 def own(method, arg, path):
-  """What the modality of a config opens of a user's files, as `reconstruct --images` does."""
+  """What the modality of a config opens of a user's files, as `reconstruct --from` does."""
   made = config.get_config(method, arg)
   modality = config.build(made.modality)
   return modality.own(str(path), made.data), made.data

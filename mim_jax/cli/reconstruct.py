@@ -1,4 +1,4 @@
-"""`mim-jax reconstruct`: a run's predictions for images."""
+"""`mim-jax reconstruct`: a run's predictions of what was masked."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from mim_jax.cli import arguments
 
 
 def main(argv: list[str]) -> int:
-  """Draws original, masked and reconstructed images with the newest checkpoint of a run."""
+  """Draws original, masked and reconstructed samples with the newest checkpoint of a run."""
   options = parser().parse_args(argv)
 
   from mim_jax import run
@@ -24,14 +24,14 @@ def parser() -> argparse.ArgumentParser:
   made = arguments.parser(
     "reconstruct",
     "--workdir=DIR --out=FILE.png [OPTION ...]",
-    "Draw original | masked | reconstruction for the first images of a folder.",
-    "mim-jax reconstruct --workdir=runs/mae --images=photos --out=photos.png",
+    "Draw original | masked | reconstruction of the first samples of a folder.",
+    "mim-jax reconstruct --workdir=runs/mae --from=photos --out=photos.png",
   )
   made.add_argument("--workdir", required=True, metavar="DIR", help="a run folder")
   made.add_argument(
     "--from", "--images", dest="path", metavar="PATH", help="own files; default: the test set"
   )
   made.add_argument("--out", required=True, metavar="FILE.png", help="the picture to write")
-  made.add_argument("--count", type=int, default=8, metavar="N", help="of images (default 8)")
+  made.add_argument("--count", type=int, default=8, metavar="N", help="of samples (default 8)")
   made.add_argument("--seed", type=int, default=0, metavar="N", help="of the mask (default 0)")
   return made

@@ -177,8 +177,8 @@ class Mixture(Subset):
 def subset(*, source: Callable, fraction: float = 1.0, per_class: int = 0, draw: int = 0) -> Subset:
   """Draws a fixed subset of a source: a fraction of each class, or so many samples of each.
 
-  fraction: rounded, at least one sample a class; those without label are a class. per_class: 0 for no
-  limit. draw: another number is another draw. InputError unless 0 < fraction <= 1.
+  fraction: rounded, at least one sample a class; those without label are a class. per_class: 0 for
+  no limit. draw: another number is another draw. InputError unless 0 < fraction <= 1.
   """
   if not 0 < fraction <= 1 or per_class < 0:
     raise errors.InputError(
