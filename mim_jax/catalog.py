@@ -12,7 +12,7 @@ import textwrap
 import ml_collections
 
 from mim_jax import config as config_lib
-from mim_jax import errors
+from mim_jax import errors, modalities
 
 ROOMS = (
   "masks",
@@ -107,6 +107,15 @@ def row(name: str) -> dict[str, str]:
 def family_of(name: str) -> str:
   """Finds the family of a config: its folder, a modality."""
   return config_lib.files()[name].parent.name
+
+
+def task_of_all(name: str) -> str:
+  """Says the arguments by which methods are traced and counted alike: size B on embedded data.
+
+  Images among these are enlarged to 224 pixels.
+  """
+  kind = modalities.named(family_of(name))
+  return "size=B,dataset=embedded" + (",image=224" if "image" in kind.SHAPE else "")
 
 
 def status(name: str) -> list[str]:

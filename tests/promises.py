@@ -1,5 +1,6 @@
 """How the promises of every method are looked at, and which programs are known to keep them."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -189,7 +190,10 @@ def leak(experiment, state, batch, when: int) -> Leak | None:
   seen = gather.member(mask.visible, mask.positions.shape[1], mask.valid)
   if "kept" in outcome.more:
     seen = seen | outcome.more["kept"]
-  change = functools.partial(spec.modality.change, jax.random.key(5))
+  modality = spec.modality
+  if "entry" in spec.objective.keywords:  # a view of its own may be what is masked
+    modality = dataclasses.replace(modality, entry=spec.objective.keywords["entry"])
+  change = functools.partial(modality.change, jax.random.key(5))
   hidden, visible = change(viewed, seen, mask.grid), change(viewed, ~seen, mask.grid)
   other = [jax.jit(look)(x, masks)[1] for x in (hidden, visible)]
   return Leak(latents, *other, float(jnp.mean(seen)))

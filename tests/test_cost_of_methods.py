@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from mim_jax import catalog
 from mim_jax import config as config_lib
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -22,14 +23,14 @@ def recorded(method):
 @pytest.mark.parametrize("method", config_lib.names())
 def test_every_method_has_a_record_of_the_same_task(method):
   record = recorded(method)
-  assert (record["method"], record["arg"]) == (method, run.ARG)
+  assert (record["method"], record["arg"]) == (method, catalog.task_of_all(method))
   assert record["flops"] > 1e9
 
 
 @pytest.mark.parametrize("method", ["localmim", "videomae"])
 def test_the_record_is_what_xla_counts(method):
   """Of two that are quickly traced; `python experiments/flops/run.py` counts all."""
-  found = run.counted(config_lib.get_config(method, run.ARG))
+  found = run.counted(run.published(method))
   assert found == pytest.approx(recorded(method)["flops"], rel=0.001)
 
 

@@ -17,7 +17,6 @@ from mim_jax import catalog, core, experiment, rooms
 from mim_jax import config as config_lib
 from mim_jax.data import pipeline
 
-ARG = "dataset=embedded,image=224,size=B"
 OWN = "own"  # the room of what lies outside mim_jax
 MARKED = (*catalog.ROOMS, "ops", "methods", OWN)
 
@@ -72,7 +71,8 @@ def of(method: str) -> Flow:
 
 def config_of(method: str):
   """The config at size B for photos, but with embedded images in their place: in one colour."""
-  config, photos = config_lib.get_config(method, ARG), catalog.config_of(method)
+  config = config_lib.get_config(method, catalog.task_of_all(method))
+  photos = catalog.config_of(method)
   config.train.batch_size = 8
   if "mask" in config.objective:
     config.objective.mask = photos.objective.mask

@@ -16,18 +16,21 @@ import jax
 import numpy as np
 
 from experiments import records
+from mim_jax import catalog
 from mim_jax import config as config_lib
 from mim_jax import experiment as experiment_lib
 from mim_jax.devices import program
 
 HERE = pathlib.Path(__file__).parent
 BATCH = 16  # the optimizer's work is shared by this many samples
-ARG = "size=B,dataset=embedded,image=224"
 
 
 def published(name: str):
-  """The config at size B on embedded images of 224 pixels, its mask and frames as published."""
-  config, paper = config_lib.get_config(name, ARG), config_lib.get_config(name, "size=B")
+  """The config at size B on embedded data, images at 224 pixels, mask and frames as published."""
+  config, paper = (
+    config_lib.get_config(name, catalog.task_of_all(name)),
+    config_lib.get_config(name, "size=B"),
+  )
   if "mask" in config.objective:
     config.objective.mask = paper.objective.mask
   if "sample" in config.data.train:
@@ -50,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument("--methods", default=",".join(config_lib.names()))
   for name in parser.parse_args(argv).methods.split(","):
     flops = counted(published(name))
-    record = dict(method=name, arg=ARG, flops=round(flops), **records.stamp())
+    record = dict(method=name, arg=catalog.task_of_all(name), flops=round(flops), **records.stamp())
     (HERE / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"{name:<12} {flops / 1e9:8.1f} GFLOP", flush=True)
 

@@ -83,11 +83,11 @@ def test_an_interrupted_pack_goes_on(photos, tmp_path, monkeypatch):
   kept = packing._file
   written = []
 
-  def interrupted(to, stem, *rest):
+  def interrupted(to, stem, *rest, **settings):
     if len(written) == 2:
       raise KeyboardInterrupt
     written.append(stem)
-    return kept(to, stem, *rest)
+    return kept(to, stem, *rest, **settings)
 
   monkeypatch.setattr(packing, "_file", interrupted)
   with pytest.raises(KeyboardInterrupt):

@@ -45,7 +45,7 @@ def test_features_are_standardised_by_the_training_images():
 def test_test_labels_choose_nothing(monkeypatch):
   data, chosen = digits(), []
   choose = logistic.choose
-  monkeypatch.setattr(linear, "choose", lambda *a: chosen.append(choose(*a)) or chosen[-1])
+  monkeypatch.setattr(logistic, "choose", lambda *a: chosen.append(choose(*a)) or chosen[-1])
   shuffled = np.random.default_rng(0).permutation(data.test[np.arange(len(data.test))]["label"])
   mixed = sources.Arrays(data.test[np.arange(len(data.test))]["image"], shuffled, data.test.classes)
   right = logistic.linear_probe(flat, data, 0, per_class=5)

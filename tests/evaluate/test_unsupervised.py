@@ -8,7 +8,7 @@ from sklearn import datasets, linear_model, metrics, preprocessing
 
 from mim_jax import errors
 from mim_jax.data.image import sources
-from mim_jax.evaluate.frozen import corrupted, ranked, representation
+from mim_jax.evaluate.frozen import corrupted, logistic, ranked, representation
 
 
 def spots(n, seed, classes=4):

@@ -63,7 +63,7 @@ def test_perfect_predictions_look_like_their_targets():
   hidden = scene.hidden(mask)
   np.testing.assert_array_equal((scene.cut(shown["masked"]) == 0).all(-1), hidden)
   np.testing.assert_allclose(found["predicted"], found["target"], atol=1e-5)
-  np.testing.assert_allclose(found["target"][~hidden], features.GREY, atol=1e-5)
+  np.testing.assert_allclose(found["target"][~hidden], palette.GREY, atol=1e-5)
   asked = core.take(truth, mask.masked)
   wanted = palette.coloured(asked, palette.directions(asked))[:, 0]  # [b m 3]
   at = np.asarray(mask.masked)[:, 0, :, None]
@@ -93,7 +93,7 @@ def test_codes(kind):
   hidden = scene.hidden(mask)
   np.testing.assert_allclose(found["target"][hidden], palette.hues(ids)[hidden], atol=1e-5)
   np.testing.assert_allclose(found["predicted"], found["target"], atol=1e-5)
-  np.testing.assert_allclose(found["target"][~hidden], features.GREY, atol=1e-5)
+  np.testing.assert_allclose(found["target"][~hidden], palette.GREY, atol=1e-5)
 
 
 def test_hues_are_distinct_colours():
@@ -110,7 +110,7 @@ def test_padding_paints_nothing(painter):
   shown = painted(scene.outcome(scene.padded(), truth, jax.nn.softmax(truth)), painter=painter)
   for name in ("predicted", "target"):
     found = scene.colours(shown[name], given["image"])
-    grey = np.abs(found - features.GREY).max(-1) < 1e-5
+    grey = np.abs(found - palette.GREY).max(-1) < 1e-5
     assert (grey == (np.arange(16) != 4)).all()
   assert ((scene.cut(shown["masked"]) == 0).all(-1) == (np.arange(16) > 1)).all()
 
@@ -127,7 +127,7 @@ def test_of_several_masks_of_a_sample_the_first_is_shown(painter):
   np.testing.assert_array_equal(found["masked"], wanted["masked"])
   for name in ("predicted", "target"):  # directions are those of all targets
     shown = scene.colours(found[name], scene.images()["image"])
-    grey = np.abs(shown - features.GREY).max(-1) < 1e-5
+    grey = np.abs(shown - palette.GREY).max(-1) < 1e-5
     np.testing.assert_array_equal(grey, ~scene.hidden(one))
 
 
@@ -141,7 +141,7 @@ def test_several_groups_share_the_picture():
   two, five = palette.hues(jnp.asarray([[2, 5]]))[0]
   np.testing.assert_allclose(found[:, 4:8], np.broadcast_to(two, (3, 4, 3)), atol=1e-5)
   np.testing.assert_allclose(found[:, 8:12], np.broadcast_to(five, (3, 4, 3)), atol=1e-5)
-  np.testing.assert_allclose(found[:, 12:], features.GREY, atol=1e-5)
+  np.testing.assert_allclose(found[:, 12:], palette.GREY, atol=1e-5)
 
 
 def test_several_scales_have_two_panels_each_on_grids_of_their_own():

@@ -14,7 +14,17 @@ from mim_jax import layers, weights
 from mim_jax.cli import main as cli
 from mim_jax.errors import InputError
 from mim_jax.teachers import frozen
-from mim_jax.weights import adapt, conversion, export, files, layouts, native, published, table
+from mim_jax.weights import (
+  adapt,
+  conversion,
+  export,
+  files,
+  layouts,
+  native,
+  published,
+  reshaping,
+  table,
+)
 from mim_jax.weights import parts as parts_lib
 from mim_jax.weights.layouts import base
 
@@ -287,7 +297,7 @@ a/all       | r.*.z | linear
   ours = {k: random.normal(size=s).astype(np.float32) for k, s in shapes.items()}
   for i in range(2):
     ours[f"a/block_{i:02d}/x"][2:4] = 0  # what they do not have
-  pairs = table.pairs(text, shapes, published.rules.rules((2, 2), 3))
+  pairs = table.pairs(text, shapes, reshaping.rules((2, 2), 3))
   theirs = table.to_theirs(pairs, ours)
   assert {k: x.shape for k, x in theirs.items()} == {
     "p.0.u": (2,),
