@@ -112,10 +112,10 @@ def family_of(name: str) -> str:
 def task_of_all(name: str) -> str:
   """Says the arguments by which methods are traced and counted alike: size B on embedded data.
 
-  Images among these are enlarged to 224 pixels.
+  A modality may state others, as its COUNTED: those that bring its samples to the published shape.
   """
-  kind = modalities.named(family_of(name))
-  return "size=B,dataset=embedded" + (",image=224" if "image" in kind.SHAPE else "")
+  own = getattr(modalities.named(family_of(name)), "COUNTED", {})
+  return "size=B,dataset=embedded" + "".join(f",{key}={value}" for key, value in own.items())
 
 
 def status(name: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Kinds of signals: how each is read, viewed, shown and evaluated, one file each.
 
-A file has what a recipe asks for when a config is written (EMBEDDED, DATASET, SHAPE, data, patch),
+A file has what a recipe asks for when a config is written (EMBEDDED, DATASET, SHAPE, data, patch;
+COUNTED, where its embedded samples are far from the published shape),
 and a record, named by the config as `c.modality`, which the rooms behind training ask:
 
   entry, unit       what the batch calls it, and what people do: "image", "images"

@@ -15,6 +15,7 @@ from mim_jax.ops import patches
 ENTRY, UNIT = "image", "images"
 EMBEDDED, DATASET = "digits", "imagenet2012"  # what comes along, and what was published on
 SHAPE = dict(image=8, channels=1)  # of the embedded data
+COUNTED = dict(image=224)  # of the task in which all methods are counted
 DIGITS = dict(mean=(0.305,), std=(0.376,))  # of the training split
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

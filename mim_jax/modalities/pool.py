@@ -14,6 +14,7 @@ ENTRY, UNIT = "image", "images"
 ENTRIES = ("image", "depth", "semantic")
 EMBEDDED, DATASET = image.EMBEDDED, "folder"
 SHAPE = image.SHAPE
+COUNTED = image.COUNTED
 patch = image.patch
 
 

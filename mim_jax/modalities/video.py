@@ -16,6 +16,7 @@ from mim_jax.ops import patches
 ENTRY, UNIT = "image", "clips"
 EMBEDDED, DATASET = "digits", "clips"
 SHAPE = dict(image=12, channels=1, frames=8, stride=1)  # of the embedded data
+COUNTED = dict(image=224)  # of the task in which all methods are counted
 DIGITS = dict(mean=(0.180,), std=(0.331,))  # of the training split
 patch = image.patch
 

@@ -130,10 +130,10 @@ def test_a_resumed_stream_with_bad_images_is_the_unbroken_one(photos, caplog):
 def test_too_many_bad_images_stop_the_run(photos):
   batches = pipeline.batches(opened(photos), 10, 0, skip_rate=0.1)
   with pytest.raises(
-    errors.InputError, match=r"5 of 40 images.*fraction of 0\.1.*train\.skip_rate"
+    errors.InputError, match=r"5 of 40 samples.*fraction of 0\.1.*train\.skip_rate"
   ):
     drain(batches, 4)
-  with pytest.raises(errors.InputError, match=r"1 of 40 images.*fraction of 0 "):
+  with pytest.raises(errors.InputError, match=r"1 of 40 samples.*fraction of 0 "):
     drain(pipeline.batches(opened(photos), 10, 0, skip_rate=0.0), 4)
   with pytest.raises(errors.InputError, match=r"train\.skip_rate: 2.0 is no fraction"):
     pipeline.batches(opened(photos), 10, 0, skip_rate=2.0)
