@@ -22,7 +22,7 @@ help:  ## List the commands.
 
 quickstart: $(VENV)/ready-run  ## Train MAE on the digits for a minute, evaluate it, write a report.
 	@test "$(WORKDIR)" != runs/quickstart || rm -rf runs/quickstart
-	$(BIN)/mim-jax train --config=configs/mae.py:dataset=digits --workdir="$(WORKDIR)"
+	$(BIN)/mim-jax train --config=mae:dataset=embedded --workdir="$(WORKDIR)"
 
 test: lint $(VENV)/ready-parity  ## Everything a change must pass: format, lint, types, rooms, tests.
 	$(BIN)/python -m pytest $(PYTEST)

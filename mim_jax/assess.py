@@ -75,7 +75,7 @@ def config_of(weights):
   if "evaluations" not in config:
     raise errors.InputError(
       f"{weights}: these weights say nothing of data. Name a config that has some: "
-      "--config=configs/mae.py:dataset=folder,path=photos."
+      "--config=mae:dataset=folder,path=photos."
     )
   return config
 

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     "--workdir=DIR | --weights=PATH [OPTION ...]",
     "Run evaluations on the newest checkpoint of a run folder (brings results.json\n"
     "and report.html up to date), or on a weights file or folder, anybody's:\n"
-    "--weights=vit-mae-base --config=configs/mae.py:dataset=folder,path=photos\n"
+    "--weights=vit-mae-base --config=mae:dataset=folder,path=photos\n"
     "Any setting: --config.evaluations.attentive.epochs=5",
     "mim-jax evaluate --workdir=runs/digits --evals=knn,attentive",
   )

@@ -23,7 +23,7 @@ COMMANDS = {
 USAGE = (
   "usage: mim-jax COMMAND [--help] ...\n\n"
   + "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())
-  + "\n\nexample: mim-jax train --config=configs/mae.py:dataset=digits --workdir=runs/mae\n"
+  + "\n\nexample: mim-jax train --config=mae:dataset=embedded --workdir=runs/mae\n"
   + arguments.CODES
 )
 

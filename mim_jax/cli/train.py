@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     "--config=FILE.py[:ARGUMENTS] --workdir=DIR [OPTION ...]",
     "Pre-train a method and write everything into a run folder. The same command\n"
     "resumes. Any key can be set: --config.train.steps=200 --config.train.wandb=NAME",
-    "mim-jax train --config=configs/mae.py:dataset=digits --workdir=runs/mae",
+    "mim-jax train --config=mae:dataset=embedded --workdir=runs/mae",
   )
   made.add_argument(
     "--config", required=True, metavar="FILE.py[:ARGUMENTS]", help="a config file, or its name"

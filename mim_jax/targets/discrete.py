@@ -13,7 +13,7 @@ def codes(
 ) -> Array:
   """Looks up the code of each patch in a frozen codebook: [b n 1] int32.
 
-  The teacher has a tokenizer, an encoder and a quantizer, as runs of configs/codebook.py do; `view`
+  The teacher has a tokenizer, an encoder and a quantizer, as runs of the config codebook do; `view`
   converts our image to the teacher's. Source: BEiT (arXiv 2106.08254), section 2.1.
   """
   network = getattr(teachers, teacher)
