@@ -43,6 +43,19 @@ def linear(
   return start + (end - start) * jnp.minimum(jnp.asarray(progress, jnp.float32) / end_at, 1.0)
 
 
+def linear_decay(
+  progress, *, peak: float, end: float = 0.0, start: float = 0.0, warmup: float = 0.0
+) -> Array:
+  """Decays from `peak` to `end` by a line over the whole run, under a linear warm-up from `start`.
+
+  After the first fraction `warmup` the value steps down to that line (BERT, optimization.py of its
+  reference).
+  """
+  progress = jnp.asarray(progress, jnp.float32)
+  falling = peak + (end - peak) * jnp.minimum(progress, 1.0)
+  return _warm_up(progress, falling, start=start, peak=peak, warmup=warmup)
+
+
 def cosine_throughout(
   progress, *, peak: float, end: float = 0.0, start: float = 0.0, warmup: float = 0.0
 ) -> Array:

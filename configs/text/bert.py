@@ -5,8 +5,7 @@ Numbers:   appendix A.2 of the paper; create_pretraining_data.py and modeling.py
 Published: GLUE 79.6 / 82.1 (B, L), on the test server, without WNLI.
 Differs:   bytes instead of 30,522 WordPieces, 512 of them, about as much text as the 128 WordPieces
            of the first 900,000 steps; blocks are pre-norm, not post-norm; no dropout; no next
-           sentence prediction and no segments; after the warm-up the rate falls by a cosine, not by
-           a line.
+           sentence prediction and no segments.
 """
 
 from mim_jax import (
@@ -46,7 +45,7 @@ def get_config(arg: str = ""):
   start = dict(kernel_init="normal", epsilon=1e-12)
   c.parts = recipe.vit(c, a, table, positions=places, pre_norm=True, **start)
   c.parts.head = part(heads.Vocabulary, dtype=c.train.get_ref("dtype"), **start)
-  rate = part(schedules.cosine, peak=recipe.scaled(c, 1e-4), warmup=0.01)
+  rate = part(schedules.linear_decay, peak=recipe.scaled(c, 1e-4), warmup=0.01)
   c.optimizer = recipe.adamw(
     c, a, rate, weight_decay=0.01, b2=0.999, clip=1.0, weight_decay_rules=DECAY
   )

@@ -21,6 +21,12 @@ def test_the_cosine_of_the_whole_run_steps_down_behind_the_warm_up():
   assert rate(1.0) == pytest.approx(4e-5, rel=1e-4)
 
 
+def test_a_line_falls_over_the_whole_run_under_its_warm_up():
+  rate = lambda share: float(schedules.linear_decay(share, peak=1e-4, warmup=0.01))
+  found = [rate(share) for share in (0.0, 0.005, 0.00999, 0.01, 0.5, 1.0)]
+  np.testing.assert_allclose(found, [0.0, 5e-5, 9.99e-5, 9.9e-5, 5e-5, 0.0], rtol=1e-5, atol=1e-12)
+
+
 def test_a_staircase_falls_where_it_is_told_to():
   rate = lambda share: float(
     schedules.staircase(share, peak=4e-4, start=2e-6, at=(0.5, 0.875), warmup=0.1)
