@@ -18,6 +18,7 @@ from mim_jax.pictures.glyphs import characters
 ENTRY, UNIT = "text", "texts"
 EMBEDDED, DATASET = "topics", "folder"
 SHAPE = dict(length=128, batch_size=16, steps=2000)  # of the embedded data; length: in bytes
+COUNTED = dict(length=512)  # of the task in which all methods are counted: as published
 BYTES = 256
 MASK_ID = BYTES  # the id of [MASK], behind those of bytes
 
