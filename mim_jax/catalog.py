@@ -2,6 +2,8 @@
 
 import ast
 import functools
+import importlib
+import inspect
 import json
 import pathlib
 import statistics
@@ -195,6 +197,23 @@ def named(value) -> set[str]:
 def room(dotted: str) -> str:
   """Finds the room of a dotted name: 'masks' of 'mim_jax.masks.random'."""
   return dotted.split(".")[1]
+
+
+def code_lines(dotted: str) -> int:
+  """Lines of code of a function or class, by its dotted name."""
+  module, _, thing = dotted.rpartition(".")
+  source = inspect.getsource(getattr(importlib.import_module(module), thing))
+  return lines_of(source)
+
+
+def lines_of(source: str) -> int:
+  """Lines of code of a text, without blank lines, comments and docstrings."""
+  skipped: set[int] = set()
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+      skipped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+  code = [text.strip() for i, text in enumerate(source.splitlines(), 1) if i not in skipped]
+  return sum(1 for text in code if text and not text.startswith("#"))
 
 
 def _experiments(name: str) -> pathlib.Path:

@@ -2,8 +2,6 @@
 
 import ast
 import dataclasses
-import importlib
-import inspect
 import pathlib
 import re
 
@@ -16,23 +14,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted(f for room in ("mim_jax", "configs") for f in (ROOT / room).rglob("*.py"))
 
 
-def code_lines(dotted: str) -> int:
-  """Lines of code of a function or class, by its dotted name."""
-  module, _, thing = dotted.rpartition(".")
-  source = inspect.getsource(getattr(importlib.import_module(module), thing))
-  return lines_of(source)
-
-
-def lines_of(source: str) -> int:
-  """Lines of code of a text, without blank lines, comments and docstrings."""
-  skipped: set[int] = set()
-  for node in ast.walk(ast.parse(source)):
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-      skipped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-  code = [text.strip() for i, text in enumerate(source.splitlines(), 1) if i not in skipped]
-  return sum(1 for text in code if text and not text.startswith("#"))
-
-
 def nodes(kind):
   """(file, node) of every node of a kind in the code."""
   for file in FILES:
@@ -43,7 +24,7 @@ def nodes(kind):
 
 @pytest.mark.parametrize("method", config_lib.names())
 def test_an_objective_is_at_most_30_lines(method):
-  assert code_lines(catalog.config_of(method).objective.part) <= 30
+  assert catalog.code_lines(catalog.config_of(method).objective.part) <= 30
 
 
 def test_nothing_is_compared_with_a_method_s_name():
@@ -63,7 +44,7 @@ def test_files_are_under_300_lines_and_functions_under_40():
   long += [
     f"{file}:{node.name}"
     for file, node in nodes(ast.FunctionDef)
-    if lines_of(ast.unparse(node)) > 40
+    if catalog.lines_of(ast.unparse(node)) > 40
   ]
   assert long == []
 
@@ -75,9 +56,9 @@ LONGER = ("capi", "ibot", "localmim", "multimae", "simmim")
 
 def test_a_config_is_a_short_page():
   long = {
-    file.stem: lines_of(file.read_text())
+    file.stem: catalog.lines_of(file.read_text())
     for file in CONFIGS
-    if lines_of(file.read_text()) > (60 if file.stem in LONGER else 40)
+    if catalog.lines_of(file.read_text()) > (60 if file.stem in LONGER else 40)
   }
   assert long == {}
 
